@@ -1,0 +1,117 @@
+# Paths are relative, so that the clone may lie in a folder whose name has a space.
+
+# The first Python that the locked libraries have wheels for; where there is none, preflight says so.
+PYTHON ?= $(or $(shell for python in python3 python3.12 python3.13 python3.11; do \
+    $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+    && echo $$python && break; done),python3)
+
+# A folder on PYTHONPATH would be tested instead of the installed wheel.
+unexport PYTHONPATH PYTHONHOME
+# Two builds of one source are one wheel, byte for byte: a constant instead of the files' times.
+export SOURCE_DATE_EPOCH := 1735689600
+
+UV := .venv/bin/uv
+BOOTSTRAPPED := .venv/.bootstrapped
+SYNCED := .venv/.synced
+INSTALLED := .venv/.installed
+SYNCED_LATEST := .venv-latest/.synced
+INSTALLED_LATEST := .venv-latest/.installed
+BUILT := dist/.built
+
+# Folders count as sources: their time changes when a file is removed.
+SOURCES := pyproject.toml LICENSE $(shell find ml_pipeline -name __pycache__ -prune -o -print)
+
+LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+    --custom-compile-command "make lock"
+# PySpark is built from source: the lock file also says with which setuptools.
+SYNC = $(UV) pip sync --quiet --require-hashes --build-constraint
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup run report ui check format test test-latest benchmark-run mutation pre-commit lock wheel clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
+	    printf '%-15s %s\n' "$$name" "$$text"; done
+
+setup: $(INSTALLED) ## Install the locked libraries and the wheel into .venv
+
+run: setup ## Run the pipeline on this machine
+	@.venv/bin/ml-pipeline run
+
+report: setup ## Write the report of the last run
+	@.venv/bin/ml-pipeline report
+
+ui: setup ## Open the local MLflow's user interface
+	@.venv/bin/ml-pipeline ui
+
+check: setup ## Lint, check the format, the types and the import contracts
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo
+
+format: setup ## Format the code and apply the linter's safe fixes
+	.venv/bin/ruff check --fix
+	.venv/bin/ruff format
+
+test: check ## Check, then test the installed wheel and its coverage
+	.venv/bin/pytest --cov --cov-report=term-missing
+
+test-latest: $(INSTALLED_LATEST) ## Test the wheel with the newest libraries
+	.venv-latest/bin/pytest
+
+benchmark-run: setup ## Measure how long one pass through the pipeline takes
+	@.venv/bin/python tests/benchmarks/flow.py
+
+mutation: setup ## Change the code and see whether a test notices
+	.venv/bin/mutmut run
+
+pre-commit: setup ## Run the commit hooks on all files
+	.venv/bin/pre-commit run --all-files
+
+lock: $(BOOTSTRAPPED) ## Write the lock files anew (UPGRADE=--upgrade renews the pinned tools too)
+	$(LOCK) $(UPGRADE) pyproject.toml --extra spark --group dev --group runtime-17-3-ml -o requirements.lock
+	$(LOCK) --upgrade pyproject.toml --extra spark --group dev --group latest -o requirements-latest.lock
+	echo uv | $(LOCK) --no-annotate --constraint requirements.lock - -o requirements-bootstrap.lock
+
+wheel: $(BUILT) ## Build the wheel into dist/
+
+clean: ## Remove the environments, the wheel and the caches (what the pipeline wrote stays, in .state)
+	rm -rf .venv .venv-latest dist mutants .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -f .coverage .coverage.*
+
+# Each stamp is touched last: a step that failed leaves none.
+
+$(BOOTSTRAPPED): requirements-bootstrap.lock
+	@$(PYTHON) ml_pipeline/preflight.py
+	@echo "setup: creating .venv"
+	@$(PYTHON) -m venv --clear .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+$(SYNCED): requirements.lock $(BOOTSTRAPPED)
+	@echo "setup: installing the locked libraries (the first time: a minute or more)"
+	@$(SYNC) $< --python .venv/bin/python $<
+	@touch $@
+
+$(BUILT): $(SOURCES) $(SYNCED)
+	@echo "setup: building the wheel"
+	@rm -rf dist
+	@$(UV) build --quiet --wheel --no-build-isolation --python .venv/bin/python --out-dir dist .
+	@touch $@
+
+$(INSTALLED): $(BUILT)
+	@$(UV) pip install --quiet --no-deps --reinstall --python .venv/bin/python dist/*.whl
+	@touch $@
+
+$(SYNCED_LATEST): requirements-latest.lock $(SYNCED)
+	@.venv/bin/python ml_pipeline/preflight.py
+	@echo "setup: installing the newest libraries into .venv-latest"
+	@$(UV) venv --quiet --clear --python .venv/bin/python .venv-latest
+	@$(SYNC) $< --python .venv-latest/bin/python $<
+	@touch $@
+
+$(INSTALLED_LATEST): $(BUILT) $(SYNCED_LATEST)
+	@$(UV) pip install --quiet --no-deps --reinstall --python .venv-latest/bin/python dist/*.whl
+	@touch $@

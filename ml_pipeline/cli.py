@@ -1,0 +1,271 @@
+"""``ml-pipeline``, which a person calls, and ``run-task``, which Databricks calls."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ml_pipeline import entry_point, jobs, local_runner, settings, tables
+from ml_pipeline.errors import InputError, PipelineError
+from ml_pipeline.graph import Job
+
+_FOLDER = Path("environments")
+_UNEXPECTED = 70
+"""Exit code of a failure that is no check's and no person's (sysexits.h: EX_SOFTWARE)."""
+
+
+def run_task_main() -> None:
+    """Run one step. On Databricks a failure is raised, since the exit code of a wheel task is not looked at."""
+    if "DATABRICKS_RUNTIME_VERSION" in os.environ:
+        _tell(entry_point.parse(sys.argv[1:])())
+        return
+    arguments = [argument for argument in sys.argv[1:] if argument != "--verbose"]
+    sys.exit(_guarded(lambda: _tell(_run_task(arguments)), verbose="--verbose" in sys.argv[1:]))
+
+
+def _run_task(arguments: Sequence[str]) -> dict[str, str]:
+    try:
+        return entry_point.parse(arguments)()
+    finally:
+        tables.close()
+
+
+def _tell(made: dict[str, str]) -> None:
+    for name, what in made.items():
+        print(f"{name}: {what}")
+
+
+def main() -> None:
+    """Run the command line; a person's mistake ends with one message and exit code 2."""
+    verbose = "--verbose" in sys.argv[1:]
+    sys.exit(_guarded(lambda: cli.main(standalone_mode=False) or 0, verbose=verbose))
+
+
+def _guarded(command: Callable[[], Any], *, verbose: bool) -> int:
+    try:
+        return int(command() or 0)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        print("interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        return _explain(error, verbose=verbose)
+
+
+def _explain(error: Exception, *, verbose: bool, where: str = "") -> int:
+    """Say what went wrong in one line; the traceback only on request."""
+    if verbose:
+        traceback.print_exception(error)
+    known = isinstance(error, PipelineError)
+    message = str(error) if known else f"{type(error).__name__}: {tables.first_line(error)}"
+    hint = "" if known or verbose else " (--verbose shows the traceback)"
+    print(f"error: {where}{message}{hint}", file=sys.stderr, flush=True)
+    return error.exit_code if isinstance(error, PipelineError) else _UNEXPECTED
+
+
+class _Environment:
+    """An environment file, and the jobs that are declared for it."""
+
+    def __init__(self, name: str) -> None:
+        self.file = settings.find(name, folder=_FOLDER)
+        self.settings = settings.load(self.file)
+        self.jobs = jobs.declare(self.settings)
+        self.model = f"{self.settings.schema_name}.{self.settings.model}"
+
+
+def _state(state: Path) -> Path:
+    """Let everything below use one folder for tables, MLflow and logs."""
+    state = state.resolve()
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--state {state}: can't be made: {error.strerror}") from error
+    os.environ["ML_PIPELINE_STATE"] = str(state)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    os.environ.pop("MLFLOW_REGISTRY_URI", None)
+    return state
+
+
+def _common(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--verbose", is_flag=True, help="Show the traceback of a failure."),
+        click.option(
+            "--state",
+            type=click.Path(path_type=Path, file_okay=False),
+            default=Path(".state"),
+            show_default=True,
+            help="Folder for tables, MLflow, logs and the report.",
+        ),
+        click.option(
+            "--environment",
+            default="local",
+            show_default=True,
+            metavar="NAME|FILE",
+            help="Environment: a file's name in environments/, or its path.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """The machine-learning flow on this machine: real Spark, Delta and MLflow."""
+
+
+@cli.command("run")
+@click.argument("names", nargs=-1, metavar="[JOB ...]")
+@click.option("--parameter", "parameters", multiple=True, metavar="KEY=VALUE", help="Value of a job parameter.")
+@_common
+def run_jobs(names: tuple[str, ...], parameters: tuple[str, ...], environment: str, state: Path, verbose: bool) -> int:
+    """Run jobs in dependency order; without a name, all of them in flow order."""
+    chosen = _Environment(environment)
+    selected = local_runner.select(chosen.jobs, names)
+    given = _key_values(parameters)
+    folder = _state(state)
+    console = Console(highlight=False, soft_wrap=True)
+    where = f"{chosen.file}: "
+    try:
+        runs = local_runner.run(
+            selected, parameters=given, defaults=local_runner.git_parameters(), follow=_Follower(console)
+        )
+        failures = [run for run in runs if run.error]
+        codes = [_explain(run.error, verbose=verbose, where=where) for run in failures if run.error]
+        _summarize(console, chosen, runs, folder)
+    except InputError as error:
+        raise InputError(f"{where}{error}") from error
+    finally:
+        tables.close()
+    return codes[0] if codes else 0
+
+
+def _key_values(pairs: Sequence[str]) -> dict[str, str]:
+    for pair in pairs:
+        if not pair.partition("=")[0] or "=" not in pair:
+            raise InputError(f"--parameter {pair}: accepted: KEY=VALUE")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+class _Follower:
+    """Shows each task as it runs: a line when it ends, and on a terminal a moving one meanwhile."""
+
+    _COLOURS = {"SUCCESS": "green", "FAILED": "red", "SKIPPED": "yellow"}  # noqa: RUF012 (a constant)
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._status = console.status("")
+
+    def __call__(self, job: str, task: str, run: local_runner.TaskRun | None) -> None:
+        if run is None:
+            self._status.update(f"RUNNING {job}.{task}")
+            self._status.start()
+            return
+        self._status.stop()
+        state = f"[{self._COLOURS[run.state]}]{run.state:<8}[/]"
+        said = f"after {run.because}" if run.because else f"{run.seconds:6.1f} s"
+        self._console.print(f"{state} {f'{job}.{task}':<24} {said}")
+
+
+def _summarize(console: Console, environment: _Environment, runs: Sequence[local_runner.TaskRun], state: Path) -> None:
+    from ml_pipeline import report, tracking
+
+    table = Table("what", "where", box=None, pad_edge=False, header_style="bold")
+    for run in runs:
+        for name, what in run.made.items():
+            place = f"\n{tables.where(name)}" if name.count(".") == 2 and Path(tables.where(name)).is_dir() else ""
+            table.add_row(escape(name), escape(what + place))
+    if any(run.job == "training" and run.state != "SKIPPED" for run in runs):
+        try:
+            scorecard = report.collect(environment.settings.experiment, environment.model)
+        except InputError:
+            pass  # No run has finished; the failed task has said why.
+        else:
+            for written in report.write(scorecard, state):
+                table.add_row("report", escape(str(written)))
+    table.add_row("MLflow", escape(f"{tracking.local_uri(state)} (ml-pipeline ui)"))
+    console.print()
+    console.print(table)
+
+
+@cli.command("report")
+@click.option("--run-id", help="MLflow run; the newest finished one if left out.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder to write to; the state folder if left out.",
+)
+@_common
+def write_report(run_id: str | None, output: Path | None, environment: str, state: Path, verbose: bool) -> None:
+    """Write report.md and report.html for a training run."""
+    from ml_pipeline import report
+
+    chosen = _Environment(environment)
+    folder = _state(state)
+    scorecard = report.collect(chosen.settings.experiment, chosen.model, run_id=run_id)
+    for written in report.write(scorecard, output or folder):
+        click.echo(written)
+
+
+@cli.command("rollback")
+@click.option("--run-by", default="", help="Who asks for it; kept in the trail.")
+@_common
+def roll_back(run_by: str, environment: str, state: Path, verbose: bool) -> None:
+    """Make the version that the champion replaced the champion again."""
+    from ml_pipeline import promotion
+
+    chosen = _Environment(environment)
+    _state(state)
+    _tell(promotion.rollback(model=chosen.model, run_by=run_by))
+
+
+@cli.command("ui")
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+@_common
+def open_ui(port: int, environment: str, state: Path, verbose: bool) -> int:
+    """Open MLflow on the runs and models of the state folder, on this machine only."""
+    from ml_pipeline import tracking
+
+    uri = tracking.local_uri(_state(state))
+    click.echo(f"MLflow: http://127.0.0.1:{port} (Ctrl-C ends it)")
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", str(port)]
+    return subprocess.run([*command, "--host", "127.0.0.1"], check=False).returncode
+
+
+@cli.command("jobs")
+@click.argument("names", nargs=-1, metavar="[JOB ...]")
+@_common
+def show_jobs(names: tuple[str, ...], environment: str, state: Path, verbose: bool) -> None:
+    """Show the declared jobs: their tasks, parameters, and the run-task command of each task."""
+    for job in local_runner.select(_Environment(environment).jobs, names):
+        _show(job)
+
+
+def _show(job: Job) -> None:
+    after = f" (after {', '.join(job.depends_on)})" if job.depends_on else ""
+    click.echo(f"{job.name}{after}: {job.description}")
+    for parameter in job.parameters:
+        click.echo(f"  --parameter {parameter.name}={parameter.default}  {parameter.description}")
+    for task in job.tasks:
+        after = f" (after {', '.join(task.depends_on)})" if task.depends_on else ""
+        click.echo(f"  {task.name}{after}: run-task --entry-point={task.entry_point}")
+        for name, value in task.parameters.items():
+            click.echo(f"    --{name}={value}")
+    click.echo()
+
+
+logging.getLogger("mlflow").setLevel(logging.WARNING)

@@ -1,0 +1,190 @@
+"""Compares a run with every finished run of its branch and with the champion, and says whether it may go on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ml_pipeline import tables, tracking
+from ml_pipeline.data_preparation import Made
+from ml_pipeline.errors import CheckFailedError
+from ml_pipeline.evaluation import Classes, Difference, Metric, Responses, Scores, bootstrap, score
+from ml_pipeline.features import Features
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+MOST_RUNS = 25
+"""Runs of the branch that are compared one by one: its best. What isn't below the best is not below any other."""
+
+Measured = tuple[float, Scores]
+"""A metric, and its values on the bootstrap's resamples of the same rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rival:
+    """A model that another one is compared with, on the same rows."""
+
+    name: str
+    run_id: str
+    value: float
+    difference: Difference
+    """How much better than this rival the new model is."""
+
+    @classmethod
+    def of(cls, name: str, run_id: str, mine: Measured, theirs: Measured, *, significance: float) -> Rival:
+        """Compare."""
+        difference = Difference.between(mine, theirs, significance=significance)
+        return cls(name=name, run_id=run_id, value=theirs[0], difference=difference)
+
+    def __str__(self) -> str:
+        lead = f"{abs(self.difference.value):.4f} {'below' if self.difference.value < 0 else 'above'}"
+        if self.difference.value == 0:
+            lead = "level with"
+        return f"{lead} {self.name} ({self.value:.4f}; {self.difference.verdict})"
+
+    def as_row(self) -> dict[str, Any]:
+        """As plain data, for the report."""
+        return (
+            {"name": self.name, "run_id": self.run_id, "value": self.value}
+            | {"difference" if name == "value" else name: value for name, value in asdict(self.difference).items()}
+            | {"verdict": self.difference.verdict}
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Whether a model may go on, and why."""
+
+    passed: bool
+    reason: str
+
+    @property
+    def word(self) -> str:
+        """``passed`` or ``failed``."""
+        return "passed" if self.passed else "failed"
+
+
+def decide(metric: str, value: float, rivals: Sequence[Rival], *, threshold: float, tolerance: float) -> Verdict:
+    """Refuse a model that misses the threshold, or falls below a rival by more than the tolerance.
+
+    Args:
+        metric: Name of the scorer; greater is better.
+        value: The model's metric.
+        rivals: The champion and the runs of the branch.
+        threshold: What the model must reach at least.
+        tolerance: How far below a rival it may fall; a safeguard that holds even above the threshold.
+    """
+    # A hair's breadth of room: 0.95 - 0.94 is a little more than 0.01 in binary fractions.
+    room = tolerance + 1e-12
+    below = [rival for rival in rivals if rival.difference.value < -room]
+    reasons = [f"{metric} {value:.4f} misses the threshold {threshold:g}"] if value < threshold else []
+    if below:
+        worst = [below[0], *(rival for rival in below[1:3])]
+        more = f" and {len(below) - len(worst)} more" if len(below) > len(worst) else ""
+        reasons.append(
+            f"{metric} {value:.4f} is {'; '.join(map(str, worst))}{more}, by more than the tolerance {tolerance:g}"
+        )
+    if reasons:
+        return Verdict(passed=False, reason="; ".join(reasons))
+    compared = "; ".join(map(str, rivals[:3])) or "nothing to compare with on the same rows"
+    return Verdict(passed=True, reason=f"{metric} {value:.4f} reaches the threshold {threshold:g}; {compared}")
+
+
+def compare(
+    *,
+    experiment: str,
+    model: str,
+    metric: Metric,
+    threshold: float,
+    tolerance: float,
+    significance: float,
+    job_run_id: str,
+) -> Made:
+    """Compare the job run's model with the champion and the branch's finished runs, on the same validation rows.
+
+    The verdict goes into the run's tags: ``validate`` (passed or failed), ``validate.reason``,
+    ``validate.compared_with``, and ``development`` = passed on the CI's run that passed, which is the only one of its
+    commit with that tag.
+
+    Raises:
+        CheckFailedError: the model is refused.
+    """
+    from ml_pipeline import figures
+
+    run = tracking.the_run(experiment, job_run_id=job_run_id)
+    mine = measured(run, metric)
+    rivals = [
+        *_champion(run, mine, model, metric, significance=significance),
+        *_branch(run, mine, experiment, metric, significance=significance),
+    ]
+    verdict = decide(metric, mine[0], rivals, threshold=threshold, tolerance=tolerance)
+    rows = [rival.as_row() for rival in rivals]
+    tracking.log_json(
+        run,
+        "comparison",
+        {"metric": metric, "value": mine[0], "threshold": threshold, "tolerance": tolerance, "rivals": rows}
+        | asdict(verdict),
+    )
+    picture = figures.comparison(mine[0], rows, metric=metric, threshold=threshold)
+    tracking.log_figures(run, {"comparison": picture})
+    tracking.set_tags(
+        run,
+        {
+            "validate": verdict.word,
+            "validate.reason": verdict.reason,
+            "validate.compared_with": ", ".join(rival.run_id for rival in rivals),
+        },
+    )
+    if not verdict.passed:
+        raise CheckFailedError(f"the model is refused: {verdict.reason}")
+    if run.data.tags["reason"] == "ci":
+        tracking.hand_over_tag(experiment, run, "development", "passed", among="git_commit")
+    return {"verdict": f"{verdict.word}: {verdict.reason}"}
+
+
+def measured(run: Run, metric: str) -> Measured:
+    """What a run measured on its validation rows."""
+    evaluation = tracking.read_json(run, "evaluation")
+    if evaluation["metric"] != metric:
+        raise CheckFailedError(f"run {run.info.run_id} measured {evaluation['metric']}, not {metric}; train it anew")
+    return evaluation["value"], np.asarray(evaluation["bootstrap"])
+
+
+def _branch(run: Run, mine: Measured, experiment: str, metric: str, *, significance: float) -> list[Rival]:
+    tags = {name: run.data.tags[name] for name in ("git_branch", "validation_fingerprint")}
+    found = tracking.search(
+        experiment,
+        f"attributes.status = 'FINISHED' and attributes.run_id != '{run.info.run_id}' and params.metric = "
+        f"{tracking.quoted(metric)} and {tracking.matching(**tags)}",
+        order_by=f"metrics.`validation_{metric}` DESC",
+        most=MOST_RUNS,
+    )
+    return [
+        Rival.of(
+            f"run {other.info.run_name}", other.info.run_id, mine, measured(other, metric), significance=significance
+        )
+        for other in found
+    ]
+
+
+def _champion(run: Run, mine: Measured, model: str, metric: str, *, significance: float) -> list[Rival]:
+    champion = tracking.version_by_alias(model, tracking.CHAMPION)
+    if champion is None or champion.run_id == run.info.run_id:
+        return []
+    table, version = run.data.tags["validation_table"], int(run.data.tags["validation_version"])
+    rows = tables.read(table, version=version)
+    fitted, signature = tracking.load_model(tracking.version_uri(champion))
+    features = Features.of_model(signature)
+    target = run.data.params["target"]
+    columns = features.columns(rows, where=f"the champion's input, table {table}")
+    frame = tables.to_pandas(rows, [*columns, rows[tables.quote(target)]])
+    classes = Classes(tuple(tracking.read_json(run, "evaluation")["classes"]))
+    truth = classes.encode(frame[target])
+    responses = Responses.of(fitted, frame[list(features.kinds)], classes)
+    theirs = score(metric, responses, np.arange(len(truth)), truth), bootstrap(metric, responses, truth)
+    name = f"the champion, version {champion.version}"
+    return [Rival.of(name, str(champion.run_id), mine, theirs, significance=significance)]

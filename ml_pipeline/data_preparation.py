@@ -1,0 +1,175 @@
+"""From a source to the test table, which is kept, and to the tables that one training run learns from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ml_pipeline import tables, tracking
+from ml_pipeline.errors import InputError
+from ml_pipeline.features import Features
+from ml_pipeline.settings import Columns, Reason, Share, Source
+from ml_pipeline.tables import Profile
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+Made = dict[str, str]
+"""What a step made, for the person who runs it: a name, and what there is to say."""
+
+_MOST_CLASSES = 1000
+
+
+def split(
+    *,
+    source: Source,
+    target: str,
+    key: Columns,
+    features: Columns,
+    test_share: Share,
+    train_validation_table: str,
+    test_table: str,
+) -> Made:
+    """Split a source into the train-validation and the test table; the only step that writes the test table.
+
+    The side of a row follows from a hash of its key alone (of the whole row where there is none). A row never changes
+    sides, whatever is added later, and equal rows are on the same side. Where nothing changed, nothing is written.
+
+    Raises:
+        InputError: the source can't be read, or its columns or rows can't be learned from.
+    """
+    where = f"source {source}"
+    rows = tables.read_source(source)
+    chosen = Features.of(rows, target=target, key=key, features=features, where=where)
+    in_test = tables.bucket(rows, key or rows.columns, salt="test") < test_share
+    rows = rows.persist()
+    try:
+        profiles = check(rows, in_test, target=target, key=key, features=chosen, where=where)
+        sides = {test_table: (True, rows.where(in_test)), train_validation_table: (False, rows.where(~in_test))}
+        for table, (side, _) in sides.items():
+            if not profiles[side].digest.rows:
+                raise InputError(
+                    f"test_share: {test_share} leaves no row of {where} for {table}; accepted: more rows, another share"
+                )
+        return {table: str(tables.replace(part, table, profiles[side].digest)) for table, (side, part) in sides.items()}
+    finally:
+        rows.unpersist()
+
+
+def prepare(
+    *,
+    train_validation_table: str,
+    train_table: str,
+    validation_table: str,
+    target: str,
+    key: Columns,
+    features: Columns,
+    folds: int,
+    validation_share: Share,
+    experiment: str,
+    job_run_id: str,
+    git_branch: str,
+    git_commit: str,
+    pull_request: int | None = None,
+    reason: Reason,
+    run_by: str = "",
+) -> Made:
+    """Check the train-validation table, make the train and the validation table of it, and announce the MLflow run.
+
+    The run is tagged with the job's run id, by which the next steps find it, and with the version of each table, which
+    is what they read, whatever another run writes meanwhile.
+
+    Raises:
+        InputError: columns or rows can't be learned from; nothing is written then.
+    """
+    where = f"table {train_validation_table}"
+    rows = tables.read(train_validation_table)
+    version, fingerprint = tables.last_write(train_validation_table)
+    rows = tables.read(train_validation_table, version=version)
+    chosen = Features.of(rows, target=target, key=key, features=features, where=where)
+    in_validation = tables.bucket(rows, key or rows.columns, salt="validation") < validation_share
+    profiles = check(rows, in_validation, target=target, key=key, features=chosen, where=where)
+    _check_classes(rows, in_validation, target=target, folds=folds, where=where)
+    train = tables.replace(rows.where(~in_validation), train_table, profiles[False].digest)
+    validation = tables.replace(rows.where(in_validation), validation_table, profiles[True].digest)
+    tags = {
+        "job_run_id": job_run_id,
+        "git_branch": git_branch,
+        "git_commit": git_commit,
+        "mlflow.source.git.commit": git_commit,
+        "mlflow.source.git.branch": git_branch,
+        "pull_request": "" if pull_request is None else str(pull_request),
+        "reason": reason,
+        "train_validation_table": train_validation_table,
+        "train_validation_version": str(version),
+        "train_validation_fingerprint": fingerprint,
+        "train_table": train_table,
+        "train_version": str(train.version),
+        "train_fingerprint": train.digest.text,
+        "validation_table": validation_table,
+        "validation_version": str(validation.version),
+        "validation_fingerprint": validation.digest.text,
+    }
+    if run_by:
+        tags["run_by"] = run_by
+    run = tracking.create_run(experiment, name=f"{git_branch} {job_run_id}", tags=tags)
+    return {train_table: str(train), validation_table: str(validation), "MLflow run": run.info.run_id}
+
+
+def check(
+    rows: DataFrame, sides: Column, *, target: str, key: list[str], features: Features, where: str
+) -> dict[bool, Profile]:
+    """Whether rows can be learned from, and what they are on both sides of a split.
+
+    Raises:
+        InputError: there is no row; the target or the key is missing in one; a feature has no value in any.
+    """
+    from pyspark.errors import PySparkException
+
+    columns = list(dict.fromkeys([target, *key, *features.kinds]))
+    try:
+        profiles = tables.profile(rows, sides, columns=columns)
+    except PySparkException as error:
+        raise InputError(f"{where}: can't be read: {tables.first_line(error)}") from error
+    total = sum(profile.digest.rows for profile in profiles.values())
+    if not total:
+        raise InputError(f"{where}: is empty; accepted: at least one row")
+    for column in columns:
+        count = sum(profile.present[column] for profile in profiles.values())
+        if column in features.kinds and not count:
+            raise InputError(f"features: column '{column}' of {where} has no value in any row; leave it out")
+        if column in (target, *key) and count < total:
+            setting = "target" if column == target else "key"
+            raise InputError(
+                f"{setting}: column '{column}' of {where} has no value in {total - count:,} of {total:,} rows; "
+                "accepted: a value in each"
+            )
+    return profiles
+
+
+def _check_classes(rows: DataFrame, in_validation: Column, *, target: str, folds: int, where: str) -> None:
+    """Whether the train side can be cross-validated, and the validation side can validate."""
+    column = tables.quote(target)
+    counts: dict[object, dict[bool, int]] = {}
+    for value, side, count in rows.groupBy(column, in_validation).count().limit(2 * _MOST_CLASSES + 1).collect():
+        counts.setdefault(value, {True: 0, False: 0})[side] = count
+    fractional = [value for value in counts if isinstance(value, float) and not value.is_integer()]
+    if len(counts) > _MOST_CLASSES or fractional:
+        example = f", such as {fractional[0]}" if fractional else ""
+        raise InputError(
+            f"target: column '{target}' of {where} holds quantities{example}; "
+            f"accepted: classes (text, whole numbers or booleans, at most {_MOST_CLASSES} of them)"
+        )
+    if len(counts) < 2:
+        raise InputError(
+            f"target: column '{target}' of {where} is constant ({next(iter(counts))!r}); accepted: two classes or more"
+        )
+    if not any(sides[True] for sides in counts.values()):
+        raise InputError(
+            f"validation_share: leaves no row of {where} for validation; accepted: more rows or a greater share"
+        )
+    for value, sides in sorted(counts.items(), key=lambda item: str(item[0])):
+        if sides[False] < folds:
+            raise InputError(
+                f"folds: class {value!r} of column '{target}' has {sides[False]} rows to train on in {where}, "
+                f"fewer than the {folds} folds; accepted: more rows of it, or fewer folds"
+            )

@@ -1,0 +1,94 @@
+"""The door to every step: ``run-task --entry-point=package.module:function --name=value ...``.
+
+Databricks passes named parameters as text. Each is parsed by the step's own type annotation, and a wrong one is refused by
+name before anything runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from ml_pipeline import settings
+from ml_pipeline.errors import InputError
+
+_OPTION = "--entry-point="
+
+
+@dataclass(frozen=True)
+class Call:
+    """A step, ready to run."""
+
+    function: Callable[..., Any]
+    arguments: dict[str, Any]
+
+    def __call__(self) -> dict[str, str]:
+        """Run the step; it returns what it made."""
+        return self.function(**self.arguments) or {}
+
+
+def parse(arguments: Sequence[str]) -> Call:
+    """Find the step that a command line names, and parse its parameters.
+
+    Raises:
+        InputError: the step doesn't exist, or a parameter is unknown, missing or wrong.
+    """
+    given: dict[str, str] = {}
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not name.startswith("--") or not equals:
+            raise InputError(f"run-task: '{argument}' is no parameter; accepted: --NAME=VALUE")
+        if name[2:] in given:
+            raise InputError(f"run-task: {name} is given twice")
+        given[name[2:]] = value
+    if "entry-point" not in given:
+        raise InputError(f"run-task: {_OPTION}PACKAGE.MODULE:FUNCTION is missing")
+    entry_point = given.pop("entry-point")
+    function = _load(entry_point)
+    parameters = inspect.signature(function, eval_str=True).parameters
+    for name in given:
+        if name not in parameters:
+            raise InputError(f"{entry_point}: {name}: unknown parameter" + settings.suggest(name, tuple(parameters)))
+    parsed = {}
+    for name, parameter in parameters.items():
+        optional = parameter.default is not parameter.empty
+        # Databricks has no parameter without a value: an empty one is one that was not given.
+        if given.get(name, "") == "" and (optional or name not in given):
+            if not optional:
+                raise InputError(f"{entry_point}: {name}: is missing")
+            continue
+        parsed[name] = _value(entry_point, name, given[name], parameter.annotation)
+    return Call(function, parsed)
+
+
+def _load(entry_point: str) -> Callable[..., Any]:
+    module, _, name = entry_point.partition(":")
+    try:
+        function = getattr(importlib.import_module(module), name, None) if name else None
+    except ModuleNotFoundError as error:
+        # A step that lacks one of its own imports is another matter.
+        if not error.name or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        function = None
+    except ValueError:
+        function = None
+    if not inspect.isfunction(function):
+        raise InputError(f"run-task: entry point '{entry_point}' does not exist; accepted: PACKAGE.MODULE:FUNCTION")
+    return function
+
+
+def _value(entry_point: str, name: str, text: str, annotation: Any) -> Any:
+    adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+    model = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    structured = model is not None or text[:1] in ("[", "{")
+    try:
+        if structured and annotation is not str:
+            return adapter.validate_json(text)
+        return adapter.validate_strings(text)
+    except ValidationError as error:
+        raise InputError(f"{entry_point}: " + settings.explain(error, model, prefix=name)) from None

@@ -1,0 +1,254 @@
+"""What a model answers, what a scikit-learn scorer makes of it, and how certain that is.
+
+Scorers see classes as 0 … k-1 with the positive class last, so that each works on text labels too (``f1`` takes 1 for
+the positive class), and its sign is scikit-learn's: greater is better.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+import sklearn
+from numpy.typing import ArrayLike, NDArray
+from pydantic import AfterValidator
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.dummy import DummyRegressor
+from sklearn.metrics import get_scorer, get_scorer_names
+from sklearn.utils.metaestimators import available_if
+
+from ml_pipeline.errors import InputError
+
+RESAMPLES = 1000
+"""Bootstrap resamples of the validation rows. Fixed, as is their seed, so that any two runs are resampled alike."""
+_SEED = 20_000
+_MOST_ROWS = 20_000
+"""Rows that the bootstrap takes at most: its cost grows with them, and an interval that is a little wide misleads nobody."""
+
+Scores = NDArray[np.float64]
+
+
+def _classification_metric(name: str) -> str:
+    if name not in get_scorer_names():
+        close = difflib.get_close_matches(name, get_scorer_names(), n=5, cutoff=0.4)
+        raise ValueError(f"is no scikit-learn scorer; accepted: {', '.join(close or get_scorer_names())}")
+    numbers = np.array([[0.1], [0.7], [1.3]])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            get_scorer(name)(DummyRegressor().fit(numbers, numbers[:, 0]), numbers, numbers[:, 0])
+    except (ValueError, AttributeError, TypeError):
+        return name
+    raise ValueError("is for regression or clustering; accepted: a scorer for classes, such as accuracy, f1_macro")
+
+
+Metric = Annotated[str, AfterValidator(_classification_metric)]
+"""Name of a scikit-learn scorer."""
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The values of the target, in the order in which scorers see them."""
+
+    values: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, target: ArrayLike, *, positive: Any = None) -> Classes:
+        """The distinct values of a target, sorted, the positive one last.
+
+        Raises:
+            InputError: the positive class is not among them, or there are more than two.
+        """
+        values = np.unique(np.asarray(target)).tolist()
+        if positive is not None:
+            if len(values) != 2 or positive not in values:
+                raise InputError(
+                    f"positive_class: {positive!r}: accepted: one of the target's two values, "
+                    f"which has {', '.join(map(repr, values[:20]))}"
+                )
+            values.remove(positive)
+            values.append(positive)
+        return cls(tuple(values))
+
+    def encode(self, labels: ArrayLike) -> NDArray[np.int64]:
+        """Positions of labels among the classes.
+
+        Raises:
+            InputError: a label is not among them.
+        """
+        order = np.argsort(np.asarray(self.values), kind="stable")
+        ordered = np.asarray(self.values)[order]
+        labels = np.asarray(labels)
+        if labels.dtype.kind == "O":
+            labels = labels.astype(ordered.dtype)
+        found = np.searchsorted(ordered, labels).clip(max=len(ordered) - 1)
+        unknown = labels[ordered[found] != labels]
+        if len(unknown):
+            raise InputError(
+                f"target: {unknown[0]!r} is no class of the model; accepted: {', '.join(map(repr, self.values))}"
+            )
+        encoded: NDArray[np.int64] = order[found]
+        return encoded
+
+    def arrange(self, scores: Scores, model_classes: ArrayLike) -> Scores:
+        """Bring a model's scores into this order of classes; a class that the model doesn't know scores 0."""
+        theirs = np.asarray(model_classes).tolist()
+        if scores.ndim == 1:
+            return scores if theirs[-1] == self.values[-1] else -scores
+        arranged = np.zeros((len(scores), len(self.values)))
+        for column, value in enumerate(self.values):
+            if value in theirs:
+                arranged[:, column] = scores[:, theirs.index(value)]
+        return arranged
+
+
+class Encoded(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A fitted model as scorers see it: classes encoded, and in our order."""
+
+    def __init__(self, model: Any, classes: Classes) -> None:
+        self.model = model
+        self.classes = classes
+
+    @property
+    def classes_(self) -> NDArray[np.int64]:
+        """What marks an estimator as fitted."""
+        return np.arange(len(self.classes.values))
+
+    def predict(self, rows: Any) -> NDArray[np.int64]:
+        """Labels, encoded."""
+        return self.classes.encode(self.model.predict(rows))
+
+    @available_if(lambda self: hasattr(self.model, "predict_proba"))  # type: ignore[untyped-decorator]
+    def predict_proba(self, rows: Any) -> Scores:
+        """Probabilities, one column for each class."""
+        return self.classes.arrange(self.model.predict_proba(rows), self.model.classes_)
+
+    @available_if(lambda self: hasattr(self.model, "decision_function"))  # type: ignore[untyped-decorator]
+    def decision_function(self, rows: Any) -> Scores:
+        """Decision values: one column for each class, or for two classes those of the second."""
+        return self.classes.arrange(self.model.decision_function(rows), self.model.classes_)
+
+
+@dataclass(frozen=True)
+class Responses(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A model's answers to some rows, in the guise of an estimator that scorers accept: ``X`` are row numbers."""
+
+    classes: Classes
+    labels: NDArray[np.int64]
+    probabilities: Scores | None = None
+    """One column for each class."""
+    decisions: Scores | None = None
+    """One column for each class, or for two classes those of the second."""
+
+    @classmethod
+    def of(cls, model: Any, rows: Any, classes: Classes) -> Responses:
+        """Ask a model everything that a scorer may want to know of rows."""
+        encoded = Encoded(model, classes)
+        probabilities = encoded.predict_proba(rows) if hasattr(encoded, "predict_proba") else None
+        asked = probabilities is None and hasattr(encoded, "decision_function")
+        return cls(classes, encoded.predict(rows), probabilities, encoded.decision_function(rows) if asked else None)
+
+    @property
+    def classes_(self) -> NDArray[np.int64]:
+        """What marks an estimator as fitted."""
+        return np.arange(len(self.classes.values))
+
+    def predict(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Labels, encoded."""
+        return self.labels[rows]
+
+    @available_if(lambda self: self.probabilities is not None)  # type: ignore[untyped-decorator]
+    def predict_proba(self, rows: NDArray[np.int64]) -> Scores:
+        """Probabilities, where the model gives them."""
+        assert self.probabilities is not None
+        return self.probabilities[rows]
+
+    @available_if(lambda self: self.decisions is not None)  # type: ignore[untyped-decorator]
+    def decision_function(self, rows: NDArray[np.int64]) -> Scores:
+        """Decision values, where the model gives them and no probabilities."""
+        assert self.decisions is not None
+        return self.decisions[rows]
+
+
+def score(metric: str, model: Encoded | Responses, rows: Any, truth: NDArray[np.int64]) -> float:
+    """The metric of a model on rows; greater is better.
+
+    Args:
+        metric: Name of a scorer.
+        model: A fitted model, or its responses.
+        rows: What the model takes: a table of features, or row numbers for responses.
+        truth: The true classes of the rows, encoded.
+
+    Raises:
+        InputError: the metric can't be computed for this target or this kind of model.
+    """
+    try:
+        with warnings.catch_warnings(), sklearn.config_context(skip_parameter_validation=True, assume_finite=True):
+            # A class without predictions counts as 0, which is what scikit-learn warns of.
+            warnings.simplefilter("ignore")
+            value = float(_scorer(metric)(model, rows, truth))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise InputError(
+            f"metric: '{metric}' does not fit {len(model.classes.values)} classes and this estimator "
+            f"({str(error).splitlines()[0]}); accepted: one that does, such as accuracy or f1_macro"
+        ) from error
+    if not np.isfinite(value):
+        raise InputError(f"metric: '{metric}' is {value} on these rows; accepted: a metric that is defined on them")
+    return value
+
+
+@functools.cache
+def _scorer(metric: str) -> Callable[..., float]:
+    return get_scorer(metric)  # type: ignore[no-any-return]
+
+
+def bootstrap(metric: str, responses: Responses, truth: NDArray[np.int64]) -> Scores:
+    """The metric on resamples of the rows, drawn with replacement within each class.
+
+    The resamples depend on the true classes alone. Two models on the same rows are therefore resampled alike, and the
+    difference of their scores is a paired bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
+    chapters 8 and 13; for comparing classifiers: Koehn, Statistical significance tests for machine translation
+    evaluation, 2004).
+
+    Returns:
+        ``RESAMPLES`` values of the metric.
+    """
+    random = np.random.default_rng(_SEED)
+    # Rows come in the order of their hash, so the first ones are a random sample.
+    strata = [np.flatnonzero(truth[:_MOST_ROWS] == value) for value in np.unique(truth[:_MOST_ROWS])]
+    scores = np.empty(RESAMPLES)
+    for i in range(RESAMPLES):
+        rows = np.concatenate([random.choice(stratum, len(stratum)) for stratum in strata])
+        scores[i] = score(metric, responses, rows, truth[rows])
+    return scores
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """How much better one model is than another on the same rows."""
+
+    value: float
+    low: float
+    high: float
+    """Bounds of the interval that holds the difference with probability 1 - significance."""
+
+    @classmethod
+    def between(cls, mine: tuple[float, Scores], other: tuple[float, Scores], *, significance: float) -> Difference:
+        """The difference of two metrics, with the percentile interval of their paired bootstrap."""
+        low, high = np.quantile(mine[1] - other[1], [significance / 2, 1 - significance / 2])
+        return cls(value=mine[0] - other[0], low=float(low), high=float(high))
+
+    @property
+    def verdict(self) -> str:
+        """``better`` or ``worse`` where chance does not explain the difference, else ``indistinguishable``."""
+        if self.low > 0:
+            return "better"
+        return "worse" if self.high < 0 else "indistinguishable"
+
+    def __str__(self) -> str:
+        return f"{self.value:+.4f} [{self.low:+.4f}, {self.high:+.4f}], {self.verdict}"

@@ -1,0 +1,113 @@
+"""Which columns a model learns from, and how they become what scikit-learn takes.
+
+Numbers and booleans become doubles, text stays text; a missing value is NaN in the one and ``None`` in the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ml_pipeline.errors import InputError
+from ml_pipeline.tables import quote
+
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
+    from pyspark.sql import Column, DataFrame
+
+_NUMBERS = ("byte", "short", "integer", "long", "float", "double", "decimal", "boolean")
+_TEXT = ("string", "varchar", "char")
+_CLASSES = ("byte", "short", "integer", "long", "float", "double", "boolean", "string", "varchar", "char")
+ACCEPTED = "accepted: numbers, text and booleans"
+
+
+def kind(rows: DataFrame, column: str) -> str:
+    """``double`` or ``string`` for what a column becomes, else the name of its own type."""
+    name = rows.schema[column].dataType.typeName()
+    return "double" if name in _NUMBERS else "string" if name in _TEXT else name
+
+
+@dataclass(frozen=True)
+class Features:
+    """Columns by name, in the model's order, each a ``double`` or a ``string``."""
+
+    kinds: dict[str, str]
+
+    @classmethod
+    def of(cls, rows: DataFrame, *, target: str, key: list[str], features: list[str], where: str) -> Features:
+        """The features of a table with a target.
+
+        Raises:
+            InputError: a column is absent or of a type that can't be learned from.
+        """
+        for setting, columns in (("target", [target]), ("key", key), ("features", features)):
+            for column in columns:
+                if column not in rows.columns:
+                    raise InputError(
+                        f"{setting}: {where} has no column '{column}'; accepted: {', '.join(rows.columns)}"
+                    )
+        if rows.schema[target].dataType.typeName() not in _CLASSES:
+            raise InputError(f"target: column '{target}' of {where} is {kind(rows, target)}; {ACCEPTED}")
+        chosen = features or [column for column in rows.columns if column not in (target, *key)]
+        if not chosen:
+            raise InputError(f"features: {where} has no column beside target and key; accepted: at least one")
+        for column in chosen:
+            if kind(rows, column) not in ("double", "string"):
+                raise InputError(
+                    f"features: column '{column}' of {where} is {kind(rows, column)}; {ACCEPTED}. "
+                    "List the columns to learn from in 'features' to leave it out"
+                )
+        return cls({column: kind(rows, column) for column in chosen})
+
+    @classmethod
+    def of_model(cls, signature: ModelSignature) -> Features:
+        """The features that a model was trained on."""
+        return cls({column.name: column.type.name for column in signature.inputs.inputs})
+
+    @property
+    def numbers(self) -> list[str]:
+        """Columns that are doubles."""
+        return [name for name, kind in self.kinds.items() if kind == "double"]
+
+    @property
+    def text(self) -> list[str]:
+        """Columns that are text."""
+        return [name for name, kind in self.kinds.items() if kind == "string"]
+
+    def columns(self, rows: DataFrame, *, where: str) -> list[Column]:
+        """The features as columns of a table.
+
+        Raises:
+            InputError: the table lacks a column, or has it with another type.
+        """
+        from pyspark.sql import functions as F
+
+        missing = [column for column in self.kinds if column not in rows.columns]
+        if missing:
+            raise InputError(
+                f"{where} lacks the column {', '.join(map(repr, missing))}, which the model's signature asks for; "
+                f"it has: {', '.join(rows.columns)}"
+            )
+        for column, expected in self.kinds.items():
+            if kind(rows, column) != expected:
+                found = rows.schema[column].dataType.simpleString()
+                accepted = "a number or a boolean" if expected == "double" else "text"
+                raise InputError(
+                    f"column '{column}' of {where} is {found}, which does not fit the model's signature; "
+                    f"accepted: {accepted}"
+                )
+        return [F.col(quote(column)).cast(kind).alias(column) for column, kind in self.kinds.items()]
+
+    def signature(self, target_type: str) -> ModelSignature:
+        """The model's signature: the features, and the class that it predicts.
+
+        Args:
+            target_type: MLflow's name of the predicted class's type: ``string``, ``long``, ``double`` or ``boolean``.
+        """
+        from mlflow.models import ModelSignature
+        from mlflow.types import ColSpec, Schema
+
+        return ModelSignature(
+            inputs=Schema([ColSpec(kind, name) for name, kind in self.kinds.items()]),
+            outputs=Schema([ColSpec(target_type)]),
+        )

@@ -1,0 +1,167 @@
+"""Jobs and tasks as plain data, valid once constructed.
+
+A job is what Databricks calls a job: tasks in a directed acyclic graph, job parameters known when a run starts, and
+references to them in Databricks' own syntax, ``{{job.parameters.git_branch}}`` or ``{{job.run_id}}``. The same data is
+rendered as a Databricks job, as an Airflow DAG and as a run on this machine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+from typing import Protocol, TypeVar
+
+DYNAMIC_VALUES = ("job.run_id", "job.start_time.iso_date")
+"""The dynamic value references of Databricks that tasks may use beside ``job.parameters.*``."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_ENTRY_POINT = re.compile(r"[a-zA-Z_][\w.]*:[a-zA-Z_]\w*")
+_REFERENCE = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
+
+
+class Named(Protocol):
+    """Something with a name and the names of what must come before it."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def depends_on(self) -> tuple[str, ...]:
+        """What must come before it."""
+
+
+T = TypeVar("T", bound=Named)
+
+
+def in_order(nodes: Iterable[T], *, what: str) -> tuple[T, ...]:
+    """Sort nodes so that each comes after what it depends on; ties keep the order of declaration.
+
+    Raises:
+        ValueError: a name is used twice, a dependency is not declared, or the graph has a cycle.
+    """
+    by_name: dict[str, T] = {}
+    for node in nodes:
+        if node.name in by_name:
+            raise ValueError(f"{what} '{node.name}' is declared twice")
+        by_name[node.name] = node
+    for node in by_name.values():
+        for dependency in node.depends_on:
+            if dependency not in by_name:
+                raise ValueError(f"{what} '{node.name}' depends on unknown '{dependency}'; known: {', '.join(by_name)}")
+    try:
+        order = TopologicalSorter({name: node.depends_on for name, node in by_name.items()}).static_order()
+        return tuple(by_name[name] for name in order)
+    except CycleError as error:
+        raise ValueError(f"{what}s depend on each other in a cycle: {' -> '.join(error.args[1])}") from None
+
+
+def references(value: str) -> tuple[str, ...]:
+    """The dynamic values that a parameter refers to, without their braces."""
+    return tuple(_REFERENCE.findall(value))
+
+
+def substitute(value: str, values: Mapping[str, str]) -> str:
+    """Replace each ``{{reference}}`` by its value, as Databricks does when a task starts."""
+    return _REFERENCE.sub(lambda match: values[match[1]], value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobParameter:
+    """A value that is known only when a run starts."""
+
+    name: str
+    default: str
+    """What a run gets that does not set it; may itself be a dynamic value reference."""
+    description: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One step: a function of the wheel, called with named parameters."""
+
+    name: str
+    entry_point: str
+    """``package.module:function``."""
+    parameters: Mapping[str, str]
+    """Named parameters as Databricks passes them: strings, with references where a value is known only at run time."""
+    depends_on: tuple[str, ...] = ()
+    """Names of tasks of the same job that must have succeeded."""
+    timeout_seconds: int = 3600
+    max_retries: int = 1
+    min_retry_interval_seconds: int = 60
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"task name '{self.name}' is not lower case with underscores")
+        if not _ENTRY_POINT.fullmatch(self.entry_point):
+            raise ValueError(f"task '{self.name}': entry point '{self.entry_point}' is not 'package.module:function'")
+        if self.timeout_seconds <= 0:
+            raise ValueError(f"task '{self.name}': timeout_seconds {self.timeout_seconds} is not above 0")
+        if self.max_retries < 0:
+            raise ValueError(f"task '{self.name}': max_retries {self.max_retries} is below 0")
+
+    def arguments(self, values: Mapping[str, str]) -> list[str]:
+        """The command line of ``run-task`` for this task, with every reference replaced."""
+        named = (f"--{name}={substitute(value, values)}" for name, value in self.parameters.items())
+        return [f"--entry-point={self.entry_point}", *named]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Tasks that run together, after the jobs that they build on."""
+
+    name: str
+    description: str
+    tasks: tuple[Task, ...]
+    parameters: tuple[JobParameter, ...] = ()
+    depends_on: tuple[str, ...] = ()
+    """Names of the jobs that come before this one in the flow."""
+    timeout_seconds: int = 4 * 3600
+    max_concurrent_runs: int = 1
+    values: tuple[str, ...] = field(init=False)
+    """Every reference that a task of this job may use."""
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"job name '{self.name}' is not lower case with underscores")
+        if not self.tasks:
+            raise ValueError(f"job '{self.name}' has no task")
+        object.__setattr__(self, "tasks", in_order(self.tasks, what=f"job '{self.name}': task"))
+        declared = tuple(f"job.parameters.{parameter.name}" for parameter in self.parameters)
+        if len(set(declared)) < len(declared):
+            raise ValueError(f"job '{self.name}' declares a parameter twice")
+        object.__setattr__(self, "values", DYNAMIC_VALUES + declared)
+        for task in self.tasks:
+            for name, value in task.parameters.items():
+                self._check(f"task '{task.name}': parameter '{name}'", value, self.values)
+        for parameter in self.parameters:
+            self._check(f"parameter '{parameter.name}'", parameter.default, DYNAMIC_VALUES)
+
+    def _check(self, where: str, value: str, known: tuple[str, ...]) -> None:
+        for reference in references(value):
+            if reference not in known:
+                raise ValueError(
+                    f"job '{self.name}': {where} refers to unknown '{reference}'; known: {', '.join(known)}"
+                )
+
+    def values_of_run(self, *, run_id: str, start_date: str, parameters: Mapping[str, str]) -> dict[str, str]:
+        """What each reference stands for in one run.
+
+        Args:
+            run_id: The job run's id.
+            start_date: The day on which the run starts, in UTC, ``YYYY-MM-DD``.
+            parameters: Values of job parameters; those left out take their defaults.
+
+        Raises:
+            ValueError: a parameter is not declared.
+        """
+        known = [parameter.name for parameter in self.parameters]
+        for name in parameters:
+            if name not in known:
+                raise ValueError(f"job '{self.name}' has no parameter '{name}'; accepted: {', '.join(known) or 'none'}")
+        values = dict(zip(DYNAMIC_VALUES, (run_id, start_date), strict=True))
+        given = {p.name: parameters.get(p.name, substitute(p.default, values)) for p in self.parameters}
+        return values | {f"job.parameters.{name}": value for name, value in given.items()}

@@ -1,0 +1,188 @@
+"""The declaration: every job of the flow, its tasks, their order and their parameters.
+
+This is the one place where the flow is described. ``infra`` renders it as Databricks jobs, ``local_runner`` runs it on
+this machine. A new step is one module with a function, and one ``Task`` here.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from ml_pipeline.graph import Job, JobParameter, Task, in_order
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ml_pipeline.settings import PipelineSettings
+
+GIT_BRANCH = JobParameter(
+    name="git_branch", default="local", description="Branch that is built; runs are compared within it"
+)
+GIT_COMMIT = JobParameter(
+    name="git_commit", default="local", description="Commit that is built; validation finds the CI's run by it"
+)
+PULL_REQUEST = JobParameter(name="pull_request", default="", description="Number of the pull request, if any")
+RUN_BY = JobParameter(name="run_by", default="", description="Who asked for the run, if not its MLflow user")
+BATCH_DATE = JobParameter(
+    name="batch_date",
+    default="{{job.start_time.iso_date}}",
+    description="Day of the batch (YYYY-MM-DD), the key of its predictions",
+)
+JOB_RUN_ID = "{{job.run_id}}"
+
+
+def encode(value: object) -> str:
+    """A setting as a named parameter: text as it is, everything else as JSON; ``None`` becomes the empty string."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=_plain)
+
+
+def _plain(value: object) -> object:
+    dump = getattr(value, "model_dump", None)
+    if dump is None:
+        raise TypeError(f"{type(value).__name__} can't be a parameter")
+    return dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _parameters(**values: object) -> Mapping[str, str]:
+    return {name: encode(value) for name, value in values.items()}
+
+
+def _reference(parameter: JobParameter) -> str:
+    return f"{{{{job.parameters.{parameter.name}}}}}"
+
+
+def declare(settings: PipelineSettings) -> tuple[Job, ...]:
+    """Every job of one environment, in flow order."""
+    schema = settings.schema_name
+    train_validation_table, test_table = f"{schema}.train_validation", f"{schema}.test"
+    train_table, validation_table = f"{schema}.train", f"{schema}.validation"
+    predictions_table = f"{schema}.predictions"
+    reason = JobParameter(name="reason", default=settings.reason, description="Why it runs: feature, ci or retraining")
+    columns = {"target": settings.target, "key": settings.key, "features": settings.features}
+    model = {"experiment": settings.experiment, "model": f"{schema}.{settings.model}"}
+    decision = {
+        "metric": settings.metric,
+        "threshold": settings.threshold,
+        "tolerance": settings.tolerance,
+        "significance": settings.significance,
+    }
+    git = {"git_branch": _reference(GIT_BRANCH), "git_commit": _reference(GIT_COMMIT)}
+
+    datasets = Job(
+        name="datasets",
+        description="Splits the source by hash into the train-validation and the test table",
+        tasks=(
+            Task(
+                name="split",
+                entry_point="ml_pipeline.data_preparation:split",
+                parameters=_parameters(
+                    source=settings.source,
+                    **columns,
+                    test_share=settings.test_share,
+                    train_validation_table=train_validation_table,
+                    test_table=test_table,
+                ),
+            ),
+        ),
+    )
+    training = Job(
+        name="training",
+        description="Prepares tables, trains a model and compares it with the branch's runs and the champion",
+        depends_on=(datasets.name,),
+        parameters=(GIT_BRANCH, GIT_COMMIT, PULL_REQUEST, reason, RUN_BY),
+        max_concurrent_runs=10,
+        tasks=(
+            Task(
+                name="prepare",
+                entry_point="ml_pipeline.data_preparation:prepare",
+                parameters=_parameters(
+                    train_validation_table=train_validation_table,
+                    train_table=train_table,
+                    validation_table=validation_table,
+                    **columns,
+                    folds=settings.folds,
+                    validation_share=settings.validation_share,
+                    experiment=settings.experiment,
+                    job_run_id=JOB_RUN_ID,
+                    **git,
+                    pull_request=_reference(PULL_REQUEST),
+                    reason=_reference(reason),
+                    run_by=_reference(RUN_BY),
+                ),
+            ),
+            Task(
+                name="train",
+                entry_point="ml_pipeline.training:train",
+                depends_on=("prepare",),
+                timeout_seconds=3 * 3600,
+                parameters=_parameters(
+                    **columns,
+                    positive_class=settings.positive_class,
+                    estimator=settings.estimator,
+                    metric=settings.metric,
+                    folds=settings.folds,
+                    seed=settings.seed,
+                    n_jobs=settings.n_jobs,
+                    experiment=settings.experiment,
+                    job_run_id=JOB_RUN_ID,
+                ),
+            ),
+            Task(
+                name="compare",
+                entry_point="ml_pipeline.comparison:compare",
+                depends_on=("train",),
+                max_retries=0,
+                parameters=_parameters(**model, **decision, job_run_id=JOB_RUN_ID),
+            ),
+        ),
+    )
+    validation = Job(
+        name="validation",
+        description="Scores the test table with the model that the CI built; the challenger if it passes",
+        depends_on=(training.name,),
+        parameters=(GIT_COMMIT,),
+        tasks=(
+            Task(
+                name="validate",
+                entry_point="ml_pipeline.validation:validate",
+                max_retries=0,
+                parameters=_parameters(test_table=test_table, **model, **decision, git_commit=git["git_commit"]),
+            ),
+        ),
+    )
+    promotion = Job(
+        name="promotion",
+        description="Makes the challenger the champion and remembers the one before",
+        depends_on=(validation.name,),
+        parameters=(RUN_BY,),
+        tasks=(
+            Task(
+                name="promote",
+                entry_point="ml_pipeline.promotion:promote",
+                parameters=_parameters(model=model["model"], run_by=_reference(RUN_BY), job_run_id=JOB_RUN_ID),
+            ),
+        ),
+    )
+    batch_inference = Job(
+        name="batch_inference",
+        description="Scores a batch with the champion into the predictions table",
+        depends_on=(promotion.name,),
+        parameters=(BATCH_DATE,),
+        tasks=(
+            Task(
+                name="score",
+                entry_point="ml_pipeline.scoring:score",
+                timeout_seconds=3 * 3600,
+                parameters=_parameters(
+                    source=settings.batch_inference.source or settings.source,
+                    model=model["model"],
+                    predictions_table=predictions_table,
+                    batch_date=_reference(BATCH_DATE),
+                ),
+            ),
+        ),
+    )
+    return in_order((datasets, training, validation, promotion, batch_inference), what="job")

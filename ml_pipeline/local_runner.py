@@ -1,0 +1,155 @@
+"""Runs declared jobs on this machine, in dependency order, through the same door as Databricks: ``run-task``."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ml_pipeline import entry_point, graph, tables
+from ml_pipeline.errors import InputError, PipelineError
+
+State = Literal["SUCCESS", "FAILED", "SKIPPED"]
+
+
+@dataclass(kw_only=True)
+class TaskRun:
+    """What became of one task."""
+
+    job: str
+    task: str
+    state: State
+    seconds: float = 0.0
+    made: dict[str, str] = field(default_factory=dict)
+    error: Exception | None = None
+    because: str = ""
+    """For a skipped task: what failed before it."""
+
+
+Follow = Callable[[str, str, TaskRun | None], None]
+"""Told of each task as it starts (job, task, None) and as it ends."""
+
+
+def select(jobs: Sequence[graph.Job], names: Sequence[str]) -> tuple[graph.Job, ...]:
+    """The named jobs in flow order; all of them where no name is given.
+
+    Raises:
+        InputError: a name is unknown.
+    """
+    known = [job.name for job in jobs]
+    for name in names:
+        if name not in known:
+            raise InputError(f"job '{name}' is unknown; accepted: {', '.join(known)}")
+    return tuple(job for job in jobs if not names or job.name in names)
+
+
+def run(
+    jobs: Sequence[graph.Job], *, parameters: Mapping[str, str], defaults: Mapping[str, str], follow: Follow
+) -> list[TaskRun]:
+    """Run jobs one after the other; what depends on a failure is skipped.
+
+    Args:
+        jobs: Jobs in flow order.
+        parameters: Values of job parameters, each for every job that declares it.
+        defaults: Values for those that are not given, in place of the declared defaults.
+        follow: Is told of each task.
+
+    Raises:
+        InputError: a parameter is unknown, or one of a task is wrong; nothing has run then.
+    """
+    accepted = sorted({parameter.name for job in jobs for parameter in job.parameters})
+    for name in parameters:
+        if name not in accepted:
+            raise InputError(
+                f"--parameter {name}: no job of this run has it; accepted: {', '.join(accepted) or 'none'}"
+            )
+    # The JVM starts while Python imports the steps' libraries, each of which takes seconds.
+    started = threading.Thread(target=_warm_up, daemon=True)
+    started.start()
+    try:
+        calls = _calls(jobs, {**defaults, **parameters})
+    except PipelineError:
+        started.join()
+        raise
+    threading.Thread(target=_open_tracking, daemon=True).start()
+    runs: list[TaskRun] = []
+    ended: dict[str, State] = {}
+    for job in jobs:
+        for task in job.tasks:
+            failed = next((name for name in _upstream(job, task) if ended.get(name, "SUCCESS") != "SUCCESS"), "")
+            if failed:
+                run_ = TaskRun(job=job.name, task=task.name, state="SKIPPED", because=failed)
+            else:
+                follow(job.name, task.name, None)
+                run_ = _run(job.name, task.name, calls[job.name, task.name])
+            ended[f"{job.name}.{task.name}"] = run_.state
+            follow(job.name, task.name, run_)
+            runs.append(run_)
+        states = {ended[f"{job.name}.{task.name}"] for task in job.tasks}
+        ended[job.name] = "SUCCESS" if states == {"SUCCESS"} else "FAILED"
+    return runs
+
+
+def _upstream(job: graph.Job, task: graph.Task) -> list[str]:
+    return [*job.depends_on, *(f"{job.name}.{name}" for name in task.depends_on)]
+
+
+def _warm_up() -> None:
+    # The first step that asks for the session meets the same failure, and reports it.
+    with contextlib.suppress(Exception):
+        tables.session()
+        from ml_pipeline import scoring
+
+        scoring.start_worker()
+
+
+def _open_tracking() -> None:
+    with contextlib.suppress(Exception):
+        from ml_pipeline import figures, tracking  # noqa: F401 (the pictures' library takes a second to import)
+
+        tracking.open_database()
+
+
+def _calls(jobs: Sequence[graph.Job], parameters: Mapping[str, str]) -> dict[tuple[str, str], entry_point.Call]:
+    """Every task's call, so that a wrong parameter of the last one is found before the first one runs."""
+    now = datetime.datetime.now(datetime.UTC)
+    calls = {}
+    for job in jobs:
+        declared = {parameter.name for parameter in job.parameters}
+        values = job.values_of_run(
+            run_id=f"{now:%Y%m%d%H%M%S}{uuid.uuid4().int % 10**6:06}",
+            start_date=now.date().isoformat(),
+            parameters={name: value for name, value in parameters.items() if name in declared},
+        )
+        for task in job.tasks:
+            calls[job.name, task.name] = entry_point.parse(task.arguments(values))
+    return calls
+
+
+def _run(job: str, task: str, call: entry_point.Call) -> TaskRun:
+    began = time.monotonic()
+    try:
+        made = call()
+    except Exception as error:
+        return TaskRun(job=job, task=task, state="FAILED", seconds=time.monotonic() - began, error=error)
+    return TaskRun(job=job, task=task, state="SUCCESS", seconds=time.monotonic() - began, made=made)
+
+
+def git_parameters() -> dict[str, str]:
+    """Branch and commit of the repository in which this runs; nothing outside of one."""
+    commands = {"git_branch": ("symbolic-ref", "--short", "HEAD"), "git_commit": ("rev-parse", "HEAD")}
+    found = {}
+    for name, command in commands.items():
+        try:
+            done = subprocess.run(["git", *command], capture_output=True, text=True, check=False)  # noqa: S607
+        except OSError:
+            return {}
+        if done.returncode == 0:
+            found[name] = done.stdout.strip()
+    return found

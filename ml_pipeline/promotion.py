@@ -1,0 +1,87 @@
+"""Moves the alias ``champion``, and remembers how it moved.
+
+The registered model's tag ``champion.history`` is a stack of versions, the champion last: promotion pushes, rollback
+pops. Each version's tag ``champion.moves`` says when, why and by whom it was moved.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from typing import TYPE_CHECKING
+
+from ml_pipeline import tracking
+from ml_pipeline.data_preparation import Made
+from ml_pipeline.errors import InputError, PipelineError
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+HISTORY = "champion.history"
+"""Tag of a model: the versions that were champion, as JSON, the present one last."""
+MOVES = "champion.moves"
+"""Tag of a version: when it became champion or ceased to be, latest last, as JSON."""
+_MOST_KEPT = 50
+"""Entries of a tag: registries limit how long its value may be."""
+
+
+def promote(*, model: str, run_by: str = "", job_run_id: str = "") -> Made:
+    """Make the challenger the champion.
+
+    Raises:
+        InputError: there is no challenger.
+        PipelineError: the challenger was not validated.
+    """
+    challenger = tracking.version_by_alias(model, tracking.CHALLENGER)
+    if challenger is None:
+        raise InputError(f"model {model} has no alias '{tracking.CHALLENGER}'; validate a run first")
+    if challenger.tags.get("test") != "passed":
+        raise PipelineError(f"model {model} version {challenger.version} did not pass validation; it is not promoted")
+    champion = tracking.version_by_alias(model, tracking.CHAMPION)
+    by = {"by": run_by, "job_run_id": job_run_id}
+    if champion is None or champion.version != challenger.version:
+        tracking.move_alias(tracking.CHAMPION, challenger)
+        _note(challenger, "promoted", {"version": champion.version if champion else "", **by})
+        if champion:
+            _note(champion, "replaced", {"version": challenger.version, **by})
+    # Written after the alias, from what the alias says: whoever is interrupted between the two can promote again.
+    _keep(model, _history(model, challenger))
+    tracking.drop_alias(tracking.CHALLENGER, model)
+    before = f", version {champion.version} before" if champion and champion.version != challenger.version else ""
+    return {model: f"version {challenger.version} is the champion{before}"}
+
+
+def rollback(*, model: str, run_by: str = "") -> Made:
+    """Make the version that the champion replaced the champion again.
+
+    Raises:
+        InputError: there is no champion, or it replaced none.
+    """
+    champion = tracking.champion(model)
+    *before, _ = _history(model, champion)
+    if not before:
+        raise InputError(f"model {model} version {champion.version} replaced no other champion; nothing to go back to")
+    version = tracking.version(model, before[-1])
+    # Written before the alias: whoever is interrupted between the two can roll back again.
+    _keep(model, before)
+    tracking.move_alias(tracking.CHAMPION, version)
+    _note(champion, "rolled back", {"version": version.version, "by": run_by})
+    _note(version, "restored", {"version": champion.version, "by": run_by})
+    return {model: f"version {version.version} is the champion again, version {champion.version} is not"}
+
+
+def _history(model: str, champion: ModelVersion) -> list[str]:
+    """The versions that were champion, the given one last, however the alias came to point to it."""
+    history = [str(number) for number in json.loads(tracking.model_tags(model).get(HISTORY, "[]"))]
+    return history if history[-1:] == [str(champion.version)] else [*history, str(champion.version)]
+
+
+def _keep(model: str, history: list[str]) -> None:
+    tracking.set_model_tag(model, HISTORY, json.dumps(history[-_MOST_KEPT:]))
+
+
+def _note(version: ModelVersion, move: str, details: dict[str, str]) -> None:
+    moves = json.loads(version.tags.get(MOVES, "[]"))
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    moves.append({"at": now, "move": move, **{name: value for name, value in details.items() if value}})
+    tracking.set_version_tags(version, {MOVES: json.dumps(moves[-_MOST_KEPT // 2 :])})

@@ -1,0 +1,104 @@
+"""The scoring function, and batch inference with it."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ml_pipeline import tables, tracking
+from ml_pipeline.data_preparation import Made
+from ml_pipeline.errors import InputError
+from ml_pipeline.features import Features
+from ml_pipeline.settings import Source
+
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
+    from pyspark.sql import DataFrame
+
+BATCH_COLUMN = "batch_date"
+ADDED = ("prediction", "model_name", "model_version", "run_id", BATCH_COLUMN)
+"""Columns that a predictions table has beside those of its source."""
+
+_SPARK_TYPES = {"i": "bigint", "u": "bigint", "f": "double", "b": "boolean"}
+
+
+def predict(rows: DataFrame, model: Any, signature: ModelSignature, *, where: str, scores: bool = False) -> DataFrame:
+    """Add the model's predictions to rows; every other column passes through untouched.
+
+    Args:
+        rows: Rows that hold the model's features.
+        model: A fitted scikit-learn model.
+        signature: The model's signature.
+        where: What the rows are called in messages.
+        scores: Whether to add ``scores`` too: the model's probabilities in the order of its classes, its decision values
+            where it gives none, or an empty list where it gives neither.
+
+    Returns:
+        The rows with a column ``prediction`` of the target's type.
+
+    Raises:
+        InputError: a feature is missing, or of another type.
+    """
+    from pyspark.sql import functions as F
+
+    features = Features.of_model(signature).columns(rows, where=where)
+    # Spark runs one task a core: threads of the model's own would fight for the same cores.
+    threads = [name for name in model.get_params() if name == "n_jobs" or name.endswith("__n_jobs")]
+    model.set_params(**dict.fromkeys(threads, 1))
+    answer = "predict_proba" if hasattr(model, "predict_proba") else "decision_function"
+    type_ = _SPARK_TYPES.get(np.asarray(model.classes_).dtype.kind, "string")
+
+    def predicted(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for batch in batches:
+            out = pd.DataFrame({"prediction": model.predict(batch) if len(batch) else []})
+            if scores:
+                known = len(batch) and hasattr(model, answer)
+                values = getattr(model, answer)(batch) if known else np.empty((len(batch), 0))
+                out["scores"] = list(np.asarray(values, dtype=float).reshape(len(batch), -1))
+            yield out
+
+    schema = f"prediction {type_}" + (", scores array<double>" if scores else "")
+    answered = F.pandas_udf(predicted, schema)(F.struct(*features))
+    rows = rows.withColumn("__answer", answered)
+    columns = [column for column in rows.columns if column != "__answer"]
+    return rows.select(*(tables.quote(column) for column in columns), "__answer.*")
+
+
+def start_worker() -> None:
+    """Let Spark start a Python worker, and it import its libraries, ahead of the first task that needs them."""
+    from pyspark.sql import functions as F
+
+    def started(numbers: pd.Series) -> pd.Series:
+        import sklearn.compose
+        import sklearn.ensemble  # noqa: F401
+
+        return numbers
+
+    tables.session().range(0, 1, 1, 1).select(F.pandas_udf(started, "bigint")("id")).collect()
+
+
+def score(*, source: Source, model: str, predictions_table: str, batch_date: datetime.date) -> Made:
+    """Score a batch with the champion; the predictions of the same batch, if there are any, are replaced in one commit.
+
+    Raises:
+        InputError: there is no champion, no row, or the rows don't fit the model's signature; nothing is written then.
+    """
+    where = f"source {source}"
+    rows = tables.read_source(source)
+    for column in ADDED:
+        if column in rows.columns:
+            raise InputError(f"{where}: column '{column}' has the name of one that scoring adds; rename it")
+    champion = tracking.champion(model)
+    fitted, signature = tracking.load_model(tracking.version_uri(champion))
+    predictions = predict(rows, fitted, signature, where=where)
+    if rows.isEmpty():
+        raise InputError(f"{where}: is empty; accepted: at least one row")
+    stamped = tables.with_constants(
+        predictions, model_name=model, model_version=int(champion.version), run_id=str(champion.run_id)
+    )
+    written = tables.replace_batch(stamped, predictions_table, column=BATCH_COLUMN, value=batch_date.isoformat())
+    return {predictions_table: f"batch {batch_date}, {written}, by {model} version {champion.version}"}

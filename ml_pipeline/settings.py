@@ -1,0 +1,256 @@
+"""Typed settings of one environment: the ``[pipeline]`` table of ``environments/NAME.toml``.
+
+Strict on purpose: an unknown key, a wrong type or a value out of range is refused with the file, the key and what is
+accepted, before anything runs or is deployed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from ml_pipeline.errors import InputError
+
+TABLES = ("pipeline", "workspace", "compute", "schedule", "catalog", "permissions", "state")
+"""The tables that an environment file may hold; those beside ``pipeline`` belong to the deployment."""
+
+Reason = Literal["feature", "ci", "retraining"]
+Share = Annotated[float, Field(gt=0, lt=1)]
+NonEmpty = Annotated[str, StringConstraints(min_length=1)]
+Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
+SchemaName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$")]
+
+
+def _distinct(columns: list[str]) -> list[str]:
+    repeated = sorted({column for column in columns if columns.count(column) > 1})
+    if repeated:
+        raise ValueError(f"names {', '.join(map(repr, repeated))} more than once")
+    return columns
+
+
+Columns = Annotated[list[NonEmpty], AfterValidator(_distinct)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, strict, and closed to unknown keys."""
+
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True
+    )
+
+
+class Source(Settings):
+    """Where rows come from: exactly one of a scikit-learn data set, a CSV or Parquet path, a Delta table."""
+
+    sklearn: Literal["iris", "wine", "breast_cancer", "digits"] | None = None
+    """A data set that scikit-learn ships; its target column is called ``target``."""
+    csv: NonEmpty | None = None
+    """Path of a CSV file (or a folder of them) with a header line."""
+    parquet: NonEmpty | None = None
+    """Path of a Parquet file or folder."""
+    table: NonEmpty | None = None
+    """Name (``catalog.schema.table``) or path of a Delta table."""
+    separator: NonEmpty = ","
+    """What separates the columns of a CSV file."""
+    null_value: str = ""
+    """The text that stands for a missing value in a CSV file, beside the empty one."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        kinds = ("sklearn", "csv", "parquet", "table")
+        given = [kind for kind in kinds if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise ValueError(f"names {' and '.join(given) or 'no source'}; accepted: exactly one of {', '.join(kinds)}")
+        return self
+
+    def __str__(self) -> str:
+        kind, value = next((kind, value) for kind, value in self if value is not None)
+        return f"{kind} {value}"
+
+    def relative_to(self, folder: Path) -> Source:
+        """The same source with a relative path made absolute, counted from a folder."""
+        paths = {kind: getattr(self, kind) for kind in ("csv", "parquet", "table")}
+        changed = {
+            kind: str(folder / path)
+            for kind, path in paths.items()
+            if path is not None and (kind != "table" or "/" in path) and ":" not in path
+        }
+        return self.model_copy(update=changed)
+
+
+class Estimator(Settings):
+    """A classifier with scikit-learn's interface, and the grid of hyper-parameters to search."""
+
+    class_: NonEmpty = Field(alias="class")
+    """Dotted path of the class, such as ``sklearn.ensemble.RandomForestClassifier``."""
+    parameters: dict[str, Any] = {}
+    """Fixed arguments of the class."""
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    """For each hyper-parameter the values to try; all combinations are cross-validated."""
+
+
+class BatchInference(Settings):
+    """What batch inference scores."""
+
+    source: Source | None = None
+    """The rows to score; the pipeline's own source where it is left out."""
+
+
+class PipelineSettings(Settings):
+    """The ``[pipeline]`` table."""
+
+    schema_name: SchemaName = Field(alias="schema")
+    """``catalog.schema`` of every table and of the model."""
+    experiment: NonEmpty
+    """MLflow experiment; on Databricks an absolute workspace path."""
+    model: Identifier = "model"
+    """Name of the registered model within the schema."""
+    source: Source
+    target: NonEmpty
+    """Column to predict."""
+    key: Columns = []
+    """Columns that identify a row; the whole row where the list is empty."""
+    features: Columns = []
+    """Columns to learn from; all but target and key where the list is empty."""
+    positive_class: str | int | float | bool | None = None
+    """For two classes and metrics such as ``f1``: the class that counts as positive; the greater one if left out."""
+    test_share: Share = 0.2
+    """Share of the source's rows that becomes the test table."""
+    validation_share: Share = 0.2
+    """Share of the train-validation table's rows that becomes the validation table."""
+    estimator: Estimator
+    folds: Annotated[int, Field(ge=2)] = 5
+    """Folds of the cross-validation."""
+    metric: NonEmpty
+    """Name of a scikit-learn scorer, which also says which direction is better."""
+    threshold: float
+    """The metric that a model must reach at least, in the scorer's sign (greater is better)."""
+    tolerance: Annotated[float, Field(ge=0)] = 0.0
+    """How far below the champion, or the branch's best run, a model may fall."""
+    significance: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Probability of calling a difference real that is chance."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Seed of the cross-validation, and of the estimator where it takes a ``random_state`` and none is given."""
+    n_jobs: int = -1
+    """Processes of the search, as scikit-learn counts them: -1 is one for each core."""
+    reason: Reason = "feature"
+    """Why runs of this environment train, unless a run says otherwise."""
+    batch_inference: BatchInference = BatchInference()
+
+    @model_validator(mode="after")
+    def _columns_apart(self) -> Self:
+        for name, columns in (("key", self.key), ("features", self.features)):
+            if self.target in columns:
+                raise ValueError(f"{name} names the target '{self.target}'; accepted: other columns")
+        return self
+
+
+def load(file: Path) -> PipelineSettings:
+    """Read an environment file.
+
+    Relative paths in it are counted from the file's own folder.
+
+    Raises:
+        InputError: the file can't be read, is no TOML, or a key is missing, unknown or has a wrong value.
+    """
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{file}: can't be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: is not valid TOML: {error}") from error
+    for table in content:
+        if table not in TABLES:
+            raise InputError(f"{file}: {table}: unknown table{suggest(table, TABLES)}")
+    if not isinstance(content.get("pipeline"), dict):
+        raise InputError(f"{file}: the table [pipeline] is missing")
+    try:
+        settings = PipelineSettings.model_validate(content["pipeline"])
+    except ValidationError as error:
+        raise InputError(f"{file}: " + explain(error, PipelineSettings, prefix="pipeline")) from None
+    folder = file.resolve().parent
+    scored = settings.batch_inference.source
+    return settings.model_copy(
+        update={
+            "source": settings.source.relative_to(folder),
+            "batch_inference": BatchInference(source=scored and scored.relative_to(folder)),
+        }
+    )
+
+
+def explain(error: ValidationError, model: type[BaseModel] | None = None, *, prefix: str = "") -> str:
+    """One line for all that is wrong: which key, why, what was given and what is accepted.
+
+    Args:
+        error: What pydantic found.
+        model: The model that was validated; its keys are suggested for unknown ones.
+        prefix: Dotted path of the table that was validated.
+    """
+    found = error.errors(include_url=False)
+    # A misspelt key is both unknown and missing: only the first says what to do.
+    found = [item for item in found if item["type"] == "extra_forbidden"] or found
+    lines: dict[str, str] = {}
+    for item in found:
+        path = tuple(str(part) for part in item["loc"])
+        key = ".".join(part for part in (prefix, *path) if part)
+        lines.setdefault(key, _explain_one(item, path, model))
+    return "; ".join(f"{key}: {line}" if key else line for key, line in lines.items())
+
+
+def _explain_one(item: Any, path: tuple[str, ...], model: type[BaseModel] | None) -> str:
+    if item["type"] == "extra_forbidden":
+        return "unknown key" + suggest(path[-1], _keys(model, path[:-1]))
+    if item["type"] == "missing":
+        return "is missing"
+    message = item["msg"].removeprefix("Value error, ").removeprefix("Input ").replace("should", "must", 1)
+    given = item["input"]
+    return message if isinstance(given, dict | BaseModel) else f"{message} (given: {given!r})"
+
+
+def _keys(model: type[BaseModel] | None, path: tuple[str, ...]) -> tuple[str, ...]:
+    for part in path:
+        fields = {field.alias or name: field for name, field in model.model_fields.items()} if model else {}
+        annotation = fields[part].annotation if part in fields else None
+        candidates = (annotation, *get_args(annotation))
+        model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+    return tuple(field.alias or name for name, field in model.model_fields.items()) if model else ()
+
+
+def suggest(name: str, known: tuple[str, ...]) -> str:
+    """What to say of an unknown name: the known one that is closest, and all of them."""
+    close = difflib.get_close_matches(name, known, n=1)
+    guess = f", did you mean '{close[0]}'?" if close else ""
+    return f"{guess}; accepted: {', '.join(known)}" if known else guess
+
+
+def find(environment: str, *, folder: Path) -> Path:
+    """The file of an environment, given by its name or its path.
+
+    Raises:
+        InputError: there is no such file; the message lists the environments that there are.
+    """
+    path = Path(environment)
+    if path.suffix == ".toml" or len(path.parts) > 1:
+        if not path.is_file():
+            raise InputError(f"{path}: no such environment file")
+        return path
+    named = folder / f"{environment}.toml"
+    if not named.is_file():
+        known = sorted(file.stem for file in folder.glob("*.toml"))
+        raise InputError(
+            f"environment '{environment}': no file {named}; accepted: "
+            f"{', '.join(known) or 'none is there'}, or the path of a .toml file"
+        )
+    return named

@@ -1,0 +1,340 @@
+"""Every Spark and Delta read and write.
+
+A table is named ``catalog.schema.table``. On Databricks that is its name in Unity Catalog. On this machine the same name
+is the path ``STATE/warehouse/catalog/schema/table``: a Delta table needs no metastore, and processes can share it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ml_pipeline import local_spark
+from ml_pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pyspark.sql import Column, DataFrame, DataFrameWriter, SparkSession
+
+    from ml_pipeline.settings import Source
+
+_LOCK = threading.Lock()
+_BUCKETS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Digest:
+    """What rows are, in any order: how many, and a hash of all of them and of their columns."""
+
+    rows: int
+    hash: str
+
+    @property
+    def text(self) -> str:
+        """As it is kept with a table's commit."""
+        return f"{self.rows}-{self.hash}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What a write left behind."""
+
+    table: str
+    digest: Digest
+    version: int
+    """Delta version of the table that holds the rows."""
+    changed: bool
+    """Whether the write made a new version."""
+
+    def __str__(self) -> str:
+        return f"{self.digest.rows:,} rows, version {self.version}{'' if self.changed else ' (unchanged)'}"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What one pass over rows tells of them."""
+
+    digest: Digest
+    present: dict[str, int]
+    """For each column that was asked for, how many rows have a value (which NaN is not)."""
+
+
+def local_state() -> Path | None:
+    """The folder that stands for the workspace on this machine; ``None`` on a Databricks cluster."""
+    if "DATABRICKS_RUNTIME_VERSION" in os.environ:
+        return None
+    return Path(os.environ.get("ML_PIPELINE_STATE") or ".state").resolve()
+
+
+def session() -> SparkSession:
+    """The Spark session: the cluster's on Databricks, else one of our own. Safe to call from several threads."""
+    with _LOCK:
+        return _session()
+
+
+@functools.cache
+def _session() -> SparkSession:
+    state = local_state()
+    if state is not None:
+        return local_spark.create(state)
+    from pyspark.sql import SparkSession
+
+    return SparkSession.builder.getOrCreate()
+
+
+def close() -> None:
+    """Stop the session, if one is open."""
+    with _LOCK:
+        if _session.cache_info().currsize:
+            _session().stop()
+            _session.cache_clear()
+
+
+def _path(name: str) -> str | None:
+    if "/" in name:
+        return name
+    state = local_state()
+    return None if state is None else str(state.joinpath("warehouse", *name.split(".")))
+
+
+def where(name: str) -> str:
+    """Where a person finds a table: its path on this machine, its name on Databricks."""
+    return _path(name) or name
+
+
+def _identifier(name: str) -> str:
+    path = _path(name)
+    return f"delta.`{path}`" if path else ".".join(f"`{part}`" for part in name.split("."))
+
+
+def exists(name: str) -> bool:
+    """Whether there is such a Delta table."""
+    path = _path(name)
+    if path is None:
+        return session().catalog.tableExists(name)
+    from delta.tables import DeltaTable
+
+    return DeltaTable.isDeltaTable(session(), path)
+
+
+def read(name: str, *, version: int | None = None) -> DataFrame:
+    """A table's rows, at one version if given.
+
+    Raises:
+        InputError: there is no such table.
+    """
+    if not exists(name):
+        raise InputError(f"table {name}: there is no such Delta table ({where(name)})")
+    reader = session().read.format("delta")
+    if version is not None:
+        reader = reader.option("versionAsOf", version)
+    path = _path(name)
+    return reader.load(path) if path else reader.table(name)
+
+
+def last_write(name: str) -> tuple[int, str]:
+    """The table's latest version, and the fingerprint that was left with it (empty if none was)."""
+    row = _history(name).select("version", "userMetadata").first()
+    assert row is not None, "a Delta table has a history"
+    return int(row["version"]), row["userMetadata"] or ""
+
+
+def _history(name: str, *, most: int = 1) -> DataFrame:
+    return session().sql(f"DESCRIBE HISTORY {_identifier(name)} LIMIT {most}")
+
+
+def replace(rows: DataFrame, name: str, digest: Digest) -> Written:
+    """Make a table hold exactly these rows, in one commit; no new version where it holds them already.
+
+    Args:
+        rows: The rows.
+        name: The table.
+        digest: The rows' digest, which is kept with the commit.
+    """
+    if exists(name):
+        version, last = last_write(name)
+        if last == digest.text:
+            return Written(table=name, digest=digest, version=version, changed=False)
+    writer = rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true")
+    version = _save(writer.option("userMetadata", digest.text), name)
+    return Written(table=name, digest=digest, version=version, changed=True)
+
+
+def replace_batch(rows: DataFrame, name: str, *, column: str, value: str) -> str:
+    """Make one batch of a table hold exactly these rows, in one commit; other batches stay.
+
+    Args:
+        rows: The batch, without its batch column.
+        name: The table; it is made if it isn't there, and gains columns that are new.
+        column: Batch column, a date.
+        value: The batch's date, ``YYYY-MM-DD``.
+
+    Returns:
+        How many rows were written, in which version.
+
+    Raises:
+        InputError: a column has another type than in the batches before.
+    """
+    from pyspark.errors import AnalysisException
+    from pyspark.sql import functions as F
+
+    writer = rows.withColumn(column, F.lit(value).cast("date")).write.format("delta").partitionBy(column)
+    if exists(name):
+        writer = writer.mode("overwrite").option("replaceWhere", f"{column} = DATE'{value}'")
+        writer = writer.option("mergeSchema", "true")
+    try:
+        version = _save(writer, name)
+    except AnalysisException as error:
+        raise InputError(f"table {name}: the rows don't fit the batches before: {first_line(error)}") from error
+    done = _history(name, most=10).where(F.col("version") == version).select("operationMetrics").first()
+    count = f"{int(done[0]['numOutputRows']):,} rows, " if done else ""
+    return f"{count}version {version}"
+
+
+def with_constants(rows: DataFrame, **values: str | int) -> DataFrame:
+    """Add columns that hold the same value in each row."""
+    from pyspark.sql import functions as F
+
+    return rows.withColumns({name: F.lit(value) for name, value in values.items()})
+
+
+def _save(writer: DataFrameWriter, name: str) -> int:
+    # People's columns keep their names: without the mapping, Delta refuses spaces and parentheses.
+    writer = writer.option("delta.columnMapping.mode", "name")
+    path = _path(name)
+    if path:
+        writer.save(path)
+    else:
+        writer.saveAsTable(name)
+    # Delta's own word on the commit of this session, which another writer's commit does not change.
+    return int(session().conf.get("spark.databricks.delta.lastCommitVersionInSession") or 0)
+
+
+def quote(column: str) -> str:
+    """A column's name as Spark takes it literally, whatever characters it holds."""
+    return "`" + column.replace("`", "``") + "`"
+
+
+def profile(rows: DataFrame, sides: Column, *, columns: Sequence[str]) -> dict[bool, Profile]:
+    """Digest both sides of a split, and count values, in one pass.
+
+    Args:
+        rows: The rows.
+        sides: Whether a row is on the one side or on the other.
+        columns: Columns whose values are counted.
+    """
+    from pyspark.sql import functions as F
+
+    def present(name: str) -> Column:
+        value = F.col(quote(name))
+        number = rows.schema[name].dataType.typeName() in ("float", "double")
+        return F.count(F.when(~F.isnan(value), value) if number else value)
+
+    # The sum is the same in any order, and unlike a xor it doesn't lose a row that occurs twice.
+    content = F.sum(F.xxhash64(*_hashable(rows)).cast("decimal(38,0)"))
+    schema = F.xxhash64(F.lit(rows.schema.simpleString()))
+    grouped = rows.groupBy(sides).agg(F.count(F.lit(1)), content, F.first(schema), *map(present, columns))
+    found = {
+        side: Profile(
+            Digest(count, f"{int(content) % 2**64:016x}{schema % 2**64:016x}"), dict(zip(columns, values, strict=True))
+        )
+        for side, count, content, schema, *values in grouped.collect()
+    }
+    empty = Profile(Digest(0, ""), dict.fromkeys(columns, 0))
+    return {side: found.get(side, empty) for side in (True, False)}
+
+
+def _hashable(rows: DataFrame) -> list[Column]:
+    from pyspark.sql import functions as F
+    from pyspark.sql.types import ArrayType, MapType, StructType
+
+    nested = (ArrayType, MapType, StructType)
+    return [
+        F.to_json(F.struct(quote(field.name))) if isinstance(field.dataType, nested) else F.col(quote(field.name))
+        for field in sorted(rows.schema, key=lambda field: field.name)
+    ]
+
+
+def bucket(rows: DataFrame, columns: list[str], *, salt: str) -> Column:
+    """A number in [0, 1) for each row, from a hash of its values alone.
+
+    The hash takes the values as canonical text, so that it stays the same when a later row widens a column's type: 1, 1.0
+    and "1" are the same.
+
+    Args:
+        rows: The rows.
+        columns: Columns that decide; the order in which they are given plays no role.
+        salt: Another salt gives another, independent number.
+    """
+    from pyspark.sql import functions as F
+
+    def canonical(name: str) -> Column:
+        value = F.col(quote(name))
+        if rows.schema[name].dataType.typeName() in ("array", "map", "struct"):
+            return F.to_json(F.struct(value))
+        text = value.cast("string")
+        # Adding zero turns -0.0 into 0.0.
+        number = (text.try_cast("double") + F.lit(0.0)).cast("string")
+        return F.coalesce(number, F.lower(F.trim(text)), F.lit("\0"))
+
+    digest = F.xxhash64(F.lit(salt), *(canonical(name) for name in sorted(columns)))
+    return F.pmod(digest, F.lit(_BUCKETS)) / F.lit(float(_BUCKETS))
+
+
+def to_pandas(rows: DataFrame, columns: Sequence[Column | str], *, order_by: list[str] | None = None) -> pd.DataFrame:
+    """Columns of the rows as pandas, in an order that depends on the rows alone and not on how Spark read them.
+
+    Args:
+        rows: The rows.
+        columns: What to take of them.
+        order_by: The columns whose hash gives the order; all where left out.
+    """
+    from pyspark.sql import functions as F
+
+    order = "__order"
+    hashed = rows.select(*map(quote, order_by)) if order_by else rows
+    frame = rows.select(*columns, F.xxhash64(*_hashable(hashed)).alias(order)).toPandas()
+    return frame.sort_values(order, kind="stable", ignore_index=True).drop(columns=order)
+
+
+def read_source(source: Source) -> DataFrame:
+    """The rows of a source.
+
+    Raises:
+        InputError: the path or table isn't there or can't be read as what it is said to be.
+    """
+    from pyspark.errors import AnalysisException
+
+    try:
+        if source.sklearn:
+            return _read_sklearn(source.sklearn)
+        if source.table:
+            return read(source.table)
+        if source.parquet:
+            return session().read.parquet(source.parquet)
+        reader = session().read.option("header", True).option("inferSchema", True)
+        reader = reader.option("sep", source.separator).option("nullValue", source.null_value)
+        # As RFC 4180 has it: quotes are doubled inside quotes, where line ends count as text.
+        reader = reader.option("escape", '"').option("multiLine", True).option("mode", "FAILFAST")
+        reader = reader.option("ignoreLeadingWhiteSpace", True).option("ignoreTrailingWhiteSpace", True)
+        return reader.csv(source.csv or "")
+    except AnalysisException as error:
+        if error.getCondition() == "PATH_NOT_FOUND":
+            raise InputError(f"source: {source}: no such file or folder") from error
+        raise InputError(f"source: {source}: {first_line(error)}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message; Spark's go on with the whole Java stack."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _read_sklearn(name: str) -> DataFrame:
+    from sklearn import datasets
+
+    return session().createDataFrame(getattr(datasets, f"load_{name}")(as_frame=True).frame)

@@ -1,0 +1,339 @@
+"""Every MLflow call: runs found by their tags, model versions found by their alias."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import logging
+import os
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mlflow
+from mlflow.entities import Run, ViewType
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from ml_pipeline import tables
+from ml_pipeline.errors import InputError, PipelineError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from mlflow.models import ModelSignature
+
+_LOCK = threading.Lock()
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+MODEL = "model"
+"""Name of the model within its run."""
+
+
+def client() -> MlflowClient:
+    """The client of the workspace's tracking server and registry, or of a SQLite file on this machine."""
+    with _LOCK:
+        return _client()
+
+
+def open_database() -> None:
+    """Make the tables of a new SQLite file, which takes seconds."""
+    client().search_experiments(max_results=1)
+
+
+@functools.cache
+def _client() -> MlflowClient:
+    state = tables.local_state()
+    if state is None:
+        mlflow.set_registry_uri("databricks-uc")
+    elif not os.environ.get("MLFLOW_TRACKING_URI"):
+        state.mkdir(parents=True, exist_ok=True)
+        mlflow.set_tracking_uri(local_uri(state))
+    _quieten()
+    return MlflowClient()
+
+
+def _quieten() -> None:
+    """Leave out of the log what MLflow says of a new database's migrations and of each registered version.
+
+    A filter rather than a level: MLflow configures these loggers anew each time it opens a database.
+    """
+    for noisy in ("alembic.runtime.migration", "mlflow.store.db.utils", "mlflow.tracking._model_registry.fluent"):
+        logging.getLogger(noisy).addFilter(lambda record: record.levelno > logging.WARNING)
+    warnings.filterwarnings("ignore", message="(?s).*Inferred schema contains integer column", category=UserWarning)
+
+
+def local_uri(state: Path) -> str:
+    """The tracking URI of a state folder."""
+    return f"sqlite:///{state / 'mlflow.db'}"
+
+
+def experiment_id(name: str) -> str:
+    """The id of an experiment, which is made if it isn't there."""
+    found = client().get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    state = tables.local_state()
+    local = state is not None and not os.environ.get("MLFLOW_TRACKING_URI")
+    return str(
+        client().create_experiment(name, artifact_location=(state / "artifacts").as_uri() if local and state else None)
+    )
+
+
+def create_run(experiment: str, *, name: str, tags: Mapping[str, str]) -> Run:
+    """Announce a run that a later task will carry out."""
+    run = client().create_run(experiment_id(experiment), run_name=name, tags=dict(tags))
+    client().update_run(run.info.run_id, status="SCHEDULED")
+    return run
+
+
+def matching(**tags: str) -> str:
+    """A search filter for runs with these tags."""
+    return " and ".join(f"tags.`{name}` = {quoted(value)}" for name, value in tags.items())
+
+
+def quoted(value: str) -> str:
+    """A value in a search filter."""
+    return f'"{value}"' if "'" in value else f"'{value}'"
+
+
+def search(
+    experiment: str, filter_string: str, *, order_by: str = "attributes.start_time DESC", most: int
+) -> list[Run]:
+    """Runs of an experiment, filtered and sorted by the tracking server, which sends no more than asked for."""
+    return list(
+        client().search_runs(
+            [experiment_id(experiment)],
+            filter_string,
+            run_view_type=ViewType.ACTIVE_ONLY,
+            order_by=[order_by],
+            max_results=most,
+        )
+    )
+
+
+def the_run(experiment: str, *, finished: bool = True, **tags: str) -> Run:
+    """The one run with these tags.
+
+    Raises:
+        PipelineError: there is none, or more than one.
+    """
+    status = "attributes.status = 'FINISHED' and " if finished else ""
+    runs = search(experiment, status + matching(**tags), most=2)
+    described = ", ".join(f"{name} {value}" for name, value in tags.items())
+    if not runs:
+        raise PipelineError(f"experiment {experiment} has no {'finished ' if finished else ''}run with {described}")
+    if len(runs) > 1:
+        raise PipelineError(f"experiment {experiment} has more than one run with {described}; expected exactly one")
+    return runs[0]
+
+
+@contextlib.contextmanager
+def resumed(run: Run) -> Iterator[Run]:
+    """Carry out a run: what is logged inside goes to it; it ends as finished, or as failed."""
+    with mlflow.start_run(run_id=run.info.run_id) as active:
+        yield active
+
+
+def set_tags(run: Run, tags: Mapping[str, str]) -> None:
+    """Set tags of a run that has ended."""
+    for name, value in tags.items():
+        client().set_tag(run.info.run_id, name, value)
+
+
+def log_figures(run: Run, figures: Mapping[str, Figure]) -> None:
+    """Keep pictures with a run, as ``NAME.png``."""
+    for name, figure in figures.items():
+        client().log_figure(run.info.run_id, figure, f"{name}.png")
+
+
+def log_json(run: Run, name: str, content: Any) -> None:
+    """Keep data with a run, as ``NAME.json``."""
+    client().log_dict(run.info.run_id, content, f"{name}.json")
+
+
+def read_json(run: Run, name: str) -> Any:
+    """Data that was kept with a run.
+
+    Raises:
+        PipelineError: the run has none by that name.
+    """
+    content = read_file(run, f"{name}.json")
+    if content is None:
+        raise PipelineError(f"run {run.info.run_id} has no {name}.json")
+    return json.loads(content)
+
+
+def read_file(run: Run, name: str) -> bytes | None:
+    """A file that was kept with a run, or ``None`` where it wasn't."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(MlflowException, OSError):
+        return Path(client().download_artifacts(run.info.run_id, name, folder)).read_bytes()
+    return None
+
+
+def log_dataset(table: str, version: int, fingerprint: str, rows: pd.DataFrame, *, target: str, context: str) -> None:
+    """Note in the active run which version of which Delta table it reads."""
+    from mlflow.data.delta_dataset_source import DeltaDatasetSource
+    from mlflow.data.pandas_dataset import from_pandas
+
+    at = {"delta_table_name": table} if tables.local_state() is None else {"path": tables.where(table)}
+    source = DeltaDatasetSource(**at, delta_table_version=version)
+    digest = fingerprint.split("-")[1]
+    dataset = from_pandas(rows, source=source, targets=target, name=table, digest=digest)
+    mlflow.log_input(dataset, context=context)
+
+
+def log_model(model: Any, *, signature: ModelSignature, example: pd.DataFrame) -> None:
+    """Keep a scikit-learn model with the active run."""
+    import mlflow.sklearn
+    import numpy as np
+    import pandas as pd
+    import sklearn
+
+    # Named rather than inferred: inference loads the model in a process of its own, which takes many seconds.
+    used = {"mlflow": mlflow, "scikit-learn": sklearn, "pandas": pd, "numpy": np}
+    requirements = [f"{name}=={module.__version__}" for name, module in used.items()]
+    package = type(model[-1]).__module__.partition(".")[0]
+    if package not in ("sklearn", "ml_pipeline"):
+        requirements.append(package)
+    mlflow.sklearn.log_model(
+        model,
+        name=MODEL,
+        signature=signature,
+        input_example=example,
+        pip_requirements=requirements,
+        # The format that holds every estimator: skops has a list of trusted types, without scikit-learn's own trees.
+        serialization_format=mlflow.sklearn.SERIALIZATION_FORMAT_CLOUDPICKLE,
+    )
+
+
+def load_model(uri: str) -> tuple[Any, ModelSignature]:
+    """A scikit-learn model and its signature.
+
+    Raises:
+        PipelineError: there is no such model, or it can't be read.
+    """
+    import mlflow.sklearn
+    from mlflow.models import get_model_info
+
+    try:
+        signature = get_model_info(uri).signature
+        return mlflow.sklearn.load_model(uri), signature
+    except (MlflowException, OSError) as error:
+        raise PipelineError(f"model {uri} can't be loaded: {tables.first_line(error)}") from error
+
+
+def version_by_alias(model: str, alias: str) -> ModelVersion | None:
+    """The version of a registered model that an alias points to."""
+    try:
+        found = client().get_model_version_by_alias(model, alias)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+    # Version's own tags: the alias look-up leaves them out on some registries.
+    return client().get_model_version(model, found.version)
+
+
+def champion(model: str) -> ModelVersion:
+    """The version in service.
+
+    Raises:
+        InputError: there is none.
+    """
+    version = version_by_alias(model, CHAMPION)
+    if version is None:
+        raise InputError(f"model {model} has no alias '{CHAMPION}'; promote a validated version first")
+    return version
+
+
+def version_uri(version: ModelVersion) -> str:
+    """Where a version's model is loaded from."""
+    return f"models:/{version.name}/{version.version}"
+
+
+def run_uri(run: Run) -> str:
+    """Where a run's model is loaded from."""
+    return f"runs:/{run.info.run_id}/{MODEL}"
+
+
+def register(run: Run, model: str, *, tags: Mapping[str, str]) -> ModelVersion:
+    """The registered version of a run's model; a run is registered once, however often this is called."""
+    with contextlib.suppress(MlflowException):
+        client().create_registered_model(model)
+    for version in client().search_model_versions(f"name={quoted(model)}"):
+        if version.run_id == run.info.run_id:
+            break
+    else:
+        version = mlflow.register_model(run_uri(run), model)
+    set_version_tags(version, tags)
+    return client().get_model_version(model, version.version)
+
+
+def set_version_tags(version: ModelVersion, tags: Mapping[str, str]) -> None:
+    """Set tags of a model version."""
+    for name, value in tags.items():
+        client().set_model_version_tag(version.name, version.version, name, value)
+
+
+def move_alias(alias: str, version: ModelVersion) -> None:
+    """Let an alias point to a version, and to no other."""
+    client().set_registered_model_alias(version.name, alias, version.version)
+
+
+def drop_alias(alias: str, model: str) -> None:
+    """Take an alias away."""
+    client().delete_registered_model_alias(model, alias)
+
+
+def log_params(params: Mapping[str, Any]) -> None:
+    """Log parameters to the active run; a text that is too long for one is cut."""
+    mlflow.log_params({name: str(value)[:500] for name, value in params.items()})
+
+
+def log_metrics(metrics: Mapping[str, float]) -> None:
+    """Log metrics to the active run."""
+    mlflow.log_metrics({name: float(value) for name, value in metrics.items()})
+
+
+def hand_over_tag(experiment: str, run: Run, name: str, value: str, *, among: str) -> None:
+    """Tag a run, and take the tag from every other run that shares another tag's value with it.
+
+    Args:
+        experiment: The experiment of all of them.
+        run: The run that has the tag from now on.
+        name: The tag that only one may have.
+        value: Its value.
+        among: The tag whose value they share.
+    """
+    holders = matching(**{among: run.data.tags[among], name: value})
+    client().set_tag(run.info.run_id, name, value)
+    while others := search(experiment, f"attributes.run_id != '{run.info.run_id}' and {holders}", most=100):
+        for other in others:
+            client().delete_tag(other.info.run_id, name)
+
+
+def set_metric(run: Run, name: str, value: float) -> None:
+    """Set a metric of a run that has ended."""
+    client().log_metric(run.info.run_id, name, value)
+
+
+def version(model: str, number: str) -> ModelVersion:
+    """A version of a registered model by its number."""
+    return client().get_model_version(model, number)
+
+
+def model_tags(model: str) -> Mapping[str, str]:
+    """The tags of a registered model."""
+    return dict(client().get_registered_model(model).tags)
+
+
+def set_model_tag(model: str, name: str, value: str) -> None:
+    """Set a tag of a registered model."""
+    client().set_registered_model_tag(model, name, value)

@@ -1,0 +1,288 @@
+"""Trains a scikit-learn pipeline by a cross-validated grid search and logs it, with its evidence, to MLflow."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+from sklearn.base import BaseEstimator, is_classifier
+from sklearn.compose import ColumnTransformer
+from sklearn.dummy import DummyClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.inspection import permutation_importance
+from sklearn.metrics import precision_recall_fscore_support
+from sklearn.model_selection import GridSearchCV, ParameterGrid, StratifiedKFold
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.utils import all_estimators
+
+from ml_pipeline import settings, tables, tracking
+from ml_pipeline.data_preparation import Made
+from ml_pipeline.errors import InputError
+from ml_pipeline.evaluation import Classes, Encoded, Metric, Responses, bootstrap, score
+from ml_pipeline.features import Features
+from ml_pipeline.settings import Columns
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.entities import Run
+
+_MLFLOW_TYPES = {"i": "long", "u": "long", "f": "double", "b": "boolean"}
+_MOST_CATEGORIES = 50
+"""Categories of a text column that get a column of their own; the rarest share one."""
+_IMPORTANCE_ROWS = 2000
+
+
+class Estimator(settings.Estimator):
+    """A classifier that exists, with hyper-parameters that it has."""
+
+    @model_validator(mode="after")
+    def _exists(self) -> Self:
+        kind = self._class()
+        known = sorted(_bare(kind).get_params(deep=False))
+        for table, names in (("parameters", self.parameters), ("grid", self.grid)):
+            for name in names:
+                if name not in known:
+                    raise ValueError(
+                        f"{table}.{name}: {kind.__name__} has no such parameter; accepted: {', '.join(known)}"
+                    )
+        for table, tries in (("parameters", self.parameters), *(("grid", point) for point in self._one_by_one())):
+            self._check_values(table, kind(**{**self.parameters, **tries}))
+        return self
+
+    def _class(self) -> type[Any]:
+        module, _, name = self.class_.rpartition(".")
+        try:
+            found = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError, ValueError):
+            found = None
+        if not (isinstance(found, type) and issubclass(found, BaseEstimator) and is_classifier(_bare(found))):
+            paths = {f"{kind.__module__.partition('._')[0]}.{name}" for name, kind in all_estimators("classifier")}
+            close = difflib.get_close_matches(self.class_, sorted(paths), n=3, cutoff=0.3)
+            reason = "is no class that can be imported" if found is None else "is no classifier"
+            raise ValueError(
+                f"class: '{self.class_}' {reason}; accepted: the dotted path of a classifier with scikit-learn's "
+                f"interface, such as {', '.join(close) or 'sklearn.ensemble.RandomForestClassifier'}"
+            )
+        return found
+
+    def _one_by_one(self) -> list[dict[str, Any]]:
+        return [{name: value} for name, values in self.grid.items() for value in values]
+
+    @staticmethod
+    def _check_values(table: str, estimator: Any) -> None:
+        try:
+            estimator._validate_params()
+        except AttributeError:
+            return  # Not every library checks its parameters as scikit-learn does; fitting will.
+        except ValueError as error:
+            raise ValueError(f"{table}: {error}") from error
+
+    def build(self, *, seed: int) -> Any:
+        """The estimator, seeded where it takes a seed and none is given."""
+        estimator = self._class()(**self.parameters)
+        unseeded = "random_state" in estimator.get_params() and "random_state" not in {**self.parameters, **self.grid}
+        return estimator.set_params(random_state=seed) if unseeded else estimator
+
+
+def _bare(kind: type[Any]) -> Any:
+    required = [
+        name
+        for name, parameter in inspect.signature(kind).parameters.items()
+        if parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+    ]
+    return kind(**dict.fromkeys(required))
+
+
+def train(
+    *,
+    target: str,
+    key: Columns,
+    features: Columns,
+    positive_class: str | int | float | bool | None = None,
+    estimator: Estimator,
+    metric: Metric,
+    folds: Annotated[int, Field(ge=2)],
+    seed: int,
+    n_jobs: int,
+    experiment: str,
+    job_run_id: str,
+) -> Made:
+    """Search the grid on the train table, evaluate the best model on the validation table, log all of it.
+
+    Raises:
+        InputError: estimator, metric and data do not fit together.
+    """
+    announced = tracking.the_run(experiment, finished=False, job_run_id=job_run_id)
+    with tracking.resumed(announced) as run:
+        began = time.monotonic()
+        chosen, rows = _read(announced, "train", target=target, key=key, features=features)
+        classes = Classes.of(rows[target], positive=positive_class)
+        _check_metric(metric, classes)
+        search = _search(estimator, chosen, metric=metric, folds=folds, seed=seed, n_jobs=n_jobs, classes=classes)
+        try:
+            search.fit(rows[list(chosen.kinds)], rows[target])
+        except (ValueError, TypeError) as error:
+            raise InputError(
+                f"estimator: {estimator.class_} can't learn this: {str(error).splitlines()[-1]}"
+            ) from error
+        _, validation = _read(announced, "validation", target=target, key=key, features=list(chosen.kinds))
+        model = search.best_estimator_
+        truth = classes.encode(validation[target])
+        responses = Responses.of(model, validation[list(chosen.kinds)], classes)
+        value = score(metric, responses, np.arange(len(truth)), truth)
+        tracking.log_params(
+            {
+                "estimator": estimator.class_,
+                **estimator.parameters,
+                **{name.removeprefix("estimator__"): value for name, value in search.best_params_.items()},
+                "features": ", ".join(chosen.kinds),
+                "target": target,
+                "metric": metric,
+                "folds": folds,
+                "seed": seed,
+            }
+        )
+        best = search.best_index_
+        tracking.log_metrics(
+            {
+                f"validation_{metric}": value,
+                f"cv_{metric}": search.cv_results_["mean_test_score"][best],
+                f"cv_{metric}_std": search.cv_results_["std_test_score"][best],
+                "train_rows": len(rows),
+                "validation_rows": len(validation),
+                "training_seconds": time.monotonic() - began,
+            }
+        )
+        _log_evidence(run, model, chosen, validation, responses, truth, metric=metric)
+        tracking.log_json(
+            run,
+            "evaluation",
+            {
+                "metric": metric,
+                "value": value,
+                "classes": list(classes.values),
+                "bootstrap": bootstrap(metric, responses, truth).tolist(),
+            },
+        )
+        type_ = _MLFLOW_TYPES.get(np.asarray(classes.values).dtype.kind, "string")
+        tracking.log_model(model, signature=chosen.signature(type_), example=rows[list(chosen.kinds)].head(5))
+    return {"MLflow run": run.info.run_id, f"validation {metric}": f"{value:.4f}"}
+
+
+def _read(run: Run, side: str, *, target: str, key: list[str], features: list[str]) -> tuple[Features, pd.DataFrame]:
+    from pyspark.sql import functions as F
+
+    table, version = run.data.tags[f"{side}_table"], int(run.data.tags[f"{side}_version"])
+    rows = tables.read(table, version=version)
+    chosen = Features.of(rows, target=target, key=key, features=features, where=f"table {table}")
+    columns = chosen.columns(rows, where=f"table {table}")
+    frame = tables.to_pandas(rows, [*columns, F.col(tables.quote(target))])
+    fingerprint = run.data.tags[f"{side}_fingerprint"]
+    context = {"train": "training"}.get(side, side)
+    tracking.log_dataset(table, version, fingerprint, frame, target=target, context=context)
+    return chosen, frame
+
+
+def _check_metric(metric: str, classes: Classes) -> None:
+    """Refuse, before the search, a metric that can't be computed for so many classes."""
+    rows = np.zeros((2 * len(classes.values), 1))
+    target = np.asarray(classes.values)[np.arange(len(rows)) % len(classes.values)]
+    guesser = DummyClassifier(strategy="uniform", random_state=0).fit(rows, target)
+    score(metric, Encoded(guesser, classes), rows, classes.encode(target))
+
+
+def _search(
+    estimator: Estimator,
+    chosen: Features,
+    *,
+    metric: str,
+    folds: int,
+    seed: int,
+    n_jobs: int,
+    classes: Classes,
+) -> GridSearchCV:
+    numbers = Pipeline(
+        [("impute", SimpleImputer(strategy="median", keep_empty_features=True)), ("scale", StandardScaler())]
+    )
+    # The encoder takes a missing value as a category, and the rarest and unknown ones together.
+    text = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=_MOST_CATEGORIES, sparse_output=False)
+    columns = ColumnTransformer(
+        [
+            (name, step, on)
+            for name, step, on in (("numbers", numbers, chosen.numbers), ("text", text, chosen.text))
+            if on
+        ]
+    )
+    grid = {f"estimator__{name}": values for name, values in estimator.grid.items()}
+    fits = len(ParameterGrid(grid)) * folds
+
+    return GridSearchCV(
+        Pipeline([("columns", columns), ("estimator", estimator.build(seed=seed))]),
+        grid,
+        scoring=_scoring(metric, classes, fits=fits),
+        cv=StratifiedKFold(folds, shuffle=True, random_state=seed),
+        n_jobs=n_jobs,
+        error_score="raise",
+    )
+
+
+def _scoring(metric: str, classes: Classes, *, fits: int) -> Callable[[Any, Any, Any], float]:
+    done, told = 0, time.monotonic()
+
+    def scored(model: Any, rows: pd.DataFrame, target: pd.Series[Any]) -> float:
+        nonlocal done, told
+        done += 1
+        if time.monotonic() - told > 5:
+            told = time.monotonic()
+            print(f"fit {done} of {fits}", flush=True)
+        return score(metric, Encoded(model, classes), rows, classes.encode(target))
+
+    return scored
+
+
+def _log_evidence(
+    run: Run,
+    model: Any,
+    chosen: Features,
+    validation: pd.DataFrame,
+    responses: Responses,
+    truth: np.ndarray[Any, Any],
+    *,
+    metric: str,
+) -> None:
+    from ml_pipeline import figures
+
+    names = [str(value) for value in responses.classes.values]
+    labels = range(len(names))
+    figures_of_class = precision_recall_fscore_support(truth, responses.labels, labels=labels, zero_division=0)
+    per_class = {
+        name: dict(zip(("precision", "recall", "f1", "rows"), map(float, column), strict=True))
+        for name, column in zip(names, zip(*figures_of_class, strict=True), strict=True)
+    }
+    some = slice(0, _IMPORTANCE_ROWS)
+    importance = permutation_importance(
+        model,
+        validation[list(chosen.kinds)][some],
+        truth[some],
+        scoring=lambda model, rows, truth: score(metric, Encoded(model, responses.classes), rows, truth),
+        n_repeats=3,
+        random_state=0,
+    )
+    tracking.log_json(run, "per_class", per_class)
+    tracking.log_figures(
+        run,
+        {
+            "confusion_matrix": figures.confusion_matrix(truth, responses.labels, names),
+            "per_class": figures.per_class(per_class),
+            "feature_importance": figures.importance(
+                list(chosen.kinds), importance.importances_mean, importance.importances_std, metric=metric
+            ),
+        },
+    )

@@ -1,0 +1,83 @@
+"""Validates the CI's model on the test table, with the scoring function that batch inference uses."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from ml_pipeline import tables, tracking
+from ml_pipeline.comparison import Measured, Rival, decide
+from ml_pipeline.data_preparation import Made
+from ml_pipeline.errors import CheckFailedError, InputError
+from ml_pipeline.evaluation import Classes, Metric, Responses, bootstrap, score
+from ml_pipeline.scoring import predict
+
+
+def validate(
+    *,
+    test_table: str,
+    experiment: str,
+    model: str,
+    metric: Metric,
+    threshold: float,
+    tolerance: float,
+    significance: float,
+    git_commit: str,
+) -> Made:
+    """Measure the model that the CI built of a commit on the test table; register it as challenger if it passes.
+
+    The verdict goes into the run's tags ``test`` (passed or failed) and ``test.reason``, and into the version's.
+
+    Raises:
+        CheckFailedError: the model misses the threshold, or falls below the champion by more than the tolerance.
+    """
+    run = tracking.the_run(experiment, git_commit=git_commit, development="passed")
+    classes = Classes(tuple(tracking.read_json(run, "evaluation")["classes"]))
+    target = run.data.params["target"]
+    version, fingerprint = tables.last_write(test_table) if tables.exists(test_table) else (0, "")
+    rows = tables.read(test_table, version=version)
+    if target not in rows.columns:
+        raise InputError(f"target: table {test_table} has no column '{target}'; accepted: {', '.join(rows.columns)}")
+
+    def measure(uri: str) -> Measured:
+        return _measure(rows, uri, target=target, classes=classes, metric=metric, where=f"table {test_table}")
+
+    mine = measure(tracking.run_uri(run))
+    champion = tracking.version_by_alias(model, tracking.CHAMPION)
+    rivals = []
+    if champion is not None and champion.run_id != run.info.run_id:
+        theirs = measure(tracking.version_uri(champion))
+        name = f"the champion, version {champion.version}"
+        rivals.append(Rival.of(name, str(champion.run_id), mine, theirs, significance=significance))
+    verdict = decide(f"test {metric}", mine[0], rivals, threshold=threshold, tolerance=tolerance)
+    tags = {"test": verdict.word, "test.reason": verdict.reason}
+    at = {"test_table": test_table, "test_version": str(version), "test_fingerprint": fingerprint}
+    tracking.set_tags(run, {**tags, **at})
+    tracking.set_metric(run, f"test_{metric}", mine[0])
+    outcome: dict[str, Any] = {"metric": metric, "value": mine[0], "rivals": [rival.as_row() for rival in rivals]}
+    tracking.log_json(run, "test", outcome | asdict(verdict))
+    if not verdict.passed:
+        raise CheckFailedError(f"the model is refused: {verdict.reason}")
+    registered = tracking.register(run, model, tags={**tags, **at, "git_commit": git_commit})
+    tracking.move_alias(tracking.CHALLENGER, registered)
+    return {"verdict": f"{verdict.word}: {verdict.reason}", model: f"version {registered.version} is the challenger"}
+
+
+def _measure(rows: Any, uri: str, *, target: str, classes: Classes, metric: str, where: str) -> Measured:
+    fitted, signature = tracking.load_model(uri)
+    answered = predict(rows, fitted, signature, where=where, scores=True)
+    frame = tables.to_pandas(answered, [tables.quote(target), "prediction", "scores"], order_by=rows.columns)
+    truth = classes.encode(frame[target])
+    scores = np.stack(frame["scores"].to_list())
+    known = scores.shape[1] > 0
+    arranged = classes.arrange(scores[:, 0] if scores.shape[1] == 1 else scores, fitted.classes_) if known else None
+    with_probabilities = hasattr(fitted, "predict_proba")
+    responses = Responses(
+        classes,
+        classes.encode(frame["prediction"]),
+        arranged if with_probabilities else None,
+        None if with_probabilities else arranged,
+    )
+    return score(metric, responses, np.arange(len(truth)), truth), bootstrap(metric, responses, truth)

@@ -1,0 +1,64 @@
+"""How long the whole flow on Iris takes, against the least that any program on Spark and Delta takes.
+
+The least is a program that opens the same Spark session, writes one Delta table and reads it. Both run in turn, in
+processes of their own, each time from nothing; what counts is the ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+BARE = """
+import sys
+from pathlib import Path
+from ml_pipeline import local_spark
+
+state = Path(sys.argv[1])
+spark = local_spark.create(state)
+rows = spark.range(150).selectExpr("id", "rand(1) AS a", "rand(2) AS b", "rand(3) AS c", "rand(4) AS d")
+rows.write.format("delta").save(str(state / "table"))
+assert len(spark.read.format("delta").load(str(state / "table")).collect()) == 150
+spark.stop()
+"""
+
+
+def seconds(command: list[str], environment: Path) -> float:
+    """Wall time of a command, which is given a fresh folder as its last argument."""
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.monotonic()
+        done = subprocess.run([*command, folder], capture_output=True, text=True, check=False, cwd=environment.parent)
+        took = time.monotonic() - began
+    if done.returncode:
+        sys.exit(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
+    return took
+
+
+def main() -> None:
+    """Print the pairs, the medians and the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=5, help="how often each of the two runs")
+    parser.add_argument("--environment", type=Path, default=Path("environments/local.toml"))
+    arguments = parser.parse_args()
+    environment = arguments.environment.resolve()
+    bare = [sys.executable, "-P", "-c", BARE]
+    program = str(Path(sys.executable).with_name("ml-pipeline"))
+    flow = [program, "run", "--environment", str(environment), "--state"]
+    seconds(bare, environment)  # The first session fetches Delta's jars, and warms the disk's cache for both.
+    seconds(flow, environment)
+    ratios = []
+    print(f"{'bare session':>14} {'whole flow':>14} {'ratio':>8}")
+    for _ in range(arguments.pairs):
+        least, ours = seconds(bare, environment), seconds(flow, environment)
+        ratios.append(ours / least)
+        print(f"{least:12.1f} s {ours:12.1f} s {ratios[-1]:8.2f}", flush=True)
+    print(f"{'median ratio':>29} {statistics.median(ratios):>8.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""What the other tests stand on: they run on the wheel, its libraries are locked, every target is told."""
+
+import re
+import subprocess
+import tomllib
+from importlib.metadata import distribution
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+import ml_pipeline
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCKS = ["requirements.lock", "requirements-latest.lock", "requirements-bootstrap.lock"]
+
+
+def sources() -> dict[str, bytes]:
+    files = (path.relative_to(ROOT) for path in (ROOT / "ml_pipeline").rglob("*") if path.is_file())
+    return {str(path): (ROOT / path).read_bytes() for path in files if "__pycache__" not in path.parts}
+
+
+def test_the_tests_run_on_the_installed_wheel() -> None:
+    location = Path(ml_pipeline.__file__).parent
+
+    assert location.parent.name == "site-packages"
+    assert location != ROOT / "ml_pipeline"
+
+
+def test_the_installed_wheel_is_built_from_these_sources() -> None:
+    installed = Path(ml_pipeline.__file__).parents[1]
+
+    stale = [name for name, content in sources().items() if (installed / name).read_bytes() != content]
+
+    assert stale == []
+
+
+def test_the_wheel_holds_the_package_and_nothing_else() -> None:
+    wheel = distribution("ml-pipeline")
+    files = {str(path) for path in wheel.files or () if "__pycache__" not in path.parts}
+    scripts = {f"../../../bin/{script}" for script in PROJECT["project"]["scripts"]}
+    metadata = {name for name in files if name.startswith(f"ml_pipeline-{wheel.version}.dist-info/")}
+
+    assert {"ml_pipeline/__init__.py", "ml_pipeline/py.typed"} <= files
+    assert files - scripts - metadata == set(sources())
+
+
+def test_the_runtime_has_all_that_the_wheel_asks_for() -> None:
+    pins = {}
+    for line in PROJECT["dependency-groups"]["runtime-17-3-ml"]:
+        pin = Requirement(line)
+        pins[pin.name] = next(iter(pin.specifier)).version
+
+    asked = [Requirement(line) for line in PROJECT["project"]["dependencies"]]
+    shipped = [requirement for requirement in asked if requirement.name in pins]
+
+    assert len(shipped) >= 8
+    assert [str(r) for r in shipped if Version(pins[r.name]) not in r.specifier] == []
+
+
+def requirements(lock: str) -> list[str]:
+    """Give each requirement of a lock file with its continuation lines."""
+    text = re.sub(r"^\s*#.*\n?", "", (ROOT / lock).read_text(), flags=re.MULTILINE)
+    return text.replace("\\\n", " ").splitlines()
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_file_pins_each_requirement_by_version_and_hash(lock: str) -> None:
+    locked = requirements(lock)
+
+    assert locked
+    for requirement in locked:
+        assert re.match(r"[a-z0-9-]+==\S+ ", requirement), requirement
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", requirement), requirement
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_file_names_no_place_to_download_from(lock: str) -> None:
+    text = (ROOT / lock).read_text()
+
+    assert not re.search(r"://|--index|--extra-index|--find-links|file:|\s/\w", text)
+
+
+def test_the_lock_file_holds_the_libraries_of_the_runtime() -> None:
+    locked = {requirement.split(" ")[0] for requirement in requirements("requirements.lock")}
+    exact = {pin for pin in PROJECT["dependency-groups"]["runtime-17-3-ml"] if "*" not in pin}
+
+    assert len(exact) >= 8
+    assert exact <= locked
+
+
+def test_make_help_tells_about_every_target() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z][a-z-]*):(?!=)", makefile, flags=re.MULTILINE))
+    phony = set(re.findall(r"^\.PHONY: (.*)$", makefile, flags=re.MULTILINE)[0].split())
+    told = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    lines = [line.split(maxsplit=1) for line in told.splitlines()]
+
+    assert {"setup", "run", "check", "test", "test-latest", "lock"} <= targets
+    assert {name for name, text in lines if text} == targets == phony
