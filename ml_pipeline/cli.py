@@ -101,26 +101,21 @@ def _state(state: Path) -> Path:
     return state
 
 
-def _common(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        click.option("--verbose", is_flag=True, help="Show the traceback of a failure."),
-        click.option(
-            "--state",
-            type=click.Path(path_type=Path, file_okay=False),
-            default=Path(".state"),
-            show_default=True,
-            help="Folder for tables, MLflow, logs and the report.",
-        ),
-        click.option(
-            "--environment",
-            default="local",
-            show_default=True,
-            metavar="NAME|FILE",
-            help="Environment: a file's name in environments/, or its path.",
-        ),
-    ):
-        command = option(command)
-    return command
+_VERBOSE = click.option("--verbose", is_flag=True, expose_value=False, help="Show the traceback of a failure.")
+_STATE = click.option(
+    "--state",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".state"),
+    show_default=True,
+    help="Folder for tables, MLflow, logs and the report.",
+)
+_ENVIRONMENT = click.option(
+    "--environment",
+    default="local",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="Environment: a file's name in environments/, or its path.",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -131,8 +126,10 @@ def cli() -> None:
 @cli.command("run")
 @click.argument("names", nargs=-1, metavar="[JOB ...]")
 @click.option("--parameter", "parameters", multiple=True, metavar="KEY=VALUE", help="Value of a job parameter.")
-@_common
-def run_jobs(names: tuple[str, ...], parameters: tuple[str, ...], environment: str, state: Path, verbose: bool) -> int:
+@_ENVIRONMENT
+@_STATE
+@_VERBOSE
+def run_jobs(names: tuple[str, ...], parameters: tuple[str, ...], environment: str, state: Path) -> int:
     """Run jobs in dependency order; without a name, all of them in flow order."""
     chosen = _Environment(environment)
     selected = local_runner.select(chosen.jobs, names)
@@ -145,6 +142,7 @@ def run_jobs(names: tuple[str, ...], parameters: tuple[str, ...], environment: s
             selected, parameters=given, defaults=local_runner.git_parameters(), follow=_Follower(console)
         )
         failures = [run for run in runs if run.error]
+        verbose = "--verbose" in sys.argv[1:]
         codes = [_explain(run.error, verbose=verbose, where=where) for run in failures if run.error]
         _summarize(console, chosen, runs, folder)
     except InputError as error:
@@ -209,8 +207,10 @@ def _summarize(console: Console, environment: _Environment, runs: Sequence[local
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder to write to; the state folder if left out.",
 )
-@_common
-def write_report(run_id: str | None, output: Path | None, environment: str, state: Path, verbose: bool) -> None:
+@_ENVIRONMENT
+@_STATE
+@_VERBOSE
+def write_report(run_id: str | None, output: Path | None, environment: str, state: Path) -> None:
     """Write report.md and report.html for a training run."""
     from ml_pipeline import report
 
@@ -223,8 +223,10 @@ def write_report(run_id: str | None, output: Path | None, environment: str, stat
 
 @cli.command("rollback")
 @click.option("--run-by", default="", help="Who asks for it; kept in the trail.")
-@_common
-def roll_back(run_by: str, environment: str, state: Path, verbose: bool) -> None:
+@_ENVIRONMENT
+@_STATE
+@_VERBOSE
+def roll_back(run_by: str, environment: str, state: Path) -> None:
     """Make the version that the champion replaced the champion again."""
     from ml_pipeline import promotion
 
@@ -235,8 +237,9 @@ def roll_back(run_by: str, environment: str, state: Path, verbose: bool) -> None
 
 @cli.command("ui")
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
-@_common
-def open_ui(port: int, environment: str, state: Path, verbose: bool) -> int:
+@_STATE
+@_VERBOSE
+def open_ui(port: int, state: Path) -> int:
     """Open MLflow on the runs and models of the state folder, on this machine only."""
     from ml_pipeline import tracking
 
@@ -248,8 +251,9 @@ def open_ui(port: int, environment: str, state: Path, verbose: bool) -> int:
 
 @cli.command("jobs")
 @click.argument("names", nargs=-1, metavar="[JOB ...]")
-@_common
-def show_jobs(names: tuple[str, ...], environment: str, state: Path, verbose: bool) -> None:
+@_ENVIRONMENT
+@_VERBOSE
+def show_jobs(names: tuple[str, ...], environment: str) -> None:
     """Show the declared jobs: their tasks, parameters, and the run-task command of each task."""
     for job in local_runner.select(_Environment(environment).jobs, names):
         _show(job)

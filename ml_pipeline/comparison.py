@@ -11,17 +11,15 @@ import numpy as np
 from ml_pipeline import tables, tracking
 from ml_pipeline.data_preparation import Made
 from ml_pipeline.errors import CheckFailedError
-from ml_pipeline.evaluation import Classes, Difference, Metric, Responses, Scores, bootstrap, score
+from ml_pipeline.evaluation import Classes, Difference, Measured, Metric, Responses, measure
 from ml_pipeline.features import Features
+from ml_pipeline.settings import Significance, Threshold, Tolerance
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
 MOST_RUNS = 25
 """Runs of the branch that are compared one by one: its best. What isn't below the best is not below any other."""
-
-Measured = tuple[float, Scores]
-"""A metric, and its values on the bootstrap's resamples of the same rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +97,9 @@ def compare(
     experiment: str,
     model: str,
     metric: Metric,
-    threshold: float,
-    tolerance: float,
-    significance: float,
+    threshold: Threshold,
+    tolerance: Tolerance,
+    significance: Significance,
     job_run_id: str,
 ) -> Made:
     """Compare the job run's model with the champion and the branch's finished runs, on the same validation rows.
@@ -185,6 +183,6 @@ def _champion(run: Run, mine: Measured, model: str, metric: str, *, significance
     classes = Classes(tuple(tracking.read_json(run, "evaluation")["classes"]))
     truth = classes.encode(frame[target])
     responses = Responses.of(fitted, frame[list(features.kinds)], classes)
-    theirs = score(metric, responses, np.arange(len(truth)), truth), bootstrap(metric, responses, truth)
+    theirs = measure(metric, responses, truth)
     name = f"the champion, version {champion.version}"
     return [Rival.of(name, str(champion.run_id), mine, theirs, significance=significance)]

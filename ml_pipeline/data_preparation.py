@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ml_pipeline import tables, tracking
 from ml_pipeline.errors import InputError
 from ml_pipeline.features import Features
-from ml_pipeline.settings import Columns, Reason, Share, Source
+from ml_pipeline.settings import Columns, Folds, Reason, Share, Source
 from ml_pipeline.tables import Profile
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def prepare(
     target: str,
     key: Columns,
     features: Columns,
-    folds: int,
+    folds: Folds,
     validation_share: Share,
     experiment: str,
     job_run_id: str,

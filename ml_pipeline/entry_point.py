@@ -1,7 +1,7 @@
 """The door to every step: ``run-task --entry-point=package.module:function --name=value ...``.
 
-Databricks passes named parameters as text. Each is parsed by the step's own type annotation, and a wrong one is refused by
-name before anything runs.
+Databricks passes named parameters as text. Each is parsed by the step's own type annotation, and a wrong one is
+refused by name before anything runs.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import importlib
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ml_pipeline import settings
 from ml_pipeline.errors import InputError
+from ml_pipeline.graph import ENTRY_POINT
 
 _OPTION = "--entry-point="
 
@@ -68,15 +69,14 @@ def parse(arguments: Sequence[str]) -> Call:
 
 def _load(entry_point: str) -> Callable[..., Any]:
     module, _, name = entry_point.partition(":")
-    try:
-        function = getattr(importlib.import_module(module), name, None) if name else None
-    except ModuleNotFoundError as error:
-        # A step that lacks one of its own imports is another matter.
-        if not error.name or not f"{module}.".startswith(f"{error.name}."):
-            raise
-        function = None
-    except ValueError:
-        function = None
+    function = None
+    if ENTRY_POINT.fullmatch(entry_point):
+        try:
+            function = getattr(importlib.import_module(module), name, None)
+        except ModuleNotFoundError as error:
+            # A step that lacks one of its own imports is another matter.
+            if not error.name or not f"{module}.".startswith(f"{error.name}."):
+                raise
     if not inspect.isfunction(function):
         raise InputError(f"run-task: entry point '{entry_point}' does not exist; accepted: PACKAGE.MODULE:FUNCTION")
     return function
@@ -84,11 +84,10 @@ def _load(entry_point: str) -> Callable[..., Any]:
 
 def _value(entry_point: str, name: str, text: str, annotation: Any) -> Any:
     adapter: TypeAdapter[Any] = TypeAdapter(annotation)
-    model = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
-    structured = model is not None or text[:1] in ("[", "{")
+    plain = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    model = plain if isinstance(plain, type) and issubclass(plain, BaseModel) else None
+    structured = model is not None or get_origin(plain) in (list, dict)
     try:
-        if structured and annotation is not str:
-            return adapter.validate_json(text)
-        return adapter.validate_strings(text)
+        return adapter.validate_json(text) if structured else adapter.validate_strings(text)
     except ValidationError as error:
         raise InputError(f"{entry_point}: " + settings.explain(error, model, prefix=name)) from None

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
+import pandas as pd
 import sklearn
 from numpy.typing import ArrayLike, NDArray
 from pydantic import AfterValidator
@@ -28,7 +29,7 @@ RESAMPLES = 1000
 """Bootstrap resamples of the validation rows. Fixed, as is their seed, so that any two runs are resampled alike."""
 _SEED = 20_000
 _MOST_ROWS = 20_000
-"""Rows that the bootstrap takes at most: its cost grows with them, and an interval that is a little wide misleads nobody."""
+"""Rows that the bootstrap takes at most: its cost grows with them, and a slightly wide interval misleads nobody."""
 
 Scores = NDArray[np.float64]
 
@@ -58,53 +59,81 @@ class Classes:
     values: tuple[Any, ...]
 
     @classmethod
-    def of(cls, target: ArrayLike, *, positive: Any = None) -> Classes:
+    def of(cls, target: ArrayLike, *, positive: str = "") -> Classes:
         """The distinct values of a target, sorted, the positive one last.
+
+        Args:
+            target: The target.
+            positive: The positive class as text; the greater of two where it is empty.
 
         Raises:
             InputError: the positive class is not among them, or there are more than two.
         """
         values = np.unique(np.asarray(target)).tolist()
-        if positive is not None:
-            if len(values) != 2 or positive not in values:
+        if positive:
+            found = [value for value in values if _same(value, positive)]
+            if len(values) != 2 or not found:
                 raise InputError(
-                    f"positive_class: {positive!r}: accepted: one of the target's two values, "
-                    f"which has {', '.join(map(repr, values[:20]))}"
+                    f"positive_class: '{positive}': accepted: one of the target's values where it has two; "
+                    f"it has {', '.join(map(repr, values[:20]))}"
                 )
-            values.remove(positive)
-            values.append(positive)
+            values = [value for value in values if value not in found] + found
         return cls(tuple(values))
 
-    def encode(self, labels: ArrayLike) -> NDArray[np.int64]:
+    def encode(self, labels: ArrayLike, *, strict: bool = True) -> NDArray[np.int64]:
         """Positions of labels among the classes.
 
+        Args:
+            labels: The labels.
+            strict: Whether to refuse a label that is none of the classes. Where it is a prediction it is simply wrong,
+                and becomes -1: a champion may know a class that is no more.
+
         Raises:
-            InputError: a label is not among them.
+            InputError: a label is not among the classes.
         """
-        order = np.argsort(np.asarray(self.values), kind="stable")
-        ordered = np.asarray(self.values)[order]
-        labels = np.asarray(labels)
-        if labels.dtype.kind == "O":
-            labels = labels.astype(ordered.dtype)
-        found = np.searchsorted(ordered, labels).clip(max=len(ordered) - 1)
-        unknown = labels[ordered[found] != labels]
-        if len(unknown):
+        encoded: NDArray[np.int64] = pd.Index(self.values).get_indexer(pd.Index(np.asarray(labels)))
+        if strict and (encoded < 0).any():
+            unknown = np.asarray(labels)[encoded < 0].tolist()[0]
             raise InputError(
-                f"target: {unknown[0]!r} is no class of the model; accepted: {', '.join(map(repr, self.values))}"
+                f"target: {unknown!r} is no class of the model; accepted: {', '.join(map(repr, self.values))}"
             )
-        encoded: NDArray[np.int64] = order[found]
         return encoded
 
     def arrange(self, scores: Scores, model_classes: ArrayLike) -> Scores:
-        """Bring a model's scores into this order of classes; a class that the model doesn't know scores 0."""
+        """Bring a model's scores into this order of classes; a class that the model doesn't know scores 0.
+
+        Raises:
+            InputError: there are more or fewer scores than the model has classes, as in one-against-one voting.
+        """
         theirs = np.asarray(model_classes).tolist()
+        if scores.ndim > 1 and scores.shape[1] != len(theirs):
+            raise InputError(
+                f"estimator: it answers with {scores.shape[1]} scores for {len(theirs)} classes; "
+                "accepted: one that scores each class"
+            )
         if scores.ndim == 1:
-            return scores if theirs[-1] == self.values[-1] else -scores
+            known = {theirs[0]: -scores, theirs[-1]: scores}
+            return known.get(self.values[-1], np.zeros(len(scores)))
         arranged = np.zeros((len(scores), len(self.values)))
         for column, value in enumerate(self.values):
             if value in theirs:
                 arranged[:, column] = scores[:, theirs.index(value)]
         return arranged
+
+
+def _same(value: Any, text: str) -> bool:
+    if isinstance(value, str):
+        return value == text
+    if isinstance(value, bool):
+        return str(value).lower() == text.lower()
+    try:
+        return bool(float(text) == value)
+    except ValueError:
+        return False
+
+
+def _only_decides(encoded: Encoded) -> bool:
+    return hasattr(encoded.model, "decision_function") and not hasattr(encoded.model, "predict_proba")
 
 
 class Encoded(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -121,16 +150,16 @@ class Encoded(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, rows: Any) -> NDArray[np.int64]:
         """Labels, encoded."""
-        return self.classes.encode(self.model.predict(rows))
+        return self.classes.encode(self.model.predict(rows), strict=False)
 
     @available_if(lambda self: hasattr(self.model, "predict_proba"))  # type: ignore[untyped-decorator]
     def predict_proba(self, rows: Any) -> Scores:
         """Probabilities, one column for each class."""
         return self.classes.arrange(self.model.predict_proba(rows), self.model.classes_)
 
-    @available_if(lambda self: hasattr(self.model, "decision_function"))  # type: ignore[untyped-decorator]
+    @available_if(_only_decides)  # type: ignore[untyped-decorator]
     def decision_function(self, rows: Any) -> Scores:
-        """Decision values: one column for each class, or for two classes those of the second."""
+        """Decision values, where there are no probabilities: a column a class, or for two classes the second's."""
         return self.classes.arrange(self.model.decision_function(rows), self.model.classes_)
 
 
@@ -150,8 +179,8 @@ class Responses(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Ask a model everything that a scorer may want to know of rows."""
         encoded = Encoded(model, classes)
         probabilities = encoded.predict_proba(rows) if hasattr(encoded, "predict_proba") else None
-        asked = probabilities is None and hasattr(encoded, "decision_function")
-        return cls(classes, encoded.predict(rows), probabilities, encoded.decision_function(rows) if asked else None)
+        decisions = encoded.decision_function(rows) if hasattr(encoded, "decision_function") else None
+        return cls(classes, encoded.predict(rows), probabilities, decisions)
 
     @property
     def classes_(self) -> NDArray[np.int64]:
@@ -228,6 +257,15 @@ def bootstrap(metric: str, responses: Responses, truth: NDArray[np.int64]) -> Sc
     return scores
 
 
+Measured = tuple[float, Scores]
+"""A metric, and its values on the bootstrap's resamples of the same rows."""
+
+
+def measure(metric: str, responses: Responses, truth: NDArray[np.int64]) -> Measured:
+    """The metric of a model's responses, and how certain it is."""
+    return score(metric, responses, np.arange(len(truth)), truth), bootstrap(metric, responses, truth)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Difference:
     """How much better one model is than another on the same rows."""
@@ -238,7 +276,7 @@ class Difference:
     """Bounds of the interval that holds the difference with probability 1 - significance."""
 
     @classmethod
-    def between(cls, mine: tuple[float, Scores], other: tuple[float, Scores], *, significance: float) -> Difference:
+    def between(cls, mine: Measured, other: Measured, *, significance: float) -> Difference:
         """The difference of two metrics, with the percentile interval of their paired bootstrap."""
         low, high = np.quantile(mine[1] - other[1], [significance / 2, 1 - significance / 2])
         return cls(value=mine[0] - other[0], low=float(low), high=float(high))

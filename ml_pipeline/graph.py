@@ -17,7 +17,8 @@ DYNAMIC_VALUES = ("job.run_id", "job.start_time.iso_date")
 """The dynamic value references of Databricks that tasks may use beside ``job.parameters.*``."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_ENTRY_POINT = re.compile(r"[a-zA-Z_][\w.]*:[a-zA-Z_]\w*")
+ENTRY_POINT = re.compile(r"[a-zA-Z_]\w*(\.\w+)*:[a-zA-Z_]\w*")
+"""``package.module:function``."""
 _REFERENCE = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
 
 
@@ -51,11 +52,17 @@ def in_order(nodes: Iterable[T], *, what: str) -> tuple[T, ...]:
         for dependency in node.depends_on:
             if dependency not in by_name:
                 raise ValueError(f"{what} '{node.name}' depends on unknown '{dependency}'; known: {', '.join(by_name)}")
+    sorter = TopologicalSorter({name: node.depends_on for name, node in by_name.items()})
     try:
-        order = TopologicalSorter({name: node.depends_on for name, node in by_name.items()}).static_order()
-        return tuple(by_name[name] for name in order)
+        sorter.prepare()
     except CycleError as error:
         raise ValueError(f"{what}s depend on each other in a cycle: {' -> '.join(error.args[1])}") from None
+    declared = list(by_name)
+    order: list[str] = []
+    while ready := sorted(sorter.get_ready(), key=declared.index):
+        order += ready
+        sorter.done(*ready)
+    return tuple(by_name[name] for name in order)
 
 
 def references(value: str) -> tuple[str, ...]:
@@ -96,7 +103,7 @@ class Task:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"task name '{self.name}' is not lower case with underscores")
-        if not _ENTRY_POINT.fullmatch(self.entry_point):
+        if not ENTRY_POINT.fullmatch(self.entry_point):
             raise ValueError(f"task '{self.name}': entry point '{self.entry_point}' is not 'package.module:function'")
         if self.timeout_seconds <= 0:
             raise ValueError(f"task '{self.name}': timeout_seconds {self.timeout_seconds} is not above 0")

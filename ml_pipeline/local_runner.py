@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ml_pipeline import entry_point, graph, tables
-from ml_pipeline.errors import InputError, PipelineError
+from ml_pipeline.errors import InputError
 
 State = Literal["SUCCESS", "FAILED", "SKIPPED"]
 
@@ -31,6 +31,9 @@ class TaskRun:
     because: str = ""
     """For a skipped task: what failed before it."""
 
+
+_LEAVES_SPARK_IDLE = "train"
+"""The task during which Spark has time to start a Python worker for those that score."""
 
 Follow = Callable[[str, str, TaskRun | None], None]
 """Told of each task as it starts (job, task, None) and as it ends."""
@@ -70,14 +73,9 @@ def run(
                 f"--parameter {name}: no job of this run has it; accepted: {', '.join(accepted) or 'none'}"
             )
     # The JVM starts while Python imports the steps' libraries, each of which takes seconds.
-    started = threading.Thread(target=_warm_up, daemon=True)
-    started.start()
-    try:
-        calls = _calls(jobs, {**defaults, **parameters})
-    except PipelineError:
-        started.join()
-        raise
-    threading.Thread(target=_open_tracking, daemon=True).start()
+    _ahead(tables.session)
+    calls = _calls(jobs, {**defaults, **parameters})
+    _ahead(_open_tracking)
     runs: list[TaskRun] = []
     ended: dict[str, State] = {}
     for job in jobs:
@@ -86,6 +84,8 @@ def run(
             if failed:
                 run_ = TaskRun(job=job.name, task=task.name, state="SKIPPED", because=failed)
             else:
+                if task.name == _LEAVES_SPARK_IDLE and job is not jobs[-1]:
+                    _ahead(_start_worker)
                 follow(job.name, task.name, None)
                 run_ = _run(job.name, task.name, calls[job.name, task.name])
             ended[f"{job.name}.{task.name}"] = run_.state
@@ -100,20 +100,26 @@ def _upstream(job: graph.Job, task: graph.Task) -> list[str]:
     return [*job.depends_on, *(f"{job.name}.{name}" for name in task.depends_on)]
 
 
-def _warm_up() -> None:
-    # The first step that asks for the session meets the same failure, and reports it.
-    with contextlib.suppress(Exception):
-        tables.session()
-        from ml_pipeline import scoring
+def _ahead(prepare: Callable[[], object]) -> None:
+    """Do in the background what a task will need; where it fails, it fails again in that task, which reports it."""
 
-        scoring.start_worker()
+    def quietly() -> None:
+        with contextlib.suppress(Exception):
+            prepare()
+
+    threading.Thread(target=quietly, daemon=True).start()
 
 
 def _open_tracking() -> None:
-    with contextlib.suppress(Exception):
-        from ml_pipeline import figures, tracking  # noqa: F401 (the pictures' library takes a second to import)
+    from ml_pipeline import figures, tracking  # noqa: F401 (the pictures' library takes a second to import)
 
-        tracking.open_database()
+    tracking.client()
+
+
+def _start_worker() -> None:
+    from ml_pipeline import scoring
+
+    scoring.start_worker()
 
 
 def _calls(jobs: Sequence[graph.Job], parameters: Mapping[str, str]) -> dict[tuple[str, str], entry_point.Call]:

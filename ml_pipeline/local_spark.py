@@ -5,14 +5,13 @@ On Databricks the cluster brings its own session, and nothing here is used.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml_pipeline.errors import InputError
+from ml_pipeline import cache
+from ml_pipeline.errors import InputError, PipelineError
 from ml_pipeline.preflight import java_problem
 
 if TYPE_CHECKING:
@@ -76,51 +75,48 @@ def create(state: Path) -> SparkSession:
         .config("spark.databricks.delta.snapshotPartitions", "1")
     )
     configure_spark_with_delta_pip(builder)
-    jars = _Jars(builder._options["spark.jars.packages"])
-    if jars.known():
-        del builder._options["spark.jars.packages"]
-        builder = builder.config("spark.jars", ",".join(jars.known()))
-    with _standard_error_to(logs / "java.log"):
-        session = builder.getOrCreate()
-    jars.remember(session.conf.get("spark.jars") or "")
+    packages = builder._options["spark.jars.packages"]  # noqa: SLF001 (a builder has no getter)
+    jars = _known_jars(packages)
+    if jars:
+        del builder._options["spark.jars.packages"]  # noqa: SLF001
+        builder = builder.config("spark.jars", ",".join(jars))
+    session = _open(builder, logs / "java.log")
+    _remember_jars(packages, session.conf.get("spark.jars") or "", folder=logs)
     return session
 
 
-class _Jars:
+def _known_jars(packages: str) -> list[str]:
     """Where Ivy put Delta's jars the last time: asking it again costs seconds, and the network."""
-
-    def __init__(self, packages: str) -> None:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        self._file = cache / "ml-pipeline" / f"{packages.replace(':', '_').replace(',', '+')}.jars"
-
-    def known(self) -> list[str]:
-        if not self._file.is_file():
-            return []
-        jars = self._file.read_text().split()
-        return jars if all(Path(jar).is_file() for jar in jars) else []
-
-    def remember(self, jars: str) -> None:
-        paths = [jar.removeprefix("file://") for jar in jars.split(",")]
-        if jars and paths != self.known() and all(Path(path).is_file() for path in paths):
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            partial = self._file.with_suffix(f".{os.getpid()}")
-            partial.write_text("\n".join(paths))
-            partial.replace(self._file)
+    kept = cache.path(_kept(packages))
+    jars = kept.read_text().split("\n") if kept.is_file() else []
+    return jars if all(Path(jar).is_file() for jar in jars) else []
 
 
-@contextlib.contextmanager
-def _standard_error_to(file: Path) -> Iterator[None]:
-    """Let the Java process that starts inside write its start-up chatter to a file; show it if the start fails."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    target = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    os.dup2(target, 2)
-    try:
-        yield
-    except BaseException:
-        os.write(kept, file.read_bytes())
-        raise
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(target)
+def _remember_jars(packages: str, jars: str, *, folder: Path) -> None:
+    paths = [jar.removeprefix("file://") for jar in jars.split(",")]
+    if jars and paths != _known_jars(packages) and all(Path(path).is_file() for path in paths):
+        made = folder / "jars"
+        made.write_text("\n".join(paths))
+        cache.keep(made, _kept(packages))
+
+
+def _kept(packages: str) -> str:
+    return f"{packages.replace(':', '_').replace(',', '+')}.jars"
+
+
+def _open(builder: SparkSession.Builder, log: Path) -> SparkSession:
+    """Open the session; what Java says while it starts goes to a file, and its end into the error if it doesn't."""
+    from pyspark import SparkConf, SparkContext
+    from pyspark.errors import PySparkException
+    from pyspark.java_gateway import launch_gateway
+
+    if SparkContext._gateway is None:  # noqa: SLF001 (a process has one JVM, which outlives a session)
+        conf = SparkConf(loadDefaults=False).setAll(list(builder._options.items()))  # noqa: SLF001
+        with log.open("wb") as file:
+            try:
+                gateway = launch_gateway(conf, popen_kwargs={"stderr": file})  # type: ignore[no-untyped-call]
+            except PySparkException as error:
+                said = log.read_text(errors="replace").strip().splitlines()[-3:]
+                raise PipelineError(f"Spark can't start: {' '.join(said) or error} ({log})") from error
+        SparkContext(conf=conf, gateway=gateway)
+    return builder.getOrCreate()

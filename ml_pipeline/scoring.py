@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pandas as pd
+from pydantic import BeforeValidator
 
 from ml_pipeline import tables, tracking
 from ml_pipeline.data_preparation import Made
@@ -19,6 +21,15 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
     from pyspark.sql import DataFrame
 
+
+def _iso_day(text: object) -> object:
+    if isinstance(text, str) and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+        raise ValueError("is no day; accepted: YYYY-MM-DD")
+    return text
+
+
+Day = Annotated[datetime.date, BeforeValidator(_iso_day)]
+"""A day, ``YYYY-MM-DD``."""
 BATCH_COLUMN = "batch_date"
 ADDED = ("prediction", "model_name", "model_version", "run_id", BATCH_COLUMN)
 """Columns that a predictions table has beside those of its source."""
@@ -34,8 +45,8 @@ def predict(rows: DataFrame, model: Any, signature: ModelSignature, *, where: st
         model: A fitted scikit-learn model.
         signature: The model's signature.
         where: What the rows are called in messages.
-        scores: Whether to add ``scores`` too: the model's probabilities in the order of its classes, its decision values
-            where it gives none, or an empty list where it gives neither.
+        scores: Whether to add ``scores`` too: the model's probabilities in the order of its classes, its decision
+            values where it gives none, or an empty list where it gives neither.
 
     Returns:
         The rows with a column ``prediction`` of the target's type.
@@ -44,6 +55,7 @@ def predict(rows: DataFrame, model: Any, signature: ModelSignature, *, where: st
         InputError: a feature is missing, or of another type.
     """
     from pyspark.sql import functions as F
+    from pyspark.sql.pandas.functions import pandas_udf
 
     features = Features.of_model(signature).columns(rows, where=where)
     # Spark runs one task a core: threads of the model's own would fight for the same cores.
@@ -62,7 +74,9 @@ def predict(rows: DataFrame, model: Any, signature: ModelSignature, *, where: st
             yield out
 
     schema = f"prediction {type_}" + (", scores array<double>" if scores else "")
-    answered = F.pandas_udf(predicted, schema)(F.struct(*features))
+    answered = pandas_udf(predicted, schema)(  # type: ignore[call-overload]
+        F.struct(*features)
+    )
     rows = rows.withColumn("__answer", answered)
     columns = [column for column in rows.columns if column != "__answer"]
     return rows.select(*(tables.quote(column) for column in columns), "__answer.*")
@@ -70,18 +84,17 @@ def predict(rows: DataFrame, model: Any, signature: ModelSignature, *, where: st
 
 def start_worker() -> None:
     """Let Spark start a Python worker, and it import its libraries, ahead of the first task that needs them."""
-    from pyspark.sql import functions as F
 
-    def started(numbers: pd.Series) -> pd.Series:
+    def started(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         import sklearn.compose
         import sklearn.ensemble  # noqa: F401
 
-        return numbers
+        yield from batches
 
-    tables.session().range(0, 1, 1, 1).select(F.pandas_udf(started, "bigint")("id")).collect()
+    tables.session().range(0, 1, 1, 1).mapInPandas(started, "id bigint").collect()
 
 
-def score(*, source: Source, model: str, predictions_table: str, batch_date: datetime.date) -> Made:
+def score(*, source: Source, model: str, predictions_table: str, batch_date: Day) -> Made:
     """Score a batch with the champion; the predictions of the same batch, if there are any, are replaced in one commit.
 
     Raises:

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -40,14 +44,31 @@ def _distinct(columns: list[str]) -> list[str]:
     return columns
 
 
+def _as_text(value: object) -> object:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int | float) else value
+
+
 Columns = Annotated[list[NonEmpty], AfterValidator(_distinct)]
+ClassName = Annotated[str, BeforeValidator(_as_text)]
+Folds = Annotated[int, Field(ge=2)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Threshold = Annotated[float, Field(allow_inf_nan=False)]
+Tolerance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Significance = Annotated[float, Field(gt=0, lt=0.5)]
 
 
 class Settings(BaseModel):
     """Base of all settings: immutable, strict, and closed to unknown keys."""
 
     model_config = ConfigDict(
-        frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True
+        frozen=True,
+        strict=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        # A hyper-parameter may well be infinite.
+        ser_json_inf_nan="constants",
     )
 
 
@@ -124,24 +145,24 @@ class PipelineSettings(Settings):
     """Columns that identify a row; the whole row where the list is empty."""
     features: Columns = []
     """Columns to learn from; all but target and key where the list is empty."""
-    positive_class: str | int | float | bool | None = None
+    positive_class: ClassName = ""
     """For two classes and metrics such as ``f1``: the class that counts as positive; the greater one if left out."""
     test_share: Share = 0.2
     """Share of the source's rows that becomes the test table."""
     validation_share: Share = 0.2
     """Share of the train-validation table's rows that becomes the validation table."""
     estimator: Estimator
-    folds: Annotated[int, Field(ge=2)] = 5
+    folds: Folds = 5
     """Folds of the cross-validation."""
     metric: NonEmpty
     """Name of a scikit-learn scorer, which also says which direction is better."""
-    threshold: float
+    threshold: Threshold
     """The metric that a model must reach at least, in the scorer's sign (greater is better)."""
-    tolerance: Annotated[float, Field(ge=0)] = 0.0
+    tolerance: Tolerance = 0.0
     """How far below the champion, or the branch's best run, a model may fall."""
-    significance: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    significance: Significance = 0.05
     """Probability of calling a difference real that is chance."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: Seed = 0
     """Seed of the cross-validation, and of the estimator where it takes a ``random_state`` and none is given."""
     n_jobs: int = -1
     """Processes of the search, as scikit-learn counts them: -1 is one for each core."""
@@ -149,12 +170,12 @@ class PipelineSettings(Settings):
     """Why runs of this environment train, unless a run says otherwise."""
     batch_inference: BatchInference = BatchInference()
 
-    @model_validator(mode="after")
-    def _columns_apart(self) -> Self:
-        for name, columns in (("key", self.key), ("features", self.features)):
-            if self.target in columns:
-                raise ValueError(f"{name} names the target '{self.target}'; accepted: other columns")
-        return self
+    @field_validator("key", "features")
+    @classmethod
+    def _apart_from_target(cls, columns: list[str], info: ValidationInfo) -> list[str]:
+        if info.data.get("target") in columns:
+            raise ValueError(f"names the target '{info.data['target']}'; accepted: other columns")
+        return columns
 
 
 def load(file: Path) -> PipelineSettings:
@@ -173,9 +194,12 @@ def load(file: Path) -> PipelineSettings:
         raise InputError(f"{file}: is not valid TOML: {error}") from error
     for table in content:
         if table not in TABLES:
-            raise InputError(f"{file}: {table}: unknown table{suggest(table, TABLES)}")
+            raise InputError(f"{file}: {_one_line(table)}: unknown table{suggest(table, TABLES)}")
     if not isinstance(content.get("pipeline"), dict):
         raise InputError(f"{file}: the table [pipeline] is missing")
+    for key, text in _texts(content["pipeline"], "pipeline"):
+        if "{{" in text:
+            raise InputError(f"{file}: {_one_line(key)}: holds '{{{{', by which Databricks refers to values of a run")
     try:
         settings = PipelineSettings.model_validate(content["pipeline"])
     except ValidationError as error:
@@ -188,6 +212,18 @@ def load(file: Path) -> PipelineSettings:
             "batch_inference": BatchInference(source=scored and scored.relative_to(folder)),
         }
     )
+
+
+def _texts(value: object, key: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield f"{key}.{name}", name
+            yield from _texts(inner, f"{key}.{name}")
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner, key)
 
 
 def explain(error: ValidationError, model: type[BaseModel] | None = None, *, prefix: str = "") -> str:
@@ -206,7 +242,11 @@ def explain(error: ValidationError, model: type[BaseModel] | None = None, *, pre
         path = tuple(str(part) for part in item["loc"])
         key = ".".join(part for part in (prefix, *path) if part)
         lines.setdefault(key, _explain_one(item, path, model))
-    return "; ".join(f"{key}: {line}" if key else line for key, line in lines.items())
+    return _one_line("; ".join(f"{key}: {line}" if key else line for key, line in lines.items()))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.splitlines())
 
 
 def _explain_one(item: Any, path: tuple[str, ...], model: type[BaseModel] | None) -> str:

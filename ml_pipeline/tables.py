@@ -1,7 +1,7 @@
 """Every Spark and Delta read and write.
 
-A table is named ``catalog.schema.table``. On Databricks that is its name in Unity Catalog. On this machine the same name
-is the path ``STATE/warehouse/catalog/schema/table``: a Delta table needs no metastore, and processes can share it.
+A table is named ``catalog.schema.table``. On Databricks that is its name in Unity Catalog. On this machine the same
+name is the path ``STATE/warehouse/catalog/schema/table``: a Delta table needs no metastore, and processes can share it.
 """
 
 from __future__ import annotations
@@ -263,8 +263,8 @@ def _hashable(rows: DataFrame) -> list[Column]:
 def bucket(rows: DataFrame, columns: list[str], *, salt: str) -> Column:
     """A number in [0, 1) for each row, from a hash of its values alone.
 
-    The hash takes the values as canonical text, so that it stays the same when a later row widens a column's type: 1, 1.0
-    and "1" are the same.
+    The hash takes the values as canonical text, so that it stays the same when a later row widens a column's type: 1,
+    1.0 and "1" are the same.
 
     Args:
         rows: The rows.
@@ -337,4 +337,5 @@ def first_line(error: BaseException) -> str:
 def _read_sklearn(name: str) -> DataFrame:
     from sklearn import datasets
 
-    return session().createDataFrame(getattr(datasets, f"load_{name}")(as_frame=True).frame)
+    # So few rows are one partition: each further one costs a Python worker that imports its libraries.
+    return session().createDataFrame(getattr(datasets, f"load_{name}")(as_frame=True).frame).coalesce(1)

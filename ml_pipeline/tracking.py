@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import json
 import logging
 import os
+import shutil
 import tempfile
 import threading
 import warnings
@@ -20,7 +22,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from ml_pipeline import tables
+from ml_pipeline import cache, tables
 from ml_pipeline.errors import InputError, PipelineError
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 _LOCK = threading.Lock()
+_DATABASE = "mlflow.db"
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -42,21 +45,50 @@ def client() -> MlflowClient:
         return _client()
 
 
-def open_database() -> None:
-    """Make the tables of a new SQLite file, which takes seconds."""
-    client().search_experiments(max_results=1)
-
-
 @functools.cache
 def _client() -> MlflowClient:
+    _quieten()
     state = tables.local_state()
     if state is None:
         mlflow.set_registry_uri("databricks-uc")
     elif not os.environ.get("MLFLOW_TRACKING_URI"):
-        state.mkdir(parents=True, exist_ok=True)
+        _make_database(state)
         mlflow.set_tracking_uri(local_uri(state))
-    _quieten()
+        _open_without_litter()
     return MlflowClient()
+
+
+def _open_without_litter() -> None:
+    # Whatever folder it is opened in, MLflow makes one for artifacts there, which stays empty: ours have another place.
+    litter = Path("mlruns")
+    ours = not litter.exists()
+    MlflowClient().search_experiments(max_results=1)
+    if ours:
+        with contextlib.suppress(OSError):
+            litter.rmdir()
+
+
+def _make_database(state: Path) -> None:
+    """Make the SQLite file of a new state folder.
+
+    MLflow's dozens of migrations take seconds, so they are run once on an empty file, which is kept and copied.
+    """
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    database, name = state / _DATABASE, f"mlflow-{mlflow.__version__}.db"
+    if database.exists():
+        return
+    state.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=state) as folder:
+        made = Path(folder) / _DATABASE
+        if cache.path(name).exists():
+            shutil.copyfile(cache.path(name), made)
+        else:
+            SqlAlchemyStore(f"sqlite:///{made}", folder)  # type: ignore[no-untyped-call]
+            cache.keep(made, name)
+        # Two programs may start on one new folder: the database is that of the first.
+        with contextlib.suppress(FileExistsError):
+            os.link(made, database)
 
 
 def _quieten() -> None:
@@ -71,7 +103,7 @@ def _quieten() -> None:
 
 def local_uri(state: Path) -> str:
     """The tracking URI of a state folder."""
-    return f"sqlite:///{state / 'mlflow.db'}"
+    return f"sqlite:///{state / _DATABASE}"
 
 
 def experiment_id(name: str) -> str:
@@ -80,10 +112,9 @@ def experiment_id(name: str) -> str:
     if found is not None:
         return str(found.experiment_id)
     state = tables.local_state()
-    local = state is not None and not os.environ.get("MLFLOW_TRACKING_URI")
-    return str(
-        client().create_experiment(name, artifact_location=(state / "artifacts").as_uri() if local and state else None)
-    )
+    local = state is not None and mlflow.get_tracking_uri() == local_uri(state)
+    location = (state / "artifacts").as_uri() if state and local else None
+    return str(client().create_experiment(name, artifact_location=location))
 
 
 def create_run(experiment: str, *, name: str, tags: Mapping[str, str]) -> Run:
@@ -271,7 +302,9 @@ def register(run: Run, model: str, *, tags: Mapping[str, str]) -> ModelVersion:
         if version.run_id == run.info.run_id:
             break
     else:
-        version = mlflow.register_model(run_uri(run), model)
+        # It prints what it does; the step says it in its own words.
+        with contextlib.redirect_stderr(io.StringIO()):
+            version = mlflow.register_model(run_uri(run), model)
     set_version_tags(version, tags)
     return client().get_model_version(model, version.version)
 

@@ -7,10 +7,11 @@ import importlib
 import inspect
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier
@@ -25,9 +26,9 @@ from sklearn.utils import all_estimators
 from ml_pipeline import settings, tables, tracking
 from ml_pipeline.data_preparation import Made
 from ml_pipeline.errors import InputError
-from ml_pipeline.evaluation import Classes, Encoded, Metric, Responses, bootstrap, score
+from ml_pipeline.evaluation import Classes, Encoded, Metric, Responses, measure, score
 from ml_pipeline.features import Features
-from ml_pipeline.settings import Columns
+from ml_pipeline.settings import ClassName, Columns, Folds, Seed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +79,7 @@ class Estimator(settings.Estimator):
     @staticmethod
     def _check_values(table: str, estimator: Any) -> None:
         try:
-            estimator._validate_params()
+            estimator._validate_params()  # noqa: SLF001 (scikit-learn's check has no public name)
         except AttributeError:
             return  # Not every library checks its parameters as scikit-learn does; fitting will.
         except ValueError as error:
@@ -105,11 +106,11 @@ def train(
     target: str,
     key: Columns,
     features: Columns,
-    positive_class: str | int | float | bool | None = None,
+    positive_class: ClassName = "",
     estimator: Estimator,
     metric: Metric,
-    folds: Annotated[int, Field(ge=2)],
-    seed: int,
+    folds: Folds,
+    seed: Seed,
     n_jobs: int,
     experiment: str,
     job_run_id: str,
@@ -126,17 +127,21 @@ def train(
         classes = Classes.of(rows[target], positive=positive_class)
         _check_metric(metric, classes)
         search = _search(estimator, chosen, metric=metric, folds=folds, seed=seed, n_jobs=n_jobs, classes=classes)
-        try:
-            search.fit(rows[list(chosen.kinds)], rows[target])
-        except (ValueError, TypeError) as error:
-            raise InputError(
-                f"estimator: {estimator.class_} can't learn this: {str(error).splitlines()[-1]}"
-            ) from error
-        _, validation = _read(announced, "validation", target=target, key=key, features=list(chosen.kinds))
+        # Spark has nothing else to do while the search runs.
+        with ThreadPoolExecutor(1) as reader:
+            reading = reader.submit(_read, announced, "validation", target=target, key=key, features=list(chosen.kinds))
+            try:
+                search.fit(rows[list(chosen.kinds)], rows[target])
+            except (ValueError, TypeError) as error:
+                said = str(error).splitlines()[-1]
+                raise InputError(f"estimator: {estimator.class_} can't learn this: {said}") from error
+            _, validation = reading.result()
+        for side, frame in (("train", rows), ("validation", validation)):
+            _log_dataset(announced, side, frame, target=target)
         model = search.best_estimator_
         truth = classes.encode(validation[target])
         responses = Responses.of(model, validation[list(chosen.kinds)], classes)
-        value = score(metric, responses, np.arange(len(truth)), truth)
+        value, resampled = measure(metric, responses, truth)
         tracking.log_params(
             {
                 "estimator": estimator.class_,
@@ -160,7 +165,15 @@ def train(
                 "training_seconds": time.monotonic() - began,
             }
         )
-        _log_evidence(run, model, chosen, validation, responses, truth, metric=metric)
+        _log_evidence(
+            run,
+            model=model,
+            chosen=chosen,
+            validation=validation,
+            responses=responses,
+            truth=truth,
+            metric=metric,
+        )
         tracking.log_json(
             run,
             "evaluation",
@@ -168,7 +181,7 @@ def train(
                 "metric": metric,
                 "value": value,
                 "classes": list(classes.values),
-                "bootstrap": bootstrap(metric, responses, truth).tolist(),
+                "bootstrap": resampled.tolist(),
             },
         )
         type_ = _MLFLOW_TYPES.get(np.asarray(classes.values).dtype.kind, "string")
@@ -183,11 +196,14 @@ def _read(run: Run, side: str, *, target: str, key: list[str], features: list[st
     rows = tables.read(table, version=version)
     chosen = Features.of(rows, target=target, key=key, features=features, where=f"table {table}")
     columns = chosen.columns(rows, where=f"table {table}")
-    frame = tables.to_pandas(rows, [*columns, F.col(tables.quote(target))])
+    return chosen, tables.to_pandas(rows, [*columns, F.col(tables.quote(target))])
+
+
+def _log_dataset(run: Run, side: str, rows: pd.DataFrame, *, target: str) -> None:
+    table, version = run.data.tags[f"{side}_table"], int(run.data.tags[f"{side}_version"])
     fingerprint = run.data.tags[f"{side}_fingerprint"]
     context = {"train": "training"}.get(side, side)
-    tracking.log_dataset(table, version, fingerprint, frame, target=target, context=context)
-    return chosen, frame
+    tracking.log_dataset(table, version, fingerprint, rows, target=target, context=context)
 
 
 def _check_metric(metric: str, classes: Classes) -> None:
@@ -249,12 +265,12 @@ def _scoring(metric: str, classes: Classes, *, fits: int) -> Callable[[Any, Any,
 
 def _log_evidence(
     run: Run,
+    *,
     model: Any,
     chosen: Features,
     validation: pd.DataFrame,
     responses: Responses,
     truth: np.ndarray[Any, Any],
-    *,
     metric: str,
 ) -> None:
     from ml_pipeline import figures

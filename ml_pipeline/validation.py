@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml_pipeline import tables, tracking
-from ml_pipeline.comparison import Measured, Rival, decide
+from ml_pipeline.comparison import Rival, decide
 from ml_pipeline.data_preparation import Made
 from ml_pipeline.errors import CheckFailedError, InputError
-from ml_pipeline.evaluation import Classes, Metric, Responses, bootstrap, score
+from ml_pipeline.evaluation import Classes, Metric, Responses, measure, score
 from ml_pipeline.scoring import predict
+from ml_pipeline.settings import Significance, Threshold, Tolerance
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
 
 
 def validate(
@@ -21,9 +26,9 @@ def validate(
     experiment: str,
     model: str,
     metric: Metric,
-    threshold: float,
-    tolerance: float,
-    significance: float,
+    threshold: Threshold,
+    tolerance: Tolerance,
+    significance: Significance,
     git_commit: str,
 ) -> Made:
     """Measure the model that the CI built of a commit on the test table; register it as challenger if it passes.
@@ -41,22 +46,24 @@ def validate(
     if target not in rows.columns:
         raise InputError(f"target: table {test_table} has no column '{target}'; accepted: {', '.join(rows.columns)}")
 
-    def measure(uri: str) -> Measured:
-        return _measure(rows, uri, target=target, classes=classes, metric=metric, where=f"table {test_table}")
+    def answers(uri: str) -> tuple[Responses, NDArray[np.int64]]:
+        return _answers(rows, uri, target=target, classes=classes, where=f"table {test_table}")
 
-    mine = measure(tracking.run_uri(run))
+    responses, truth = answers(tracking.run_uri(run))
+    value = score(metric, responses, np.arange(len(truth)), truth)
     champion = tracking.version_by_alias(model, tracking.CHAMPION)
     rivals = []
     if champion is not None and champion.run_id != run.info.run_id:
-        theirs = measure(tracking.version_uri(champion))
+        theirs = measure(metric, *answers(tracking.version_uri(champion)))
         name = f"the champion, version {champion.version}"
+        mine = measure(metric, responses, truth)
         rivals.append(Rival.of(name, str(champion.run_id), mine, theirs, significance=significance))
-    verdict = decide(f"test {metric}", mine[0], rivals, threshold=threshold, tolerance=tolerance)
+    verdict = decide(f"test {metric}", value, rivals, threshold=threshold, tolerance=tolerance)
     tags = {"test": verdict.word, "test.reason": verdict.reason}
     at = {"test_table": test_table, "test_version": str(version), "test_fingerprint": fingerprint}
     tracking.set_tags(run, {**tags, **at})
-    tracking.set_metric(run, f"test_{metric}", mine[0])
-    outcome: dict[str, Any] = {"metric": metric, "value": mine[0], "rivals": [rival.as_row() for rival in rivals]}
+    tracking.set_metric(run, f"test_{metric}", value)
+    outcome: dict[str, Any] = {"metric": metric, "value": value, "rivals": [rival.as_row() for rival in rivals]}
     tracking.log_json(run, "test", outcome | asdict(verdict))
     if not verdict.passed:
         raise CheckFailedError(f"the model is refused: {verdict.reason}")
@@ -65,7 +72,10 @@ def validate(
     return {"verdict": f"{verdict.word}: {verdict.reason}", model: f"version {registered.version} is the challenger"}
 
 
-def _measure(rows: Any, uri: str, *, target: str, classes: Classes, metric: str, where: str) -> Measured:
+def _answers(
+    rows: DataFrame, uri: str, *, target: str, classes: Classes, where: str
+) -> tuple[Responses, NDArray[np.int64]]:
+    """A model's answers to a table's rows by the scoring function, and the true classes."""
     fitted, signature = tracking.load_model(uri)
     answered = predict(rows, fitted, signature, where=where, scores=True)
     frame = tables.to_pandas(answered, [tables.quote(target), "prediction", "scores"], order_by=rows.columns)
@@ -76,8 +86,8 @@ def _measure(rows: Any, uri: str, *, target: str, classes: Classes, metric: str,
     with_probabilities = hasattr(fitted, "predict_proba")
     responses = Responses(
         classes,
-        classes.encode(frame["prediction"]),
+        classes.encode(frame["prediction"], strict=False),
         arranged if with_probabilities else None,
         None if with_probabilities else arranged,
     )
-    return score(metric, responses, np.arange(len(truth)), truth), bootstrap(metric, responses, truth)
+    return responses, truth
