@@ -10,7 +10,7 @@ import difflib
 import functools
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -120,6 +120,20 @@ class Classes:
                 arranged[:, column] = scores[:, theirs.index(value)]
         return arranged
 
+    def probabilities(self, scores: Scores, model_classes: ArrayLike) -> Scores:
+        """A model's probabilities, one column for each class; what it gave to a class that is no more is shared out."""
+        arranged = self.arrange(scores, model_classes)
+        if set(np.asarray(model_classes).tolist()) <= set(self.values):
+            return arranged
+        total = arranged.sum(axis=1, keepdims=True)
+        even = np.full_like(arranged, 1 / len(self.values))
+        return np.divide(arranged, total, where=total > 0, out=even)
+
+    def decisions(self, scores: Scores, model_classes: ArrayLike) -> Scores:
+        """A model's decision values: one column for each class, or for two classes those of the second."""
+        arranged = self.arrange(scores, model_classes)
+        return arranged[:, 1] if arranged.ndim > 1 and len(self.values) == 2 else arranged
+
 
 def _same(value: Any, text: str) -> bool:
     if isinstance(value, str):
@@ -155,12 +169,12 @@ class Encoded(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     @available_if(lambda self: hasattr(self.model, "predict_proba"))  # type: ignore[untyped-decorator]
     def predict_proba(self, rows: Any) -> Scores:
         """Probabilities, one column for each class."""
-        return self.classes.arrange(self.model.predict_proba(rows), self.model.classes_)
+        return self.classes.probabilities(self.model.predict_proba(rows), self.model.classes_)
 
     @available_if(_only_decides)  # type: ignore[untyped-decorator]
     def decision_function(self, rows: Any) -> Scores:
         """Decision values, where there are no probabilities: a column a class, or for two classes the second's."""
-        return self.classes.arrange(self.model.decision_function(rows), self.model.classes_)
+        return self.classes.decisions(self.model.decision_function(rows), self.model.classes_)
 
 
 @dataclass(frozen=True)
@@ -263,6 +277,9 @@ Measured = tuple[float, Scores]
 
 def measure(metric: str, responses: Responses, truth: NDArray[np.int64]) -> Measured:
     """The metric of a model's responses, and how certain it is."""
+    # A prediction that is none of the classes is wrong, whatever the truth; scorers want it to be some class.
+    wrong = (truth + 1) % len(responses.classes.values)
+    responses = replace(responses, labels=np.where(responses.labels < 0, wrong, responses.labels))
     return score(metric, responses, np.arange(len(truth)), truth), bootstrap(metric, responses, truth)
 
 

@@ -81,13 +81,11 @@ def _answers(
     frame = tables.to_pandas(answered, [tables.quote(target), "prediction", "scores"], order_by=rows.columns)
     truth = classes.encode(frame[target])
     scores = np.stack(frame["scores"].to_list())
-    known = scores.shape[1] > 0
-    arranged = classes.arrange(scores[:, 0] if scores.shape[1] == 1 else scores, fitted.classes_) if known else None
-    with_probabilities = hasattr(fitted, "predict_proba")
-    responses = Responses(
-        classes,
-        classes.encode(frame["prediction"], strict=False),
-        arranged if with_probabilities else None,
-        None if with_probabilities else arranged,
-    )
+    probabilities = decisions = None
+    if hasattr(fitted, "predict_proba"):
+        probabilities = classes.probabilities(scores, fitted.classes_)
+    elif scores.shape[1]:
+        decisions = classes.decisions(scores[:, 0] if scores.shape[1] == 1 else scores, fitted.classes_)
+    labels = classes.encode(frame["prediction"], strict=False)
+    responses = Responses(classes, labels, probabilities, decisions)
     return responses, truth
