@@ -139,13 +139,9 @@ def read(name: str, *, version: int | None = None) -> DataFrame:
 
 def last_write(name: str) -> tuple[int, str]:
     """The table's latest version, and the fingerprint that was left with it (empty if none was)."""
-    row = _history(name).select("version", "userMetadata").first()
+    row = session().sql(f"DESCRIBE HISTORY {_identifier(name)} LIMIT 1").select("version", "userMetadata").first()
     assert row is not None, "a Delta table has a history"
     return int(row["version"]), row["userMetadata"] or ""
-
-
-def _history(name: str, *, most: int = 1) -> DataFrame:
-    return session().sql(f"DESCRIBE HISTORY {_identifier(name)} LIMIT {most}")
 
 
 def replace(rows: DataFrame, name: str, digest: Digest) -> Written:
@@ -181,9 +177,12 @@ def replace_batch(rows: DataFrame, name: str, *, column: str, value: str) -> str
         InputError: a column has another type than in the batches before.
     """
     from pyspark.errors import AnalysisException
+    from pyspark.sql import Observation
     from pyspark.sql import functions as F
 
-    writer = rows.withColumn(column, F.lit(value).cast("date")).write.format("delta").partitionBy(column)
+    counted = Observation()
+    batch = rows.withColumn(column, F.lit(value).cast("date")).observe(counted, F.count(F.lit(1)).alias("rows"))
+    writer = batch.write.format("delta").partitionBy(column)
     if exists(name):
         writer = writer.mode("overwrite").option("replaceWhere", f"{column} = DATE'{value}'")
         writer = writer.option("mergeSchema", "true")
@@ -191,9 +190,7 @@ def replace_batch(rows: DataFrame, name: str, *, column: str, value: str) -> str
         version = _save(writer, name)
     except AnalysisException as error:
         raise InputError(f"table {name}: the rows don't fit the batches before: {first_line(error)}") from error
-    done = _history(name, most=10).where(F.col("version") == version).select("operationMetrics").first()
-    count = f"{int(done[0]['numOutputRows']):,} rows, " if done else ""
-    return f"{count}version {version}"
+    return f"{counted.get['rows']:,} rows, version {version}"
 
 
 def with_constants(rows: DataFrame, **values: str | int) -> DataFrame:

@@ -1,4 +1,7 @@
-"""Every MLflow call: runs found by their tags, model versions found by their alias."""
+"""Every MLflow call: runs found by their tags, model versions found by their alias.
+
+MLflow is imported where it is used: that takes seconds, which the first step on Spark need not wait for.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +19,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import mlflow
-from mlflow.entities import Run, ViewType
-from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
-
 from ml_pipeline import cache, tables
 from ml_pipeline.errors import InputError, PipelineError
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
 
 _LOCK = threading.Lock()
@@ -47,6 +47,9 @@ def client() -> MlflowClient:
 
 @functools.cache
 def _client() -> MlflowClient:
+    import mlflow
+    from mlflow import MlflowClient
+
     _quieten()
     state = tables.local_state()
     if state is None:
@@ -59,6 +62,8 @@ def _client() -> MlflowClient:
 
 
 def _open_without_litter() -> None:
+    from mlflow import MlflowClient
+
     # Whatever folder it is opened in, MLflow makes one for artifacts there, which stays empty: ours have another place.
     litter = Path("mlruns")
     ours = not litter.exists()
@@ -73,6 +78,7 @@ def _make_database(state: Path) -> None:
 
     MLflow's dozens of migrations take seconds, so they are run once on an empty file, which is kept and copied.
     """
+    import mlflow
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     database, name = state / _DATABASE, f"mlflow-{mlflow.__version__}.db"
@@ -108,6 +114,8 @@ def local_uri(state: Path) -> str:
 
 def experiment_id(name: str) -> str:
     """The id of an experiment, which is made if it isn't there."""
+    import mlflow
+
     found = client().get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
@@ -138,6 +146,8 @@ def search(
     experiment: str, filter_string: str, *, order_by: str = "attributes.start_time DESC", most: int
 ) -> list[Run]:
     """Runs of an experiment, filtered and sorted by the tracking server, which sends no more than asked for."""
+    from mlflow.entities import ViewType
+
     return list(
         client().search_runs(
             [experiment_id(experiment)],
@@ -168,6 +178,8 @@ def the_run(experiment: str, *, finished: bool = True, **tags: str) -> Run:
 @contextlib.contextmanager
 def resumed(run: Run) -> Iterator[Run]:
     """Carry out a run: what is logged inside goes to it; it ends as finished, or as failed."""
+    import mlflow
+
     with mlflow.start_run(run_id=run.info.run_id) as active:
         yield active
 
@@ -203,6 +215,8 @@ def read_json(run: Run, name: str) -> Any:
 
 def read_file(run: Run, name: str) -> bytes | None:
     """A file that was kept with a run, or ``None`` where it wasn't."""
+    from mlflow.exceptions import MlflowException
+
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(MlflowException, OSError):
         return Path(client().download_artifacts(run.info.run_id, name, folder)).read_bytes()
     return None
@@ -210,6 +224,7 @@ def read_file(run: Run, name: str) -> bytes | None:
 
 def log_dataset(table: str, version: int, fingerprint: str, rows: pd.DataFrame, *, target: str, context: str) -> None:
     """Note in the active run which version of which Delta table it reads."""
+    import mlflow
     from mlflow.data.delta_dataset_source import DeltaDatasetSource
     from mlflow.data.pandas_dataset import from_pandas
 
@@ -251,6 +266,7 @@ def load_model(uri: str) -> tuple[Any, ModelSignature]:
         PipelineError: there is no such model, or it can't be read.
     """
     import mlflow.sklearn
+    from mlflow.exceptions import MlflowException
     from mlflow.models import get_model_info
 
     try:
@@ -262,6 +278,8 @@ def load_model(uri: str) -> tuple[Any, ModelSignature]:
 
 def version_by_alias(model: str, alias: str) -> ModelVersion | None:
     """The version of a registered model that an alias points to."""
+    from mlflow.exceptions import MlflowException
+
     try:
         found = client().get_model_version_by_alias(model, alias)
     except MlflowException as error:
@@ -296,6 +314,9 @@ def run_uri(run: Run) -> str:
 
 def register(run: Run, model: str, *, tags: Mapping[str, str]) -> ModelVersion:
     """The registered version of a run's model; a run is registered once, however often this is called."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
     with contextlib.suppress(MlflowException):
         client().create_registered_model(model)
     for version in client().search_model_versions(f"name={quoted(model)}"):
@@ -327,11 +348,15 @@ def drop_alias(alias: str, model: str) -> None:
 
 def log_params(params: Mapping[str, Any]) -> None:
     """Log parameters to the active run; a text that is too long for one is cut."""
+    import mlflow
+
     mlflow.log_params({name: str(value)[:500] for name, value in params.items()})
 
 
 def log_metrics(metrics: Mapping[str, float]) -> None:
     """Log metrics to the active run."""
+    import mlflow
+
     mlflow.log_metrics({name: float(value) for name, value in metrics.items()})
 
 

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from mlflow.tracking._tracking_service import utils as tracking_service
 
 from ml_pipeline import entry_point, jobs, local_runner, tables, tracking
 from ml_pipeline.errors import InputError, PipelineError
@@ -77,6 +79,8 @@ class State:
         os.environ["ML_PIPELINE_STATE"] = str(self.folder)
         os.environ.pop("MLFLOW_TRACKING_URI", None)
         tracking._client.cache_clear()
+        # MLflow remembers where a run's artifacts are, by the run alone: a clone has the same run elsewhere.
+        getattr(tracking_service, "_artifact_repos_cache", {}).clear()
         tracking.client()
         return self
 
@@ -132,7 +136,7 @@ class State:
         return tracking.champion(MODEL)
 
     @staticmethod
-    @contextmanager
+    @contextlib.contextmanager
     def refuses(match: str, error: type[PipelineError] = InputError) -> Iterator[None]:
         """Inside, a step refuses what it is given, in one line."""
         with pytest.raises(error, match=match) as caught:
@@ -158,6 +162,18 @@ def write_environment(folder: Path, **changes: Any) -> Path:
     file = folder / "environment.toml"
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return file
+
+
+def move_database(file: Path, origin: str, folder: str) -> None:
+    """Let MLflow find in a folder what its database says is in another, wherever and in whatever schema it says so."""
+    with contextlib.closing(sqlite3.connect(file)) as database, database:
+        for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            for _, column, kind, *_ in database.execute(f'PRAGMA table_info("{table}")').fetchall():
+                if "CHAR" in kind.upper() or "TEXT" in kind.upper():
+                    database.execute(
+                        f'UPDATE "{table}" SET "{column}" = replace("{column}", ?, ?) WHERE instr("{column}", ?)',
+                        (f"{origin}/", f"{folder}/", f"{origin}/"),
+                    )
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -217,8 +233,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[State], State]:
 
     def made(origin: State) -> State:
         folder = tmp_path_factory.mktemp("clone") / "state"
-        # MLflow's database names the folder of the artifacts: they are read where they are.
-        shutil.copytree(origin.folder, folder, ignore=shutil.ignore_patterns("artifacts"))
+        shutil.copytree(origin.folder, folder)
+        move_database(folder / "mlflow.db", str(origin.folder), str(folder))
         return State(folder).activate()
 
     return made

@@ -23,9 +23,8 @@ def sides(state: State, key: str = "id") -> tuple[list[Any], list[Any]]:
     return sorted(state.frame("train_validation")[key]), sorted(state.frame("test")[key])
 
 
-@pytest.mark.parametrize("key", [[], ["id"]], ids=["whole row", "key"])
-def test_split_is_complete_disjoint_and_stays(state: State, key: list[str]) -> None:
-    settings: dict[str, Any] = {"target": "label", "key": key, "test_share": 0.3}
+def test_split_is_complete_disjoint_and_stays(state: State) -> None:
+    settings: dict[str, Any] = {"target": "label", "test_share": 0.3}
     made = state.step("split", source=state.csv(numbered(range(200))), **settings)
     assert set(made) == {"local.test.train_validation", "local.test.test"}
     train, test = sides(state)
@@ -73,9 +72,14 @@ def test_rows_of_one_key_are_on_one_side_whatever_else_they_hold(state: State) -
     train, test = sides(state)
     assert not set(train) & set(test)
     assert test.count(test[0]) == 5
+    later = "id,size,label\n" + "".join(f"{i % 50},{-i},{'no' if i % 3 else 'yes'}\n" for i in range(200))
+    state.step("split", source=state.csv(later), target="label", key=["id"], test_share=0.4)
+    later_train, later_test = sides(state)
+    assert set(train) <= set(later_train)
+    assert set(test) <= set(later_test)
 
 
-def test_training_leaves_the_test_table_and_prepare_announces_the_run(state: State) -> None:
+def test_prepare_announces_the_run_and_leaves_the_tables_that_it_reads(state: State) -> None:
     state.step("split")
     before = state.versions("test", "train_validation")
     made = state.step("prepare", run_id="77", parameters={"pull_request": "12", "reason": "ci", "run_by": "ann"})
@@ -102,9 +106,10 @@ def test_training_leaves_the_test_table_and_prepare_announces_the_run(state: Sta
     assert len(train) + len(validation) == len(whole)
     assert 0 < len(validation) < len(train)
 
-    state.run("training").succeeded()
-    assert state.versions("test", "train_validation") == before
+    again = state.step("prepare", run_id="78")
+    assert all("(unchanged)" in again[f"local.test.{side}"] for side in ("train", "validation"))
     assert state.versions() == versions
+    assert state.versions("test", "train_validation") == before
 
 
 ROWS = numbered(range(40))
