@@ -72,7 +72,7 @@ def _explain(error: Exception, *, verbose: bool, where: str = "") -> int:
     if verbose:
         traceback.print_exception(error)
     known = isinstance(error, PipelineError)
-    message = str(error) if known else f"{type(error).__name__}: {tables.first_line(error)}"
+    message = str(error) if known else f"{type(error).__name__}: {tables.cause(error)}"
     hint = "" if known or verbose else " (--verbose shows the traceback)"
     print(f"error: {where}{message}{hint}", file=sys.stderr, flush=True)
     return error.exit_code if isinstance(error, PipelineError) else _UNEXPECTED

@@ -123,13 +123,9 @@ def check(
     Raises:
         InputError: there is no row; the target or the key is missing in one; a feature has no value in any.
     """
-    from pyspark.errors import PySparkException
-
     columns = list(dict.fromkeys([target, *key, *features.kinds]))
-    try:
+    with tables.reading(where):
         profiles = tables.profile(rows, sides, columns=columns)
-    except PySparkException as error:
-        raise InputError(f"{where}: can't be read: {tables.first_line(error)}") from error
     total = sum(profile.digest.rows for profile in profiles.values())
     if not total:
         raise InputError(f"{where}: is empty; accepted: at least one row")

@@ -83,5 +83,5 @@ def _keep(model: str, history: list[str]) -> None:
 def _note(version: ModelVersion, move: str, details: dict[str, str]) -> None:
     moves = json.loads(version.tags.get(MOVES, "[]"))
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    moves.append({"at": now, "move": move, **{name: value for name, value in details.items() if value}})
+    moves.append({"at": now, "move": move, **{name: str(value) for name, value in details.items() if value}})
     tracking.set_version_tags(version, {MOVES: json.dumps(moves[-_MOST_KEPT // 2 :])})

@@ -19,7 +19,7 @@ from ml_pipeline.settings import Source
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
 
 
 def _iso_day(text: object) -> object:
@@ -31,25 +31,26 @@ def _iso_day(text: object) -> object:
 Day = Annotated[datetime.date, BeforeValidator(_iso_day)]
 """A day, ``YYYY-MM-DD``."""
 BATCH_COLUMN = "batch_date"
-ADDED = ("prediction", "model_name", "model_version", "run_id", BATCH_COLUMN)
+_ANSWER = "__answer"
+ADDED = (_ANSWER, "prediction", "model_name", "model_version", "run_id", BATCH_COLUMN)
 """Columns that a predictions table has beside those of its source."""
 
 _SPARK_TYPES = {"i": "bigint", "u": "bigint", "f": "double", "b": "boolean"}
 
 
-def predict(rows: DataFrame, model: Any, signature: ModelSignature, *, where: str, scores: bool = False) -> DataFrame:
-    """Add the model's predictions to rows; every other column passes through untouched.
+def answer(rows: DataFrame, model: Any, signature: ModelSignature, *, where: str, scores: bool = False) -> Column:
+    """The scoring function: a model's answer to each row, as a column of structs.
 
     Args:
         rows: Rows that hold the model's features.
         model: A fitted scikit-learn model.
         signature: The model's signature.
         where: What the rows are called in messages.
-        scores: Whether to add ``scores`` too: the model's probabilities in the order of its classes, its decision
-            values where it gives none, or an empty list where it gives neither.
+        scores: Whether the answer has ``scores`` too: the model's probabilities in the order of its classes, its
+            decision values where it gives none, or an empty list where it gives neither.
 
     Returns:
-        The rows with a column ``prediction`` of the target's type.
+        A struct with ``prediction``, of the target's type.
 
     Raises:
         InputError: a feature is missing, or of another type.
@@ -61,25 +62,20 @@ def predict(rows: DataFrame, model: Any, signature: ModelSignature, *, where: st
     # Spark runs one task a core: threads of the model's own would fight for the same cores.
     threads = [name for name in model.get_params() if name == "n_jobs" or name.endswith("__n_jobs")]
     model.set_params(**dict.fromkeys(threads, 1))
-    answer = "predict_proba" if hasattr(model, "predict_proba") else "decision_function"
+    scorer = "predict_proba" if hasattr(model, "predict_proba") else "decision_function"
     type_ = _SPARK_TYPES.get(np.asarray(model.classes_).dtype.kind, "string")
 
     def predicted(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for batch in batches:
             out = pd.DataFrame({"prediction": model.predict(batch) if len(batch) else []})
             if scores:
-                known = len(batch) and hasattr(model, answer)
-                values = getattr(model, answer)(batch) if known else np.empty((len(batch), 0))
+                known = len(batch) and hasattr(model, scorer)
+                values = getattr(model, scorer)(batch) if known else np.empty((len(batch), 0))
                 out["scores"] = list(np.asarray(values, dtype=float).reshape(len(batch), -1))
             yield out
 
     schema = f"prediction {type_}" + (", scores array<double>" if scores else "")
-    answered = pandas_udf(predicted, schema)(  # type: ignore[call-overload]
-        F.struct(*features)
-    )
-    rows = rows.withColumn("__answer", answered)
-    columns = [column for column in rows.columns if column != "__answer"]
-    return rows.select(*(tables.quote(column) for column in columns), "__answer.*")
+    return pandas_udf(predicted, schema)(F.struct(*features))  # type: ignore[call-overload, no-any-return]
 
 
 def start_worker() -> None:
@@ -107,11 +103,13 @@ def score(*, source: Source, model: str, predictions_table: str, batch_date: Day
             raise InputError(f"{where}: column '{column}' has the name of one that scoring adds; rename it")
     champion = tracking.champion(model)
     fitted, signature = tracking.load_model(tracking.version_uri(champion))
-    predictions = predict(rows, fitted, signature, where=where)
-    if rows.isEmpty():
-        raise InputError(f"{where}: is empty; accepted: at least one row")
+    answered = rows.withColumn(_ANSWER, answer(rows, fitted, signature, where=where))
+    predictions = answered.select(*map(tables.quote, rows.columns), f"{_ANSWER}.prediction")
     stamped = tables.with_constants(
         predictions, model_name=model, model_version=int(champion.version), run_id=str(champion.run_id)
     )
-    written = tables.replace_batch(stamped, predictions_table, column=BATCH_COLUMN, value=batch_date.isoformat())
+    with tables.reading(where):
+        if rows.isEmpty():
+            raise InputError(f"{where}: is empty; accepted: at least one row")
+        written = tables.replace_batch(stamped, predictions_table, column=BATCH_COLUMN, value=batch_date.isoformat())
     return {predictions_table: f"batch {batch_date}, {written}, by {model} version {champion.version}"}

@@ -6,10 +6,12 @@ name is the path ``STATE/warehouse/catalog/schema/table``: a Delta table needs n
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -189,7 +191,7 @@ def replace_batch(rows: DataFrame, name: str, *, column: str, value: str) -> str
     try:
         version = _save(writer, name)
     except AnalysisException as error:
-        raise InputError(f"table {name}: the rows don't fit the batches before: {first_line(error)}") from error
+        raise InputError(f"table {name}: the rows don't fit the batches before: {cause(error)}") from error
     return f"{counted.get['rows']:,} rows, version {version}"
 
 
@@ -305,30 +307,69 @@ def read_source(source: Source) -> DataFrame:
     Raises:
         InputError: the path or table isn't there or can't be read as what it is said to be.
     """
-    from pyspark.errors import AnalysisException
+    where = f"source {source}"
+    with reading(where):
+        rows = _read_source(source)
+    names: dict[str, str] = {}
+    for column in rows.columns:
+        other = names.setdefault(column.lower(), column)
+        if other is not column:
+            raise InputError(f"{where}: columns '{other}' and '{column}' differ in case only; rename one of them")
+    return rows
+
+
+def _read_source(source: Source) -> DataFrame:
+    if source.sklearn:
+        return _read_sklearn(source.sklearn)
+    if source.table:
+        return read(source.table)
+    if source.parquet:
+        return session().read.parquet(source.parquet)
+    reader = session().read.option("header", True).option("inferSchema", True)
+    reader = reader.option("sep", source.separator).option("nullValue", source.null_value)
+    # As RFC 4180 has it: quotes are doubled inside quotes, where line ends count as text.
+    reader = reader.option("escape", '"').option("multiLine", True).option("mode", "FAILFAST")
+    reader = reader.option("ignoreLeadingWhiteSpace", True).option("ignoreTrailingWhiteSpace", True)
+    return reader.csv(source.csv or "")
+
+
+_UNREADABLE = (
+    "PATH_NOT_FOUND",
+    "FAILED_READ_FILE",
+    "CANNOT_READ",
+    "MALFORMED",
+    "UNABLE_TO_INFER",
+    "not a Parquet file",
+)
+"""What Spark's message holds where it is the file that is at fault."""
+
+
+@contextlib.contextmanager
+def reading(where: str) -> Iterator[None]:
+    """Let a file that can't be read be one clear message; Spark finds out when it reads the rows, wherever that is.
+
+    Raises:
+        InputError: a file is absent, or not what it is said to be.
+    """
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
 
     try:
-        if source.sklearn:
-            return _read_sklearn(source.sklearn)
-        if source.table:
-            return read(source.table)
-        if source.parquet:
-            return session().read.parquet(source.parquet)
-        reader = session().read.option("header", True).option("inferSchema", True)
-        reader = reader.option("sep", source.separator).option("nullValue", source.null_value)
-        # As RFC 4180 has it: quotes are doubled inside quotes, where line ends count as text.
-        reader = reader.option("escape", '"').option("multiLine", True).option("mode", "FAILFAST")
-        reader = reader.option("ignoreLeadingWhiteSpace", True).option("ignoreTrailingWhiteSpace", True)
-        return reader.csv(source.csv or "")
-    except AnalysisException as error:
-        if error.getCondition() == "PATH_NOT_FOUND":
-            raise InputError(f"source: {source}: no such file or folder") from error
-        raise InputError(f"source: {source}: {first_line(error)}") from error
+        yield
+    except (PySparkException, Py4JError) as error:
+        text = str(error)
+        if "PATH_NOT_FOUND" in text:
+            raise InputError(f"{where}: no such file or folder") from error
+        if any(sign in text for sign in _UNREADABLE):
+            raise InputError(f"{where}: can't be read: {cause(error)}") from error
+        raise
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message; Spark's go on with the whole Java stack."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+def cause(error: BaseException) -> str:
+    """What an error is about, in one line; Spark's go on with the whole Java stack, whose end says most."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    causes = [line for line in lines if line.startswith("Caused by: ")]
+    return re.sub(r"^Caused by: [\w.$]+: ", "", causes[-1]) if causes else lines[0]
 
 
 def _read_sklearn(name: str) -> DataFrame:

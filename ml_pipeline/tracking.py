@@ -215,11 +215,10 @@ def read_json(run: Run, name: str) -> Any:
 
 def read_file(run: Run, name: str) -> bytes | None:
     """A file that was kept with a run, or ``None`` where it wasn't."""
-    from mlflow.exceptions import MlflowException
-
-    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(MlflowException, OSError):
+    if name not in {item.path for item in client().list_artifacts(run.info.run_id)}:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
         return Path(client().download_artifacts(run.info.run_id, name, folder)).read_bytes()
-    return None
 
 
 def log_dataset(table: str, version: int, fingerprint: str, rows: pd.DataFrame, *, target: str, context: str) -> None:
@@ -229,7 +228,8 @@ def log_dataset(table: str, version: int, fingerprint: str, rows: pd.DataFrame, 
     from mlflow.data.pandas_dataset import from_pandas
 
     at = {"delta_table_name": table} if tables.local_state() is None else {"path": tables.where(table)}
-    source = DeltaDatasetSource(**at, delta_table_version=version)
+    # As text: MLflow leaves out a version that is the number 0.
+    source = DeltaDatasetSource(**at, delta_table_version=str(version))  # type: ignore[arg-type]
     digest = fingerprint.split("-")[1]
     dataset = from_pandas(rows, source=source, targets=target, name=table, digest=digest)
     mlflow.log_input(dataset, context=context)
@@ -273,7 +273,7 @@ def load_model(uri: str) -> tuple[Any, ModelSignature]:
         signature = get_model_info(uri).signature
         return mlflow.sklearn.load_model(uri), signature
     except (MlflowException, OSError) as error:
-        raise PipelineError(f"model {uri} can't be loaded: {tables.first_line(error)}") from error
+        raise PipelineError(f"model {uri} can't be loaded: {tables.cause(error)}") from error
 
 
 def version_by_alias(model: str, alias: str) -> ModelVersion | None:

@@ -13,7 +13,7 @@ from ml_pipeline.comparison import Rival, decide
 from ml_pipeline.data_preparation import Made
 from ml_pipeline.errors import CheckFailedError, InputError
 from ml_pipeline.evaluation import Classes, Metric, Responses, measure, score
-from ml_pipeline.scoring import predict
+from ml_pipeline.scoring import answer
 from ml_pipeline.settings import Significance, Threshold, Tolerance
 
 if TYPE_CHECKING:
@@ -77,9 +77,12 @@ def _answers(
 ) -> tuple[Responses, NDArray[np.int64]]:
     """A model's answers to a table's rows by the scoring function, and the true classes."""
     fitted, signature = tracking.load_model(uri)
-    answered = predict(rows, fitted, signature, where=where, scores=True)
-    frame = tables.to_pandas(answered, [tables.quote(target), "prediction", "scores"], order_by=rows.columns)
-    truth = classes.encode(frame[target])
+    from pyspark.sql import functions as F
+
+    answered = rows.withColumn("__answer", answer(rows, fitted, signature, where=where, scores=True))
+    columns = [F.col(tables.quote(target)).alias("truth"), F.col("__answer.prediction"), F.col("__answer.scores")]
+    frame = tables.to_pandas(answered, columns, order_by=rows.columns)
+    truth = classes.encode(frame["truth"])
     scores = np.stack(frame["scores"].to_list())
     probabilities = decisions = None
     if hasattr(fitted, "predict_proba"):

@@ -149,9 +149,6 @@ def test_run_task_refuses_a_wrong_parameter(tmp_path: Path, arguments: list[str]
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.xfail(
-    reason="read_file: MLflow 3.0.1 answers None, a TypeError, where a run has no such file", strict=True
-)
 def test_a_refused_model_exits_with_1(
     project: Path, flow: subprocess.CompletedProcess[str], tmp_path: Path, environment_file: WriteEnvironment
 ) -> None:

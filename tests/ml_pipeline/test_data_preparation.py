@@ -134,7 +134,6 @@ SPLIT_REFUSALS: list[Any] = [
         ROWS + "1,2,yes,4,5\n",
         {},
         "source csv .*can't be read",
-        marks=pytest.mark.xfail(reason="Spark's Py4JJavaError is no PySparkException, and goes through", strict=True),
         id="malformed row",
     ),
     pytest.param(numbered([1]), {}, "test_share: .*leaves no row", id="a side is empty"),

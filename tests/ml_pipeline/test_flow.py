@@ -331,7 +331,6 @@ def test_scoring_refuses_a_wrong_day(flown: State) -> None:
         flown.step("score", parameters={"batch_date": "3.1.2026"})
 
 
-@pytest.mark.xfail(reason="Spark's Py4JJavaError is no AnalysisException, and goes through", strict=True)
 def test_scoring_a_malformed_row_is_refused(flown: State) -> None:
     source = flown.csv(f"{IRIS_HEADER}\n5.1,3.5,1.4,0.2\n5.1,3.5,1.4,0.2,9,9\n")
     with flown.refuses("source csv .*rows.csv"):

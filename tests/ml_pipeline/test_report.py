@@ -51,9 +51,6 @@ def test_the_report_of_a_passed_run(flown: State, tmp_path: Path) -> None:
             assert provenance in text
 
 
-@pytest.mark.xfail(
-    reason="read_file: MLflow 3.0.1 answers None, a TypeError, where a run has no such file", strict=True
-)
 def test_the_report_of_a_refused_run(refused: tuple[State, Outcome], tmp_path: Path) -> None:
     run = refused[0].newest()
     for text in written(tmp_path):
@@ -68,9 +65,6 @@ def test_the_report_of_a_refused_run(refused: tuple[State, Outcome], tmp_path: P
         assert f"{run.data.metrics['validation_accuracy']:.6g}" in text
 
 
-@pytest.mark.xfail(
-    reason="read_file: MLflow 3.0.1 answers None, a TypeError, where a run has no such file", strict=True
-)
 def test_the_page_stands_alone(refused: tuple[State, Outcome], tmp_path: Path) -> None:
     assert refused[1].states["compare"] == "FAILED"
     _, html = written(tmp_path)
@@ -96,9 +90,6 @@ def test_a_report_without_a_run_is_refused(state: State, run_id: str | None) -> 
         report.collect(EXPERIMENT, MODEL, run_id=run_id)
 
 
-@pytest.mark.xfail(
-    reason="read_file: MLflow 3.0.1 answers None, a TypeError, where a run has no such file", strict=True
-)
 def test_names_are_escaped_and_no_row_shows(state: State, tmp_path: Path) -> None:
     lines = ["a <i>|</i> b,secret,label"]
     lines += [f"{i % 10 / 7:.9f},hush-{i},{'<b>no</b>' if i % 10 < 5 else 'yes & | more'}" for i in range(90)]

@@ -286,10 +286,9 @@ def test_an_absent_table_is_refused_by_name(state: State) -> None:
         collected({"table": "local.test.absent"})
 
 
-@pytest.mark.xfail(reason="Spark's Py4JJavaError is no AnalysisException, and goes through", strict=True)
 def test_what_is_no_parquet_is_refused(state: State) -> None:
     path = state.csv("a,b\n1,x\n")["csv"]
-    with state.refuses("source: parquet "):
+    with state.refuses("source parquet "):
         collected({"parquet": path})
 
 
