@@ -123,6 +123,8 @@ def _ahead(prepare: Callable[[], object]) -> None:
 
 
 def _open_tracking() -> None:
+    # Not while the JVM starts: that is what the first step waits for.
+    tables.session()
     from ml_pipeline import figures, tracking  # noqa: F401 (the pictures' library takes a second to import)
 
     tracking.client()

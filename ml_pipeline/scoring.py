@@ -32,7 +32,7 @@ Day = Annotated[datetime.date, BeforeValidator(_iso_day)]
 """A day, ``YYYY-MM-DD``."""
 BATCH_COLUMN = "batch_date"
 _ANSWER = "__answer"
-ADDED = (_ANSWER, "prediction", "model_name", "model_version", "run_id", BATCH_COLUMN)
+ADDED = ("prediction", "model_name", "model_version", "run_id", BATCH_COLUMN)
 """Columns that a predictions table has beside those of its source."""
 
 _SPARK_TYPES = {"i": "bigint", "u": "bigint", "f": "double", "b": "boolean"}
@@ -98,7 +98,7 @@ def score(*, source: Source, model: str, predictions_table: str, batch_date: Day
     """
     where = f"source {source}"
     rows = tables.read_source(source)
-    for column in ADDED:
+    for column in (*ADDED, _ANSWER):
         if column in rows.columns:
             raise InputError(f"{where}: column '{column}' has the name of one that scoring adds; rename it")
     champion = tracking.champion(model)
