@@ -135,7 +135,8 @@ def run_jobs(names: tuple[str, ...], parameters: tuple[str, ...], environment: s
     selected = local_runner.select(chosen.jobs, names)
     given = _key_values(parameters)
     folder = _state(state)
-    console = Console(highlight=False, soft_wrap=True)
+    # A log has no width: a path that is cut there is of no use.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
     where = f"{chosen.file}: "
     try:
         runs = local_runner.run(
@@ -182,7 +183,8 @@ class _Follower:
 def _summarize(console: Console, environment: _Environment, runs: Sequence[local_runner.TaskRun], state: Path) -> None:
     from ml_pipeline import report, tracking
 
-    table = Table("what", "where", box=None, pad_edge=False, header_style="bold")
+    table = Table("what", box=None, pad_edge=False, header_style="bold")
+    table.add_column("where", overflow="fold")
     for run in runs:
         for name, what in run.made.items():
             place = f"\n{tables.where(name)}" if name.count(".") == 2 and Path(tables.where(name)).is_dir() else ""

@@ -111,8 +111,8 @@ def prepare(
     }
     if run_by:
         tags["run_by"] = run_by
-    run = tracking.create_run(experiment, name=f"{git_branch} {job_run_id}", tags=tags)
-    return {train_table: str(train), validation_table: str(validation), "MLflow run": run.info.run_id}
+    tracking.create_run(experiment, name=f"{git_branch} {job_run_id}", tags=tags)
+    return {train_table: str(train), validation_table: str(validation)}
 
 
 def check(
