@@ -82,7 +82,7 @@ def test_rows_of_one_key_are_on_one_side_whatever_else_they_hold(state: State) -
 def test_prepare_announces_the_run_and_leaves_the_tables_that_it_reads(state: State) -> None:
     state.step("split")
     before = state.versions("test", "train_validation")
-    made = state.step("prepare", run_id="77", parameters={"pull_request": "12", "reason": "ci", "run_by": "ann"})
+    state.step("prepare", run_id="77", parameters={"pull_request": "12", "reason": "ci", "run_by": "ann"})
     run = state.newest()
     assert run.info.status == "SCHEDULED"
     versions = state.versions()
