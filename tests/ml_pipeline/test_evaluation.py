@@ -434,8 +434,9 @@ def test_a_metric_that_does_not_fit_is_refused_by_name(metric: str, name: str, c
 
 
 def test_a_metric_that_is_not_defined_on_the_rows_is_refused() -> None:
-    with pytest.raises(InputError, match=r"^metric: 'positive_likelihood_ratio' is nan on these rows; accepted: "):
-        score("positive_likelihood_ratio", responses([0, 0]), np.arange(2), np.array([0, 1]))
+    of_one_class = Responses(Classes(("a", "b")), np.array([0, 0]), np.array([[0.6, 0.4], [0.7, 0.3]]))
+    with pytest.raises(InputError, match=r"^metric: 'roc_auc' is nan on these rows; accepted: "):
+        score("roc_auc", of_one_class, np.arange(2), np.array([0, 0]))
 
 
 def test_a_class_without_predictions_warns_nobody() -> None:
