@@ -248,7 +248,9 @@ def open_ui(port: int, state: Path) -> int:
     uri = tracking.local_uri(_state(state))
     click.echo(f"MLflow: http://127.0.0.1:{port} (Ctrl-C ends it)")
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", str(port)]
-    return subprocess.run([*command, "--host", "127.0.0.1"], check=False).returncode
+    # Looking at runs needs none of the job workers that recent releases start beside the server, and leave behind.
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    return subprocess.run([*command, "--host", "127.0.0.1"], env=environment, check=False).returncode
 
 
 @cli.command("jobs")
