@@ -65,7 +65,7 @@ benchmark-run: setup ## Measure how long one pass through the pipeline takes
 	@.venv/bin/python tests/benchmarks/flow.py
 
 mutation: setup ## Change the code and see whether a test notices
-	.venv/bin/mutmut run
+	.venv/bin/python tests/mutation.py
 
 pre-commit: setup ## Run the commit hooks on all files
 	.venv/bin/pre-commit run --all-files
@@ -78,7 +78,7 @@ lock: $(BOOTSTRAPPED) ## Write the lock files anew (UPGRADE=--upgrade renews the
 wheel: $(BUILT) ## Build the wheel into dist/
 
 clean: ## Remove the environments, the wheel and the caches (what the pipeline wrote stays, in .state)
-	rm -rf .venv .venv-latest dist mutants .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-latest dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	rm -f .coverage .coverage.*
 
 # Each stamp is touched last: a step that failed leaves none.
