@@ -44,13 +44,16 @@ def split(
     rows = rows.persist()
     try:
         profiles = check(rows, in_test, target=target, key=key, features=chosen, where=where)
-        sides = {test_table: (True, rows.where(in_test)), train_validation_table: (False, rows.where(~in_test))}
-        for table, (side, _) in sides.items():
-            if not profiles[side].digest.rows:
+        parts = {
+            test_table: (rows.where(in_test), profiles[True].digest),
+            train_validation_table: (rows.where(~in_test), profiles[False].digest),
+        }
+        for table, (_, digest) in parts.items():
+            if not digest.rows:
                 raise InputError(
                     f"test_share: {test_share} leaves no row of {where} for {table}; accepted: more rows, another share"
                 )
-        return {table: str(tables.replace(part, table, profiles[side].digest)) for table, (side, part) in sides.items()}
+        return {written.table: str(written) for written in tables.replace_both(parts)}
     finally:
         rows.unpersist()
 
@@ -88,9 +91,13 @@ def prepare(
     chosen = Features.of(rows, target=target, key=key, features=features, where=where)
     in_validation = tables.bucket(rows, key or rows.columns, salt="validation") < validation_share
     profiles = check(rows, in_validation, target=target, key=key, features=chosen, where=where)
-    _check_classes(rows, in_validation, target=target, folds=folds, where=where)
-    train = tables.replace(rows.where(~in_validation), train_table, profiles[False].digest)
-    validation = tables.replace(rows.where(in_validation), validation_table, profiles[True].digest)
+    _check_folds(profiles[False], profiles[True], target=target, folds=folds, where=where)
+    train, validation = tables.replace_both(
+        {
+            train_table: (rows.where(~in_validation), profiles[False].digest),
+            validation_table: (rows.where(in_validation), profiles[True].digest),
+        }
+    )
     tags = {
         "job_run_id": job_run_id,
         "git_branch": git_branch,
@@ -121,11 +128,14 @@ def check(
     """Whether rows can be learned from, and what they are on both sides of a split.
 
     Raises:
-        InputError: there is no row; the target or the key is missing in one; a feature has no value in any.
+        InputError: there is no row; the target or the key is missing in one; a feature has no value in any; the target
+            holds no classes, or one.
     """
     columns = list(dict.fromkeys([target, *key, *features.kinds]))
     with tables.reading(where):
-        profiles = tables.profile(rows, sides, columns=columns)
+        profiles = tables.profile(rows, sides, columns=columns, by=rows[tables.quote(target)], most=_MOST_CLASSES)
+    if profiles is None:
+        raise _quantities(target, where)
     total = sum(profile.digest.rows for profile in profiles.values())
     if not total:
         raise InputError(f"{where}: is empty; accepted: at least one row")
@@ -139,33 +149,34 @@ def check(
                 f"{setting}: column '{column}' of {where} has no value in {total - count:,} of {total:,} rows; "
                 "accepted: a value in each"
             )
+    classes = [value for profile in profiles.values() for value in profile.groups]
+    fractional = [value for value in classes if isinstance(value, float) and not value.is_integer()]
+    if fractional:
+        raise _quantities(target, where, f", such as {fractional[0]}")
+    if len(set(classes)) < 2:
+        raise InputError(
+            f"target: column '{target}' of {where} is constant ({classes[0]!r}); accepted: two classes or more"
+        )
     return profiles
 
 
-def _check_classes(rows: DataFrame, in_validation: Column, *, target: str, folds: int, where: str) -> None:
+def _quantities(target: str, where: str, example: str = "") -> InputError:
+    return InputError(
+        f"target: column '{target}' of {where} holds quantities{example}; "
+        f"accepted: classes (text, whole numbers or booleans, at most {_MOST_CLASSES} of them)"
+    )
+
+
+def _check_folds(train: Profile, validation: Profile, *, target: str, folds: int, where: str) -> None:
     """Whether the train side can be cross-validated, and the validation side can validate."""
-    column = tables.quote(target)
-    counts: dict[object, dict[bool, int]] = {}
-    for value, side, count in rows.groupBy(column, in_validation).count().limit(2 * _MOST_CLASSES + 1).collect():
-        counts.setdefault(value, {True: 0, False: 0})[side] = count
-    fractional = [value for value in counts if isinstance(value, float) and not value.is_integer()]
-    if len(counts) > _MOST_CLASSES or fractional:
-        example = f", such as {fractional[0]}" if fractional else ""
-        raise InputError(
-            f"target: column '{target}' of {where} holds quantities{example}; "
-            f"accepted: classes (text, whole numbers or booleans, at most {_MOST_CLASSES} of them)"
-        )
-    if len(counts) < 2:
-        raise InputError(
-            f"target: column '{target}' of {where} is constant ({next(iter(counts))!r}); accepted: two classes or more"
-        )
-    if not any(sides[True] for sides in counts.values()):
+    if not validation.digest.rows:
         raise InputError(
             f"validation_share: leaves no row of {where} for validation; accepted: more rows or a greater share"
         )
-    for value, sides in sorted(counts.items(), key=lambda item: str(item[0])):
-        if sides[False] < folds:
+    for value in sorted({**train.groups, **validation.groups}, key=str):
+        rows = train.groups.get(value, 0)
+        if rows < folds:
             raise InputError(
-                f"folds: class {value!r} of column '{target}' has {sides[False]} rows to train on in {where}, "
+                f"folds: class {value!r} of column '{target}' has {rows} rows to train on in {where}, "
                 f"fewer than the {folds} folds; accepted: more rows of it, or fewer folds"
             )

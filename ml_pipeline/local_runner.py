@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import datetime
 import gc
+import importlib
 import subprocess
+import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
@@ -34,8 +36,12 @@ class TaskRun:
     """For a skipped task: what failed before it."""
 
 
-_LEAVES_SPARK_IDLE = "train"
-"""The task during which Spark has time to start a Python worker for those that score."""
+_WITHOUT_SPARK = ("promotion",)
+"""Jobs that read and write no table."""
+_WITHOUT_TRACKING = ("datasets",)
+"""Jobs that ask nothing of MLflow."""
+_SCORING = ("validation", "batch_inference")
+"""Jobs whose tasks score, for which Spark starts a Python worker."""
 
 Follow = Callable[[str, str, TaskRun | None], None]
 """Told of each task as it starts (job, task, None) and as it ends."""
@@ -74,10 +80,19 @@ def run(
             raise InputError(
                 f"--parameter {name}: no job of this run has it; accepted: {', '.join(accepted) or 'none'}"
             )
-    # The JVM starts while Python imports the steps' libraries, each of which takes seconds.
-    _ahead(tables.session)
-    calls = _without_collection(lambda: _calls(jobs, {**defaults, **parameters}))
-    _ahead(_open_tracking)
+    with _eager_threads():
+        return _run_all(jobs, {**defaults, **parameters}, follow)
+
+
+def _run_all(jobs: Sequence[graph.Job], parameters: Mapping[str, str], follow: Follow) -> list[TaskRun]:
+    if any(job.name not in _WITHOUT_SPARK for job in jobs):
+        # The JVM starts while Python imports the steps' libraries, each of which takes seconds.
+        _import("pyspark.sql", "delta")
+        _ahead(tables.session)
+        # The session waits for pandas, and for nothing else of what the steps import.
+        _import("pandas")
+    calls = _without_collection(lambda: _calls(jobs, parameters))
+    tracking = _ahead(_open_tracking)
     runs: list[TaskRun] = []
     ended: dict[str, State] = {}
     for job in jobs:
@@ -86,12 +101,14 @@ def run(
             if failed:
                 run_ = TaskRun(job=job.name, task=task.name, state="SKIPPED", because=failed)
             else:
-                if task.name == _LEAVES_SPARK_IDLE and job is not jobs[-1]:
-                    _ahead(_start_worker)
                 follow(job.name, task.name, None)
+                if job.name not in _WITHOUT_TRACKING:
+                    tracking.join()  # Two threads must not import MLflow at the same time.
                 run_ = _run(job.name, task.name, calls[job.name, task.name])
             ended[f"{job.name}.{task.name}"] = run_.state
             follow(job.name, task.name, run_)
+            if not runs and any(later.name in _SCORING for later in jobs[1:]):
+                _ahead(_start_worker)
             runs.append(run_)
         states = {ended[f"{job.name}.{task.name}"] for task in job.tasks}
         ended[job.name] = "SUCCESS" if states == {"SUCCESS"} else "FAILED"
@@ -112,22 +129,41 @@ def _without_collection(import_: Callable[[], T]) -> T:
         gc.enable()
 
 
-def _ahead(prepare: Callable[[], object]) -> None:
+@contextlib.contextmanager
+def _eager_threads() -> Iterator[None]:
+    # What waits for the JVM's answers goes on soon after they arrive, and not once an import leaves it a turn.
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(before / 10)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
+def _import(*names: str) -> None:
+    for name in names:
+        with contextlib.suppress(ImportError):  # The step that needs it says so.
+            importlib.import_module(name)
+
+
+def _ahead(prepare: Callable[[], object]) -> threading.Thread:
     """Do in the background what a task will need; where it fails, it fails again in that task, which reports it."""
 
     def quietly() -> None:
         with contextlib.suppress(Exception):
             prepare()
 
-    threading.Thread(target=quietly, daemon=True).start()
+    thread = threading.Thread(target=quietly, daemon=True)
+    thread.start()
+    return thread
 
 
 def _open_tracking() -> None:
-    # Not while the JVM starts: that is what the first step waits for.
-    tables.session()
-    from ml_pipeline import figures, tracking  # noqa: F401 (the pictures' library takes a second to import)
+    # In the order in which they are needed; together they take seconds.
+    from ml_pipeline import tracking
 
     tracking.client()
+    _import("ml_pipeline.figures", "mlflow.sklearn", "mlflow.pyfunc", "ml_pipeline.report")
 
 
 def _start_worker() -> None:

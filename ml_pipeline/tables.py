@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ml_pipeline import local_spark
 from ml_pipeline.errors import InputError
@@ -64,6 +66,8 @@ class Profile:
     digest: Digest
     present: dict[str, int]
     """For each column that was asked for, how many rows have a value (which NaN is not)."""
+    groups: dict[Any, int]
+    """For each value of what the rows are grouped by, how many have it."""
 
 
 def local_state() -> Path | None:
@@ -141,9 +145,19 @@ def read(name: str, *, version: int | None = None) -> DataFrame:
 
 def last_write(name: str) -> tuple[int, str]:
     """The table's latest version, and the fingerprint that was left with it (empty if none was)."""
+    path = _path(name)
+    # As Delta's protocol has it: one file a commit, named by its version. Spark takes a second to say the same.
+    commits = sorted(Path(path, "_delta_log").glob(f"{'[0-9]' * 20}.json")) if path else []
+    if commits:
+        return int(commits[-1].stem), _fingerprint(commits[-1])
     row = session().sql(f"DESCRIBE HISTORY {_identifier(name)} LIMIT 1").select("version", "userMetadata").first()
     assert row is not None, "a Delta table has a history"
     return int(row["version"]), row["userMetadata"] or ""
+
+
+def _fingerprint(commit: Path) -> str:
+    actions = map(json.loads, commit.read_text(encoding="utf-8").splitlines())
+    return next((action["commitInfo"].get("userMetadata", "") for action in actions if "commitInfo" in action), "")
 
 
 def replace(rows: DataFrame, name: str, digest: Digest) -> Written:
@@ -159,8 +173,25 @@ def replace(rows: DataFrame, name: str, digest: Digest) -> Written:
         if last == digest.text:
             return Written(table=name, digest=digest, version=version, changed=False)
     writer = rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true")
-    version = _save(writer.option("userMetadata", digest.text), name)
-    return Written(table=name, digest=digest, version=version, changed=True)
+    _save(writer.option("userMetadata", digest.text), name)
+    return Written(table=name, digest=digest, version=_version_with(name, digest.text), changed=True)
+
+
+def replace_both(parts: Mapping[str, tuple[DataFrame, Digest]]) -> list[Written]:
+    """Replace tables by name, at the same time: most of what Spark does for a small table uses one core."""
+    with ThreadPoolExecutor(len(parts)) as pool:
+        return list(pool.map(lambda part: replace(part[1][0], part[0], part[1][1]), parts.items()))
+
+
+def _version_with(name: str, fingerprint: str) -> int:
+    """The latest version that holds these rows, whatever another writer committed meanwhile."""
+    version, last = last_write(name)
+    if last == fingerprint:
+        return version
+    from pyspark.sql import functions as F
+
+    history = session().sql(f"DESCRIBE HISTORY {_identifier(name)}").where(F.col("userMetadata") == fingerprint)
+    return max(int(row["version"]) for row in history.select("version").collect())
 
 
 def replace_batch(rows: DataFrame, name: str, *, column: str, value: str) -> str:
@@ -219,13 +250,20 @@ def quote(column: str) -> str:
     return "`" + column.replace("`", "``") + "`"
 
 
-def profile(rows: DataFrame, sides: Column, *, columns: Sequence[str]) -> dict[bool, Profile]:
+def profile(
+    rows: DataFrame, sides: Column, *, columns: Sequence[str], by: Column, most: int
+) -> dict[bool, Profile] | None:
     """Digest both sides of a split, and count values, in one pass.
 
     Args:
         rows: The rows.
         sides: Whether a row is on the one side or on the other.
         columns: Columns whose values are counted.
+        by: What the rows are grouped by.
+        most: How many groups there may be.
+
+    Returns:
+        The profile of each side; ``None`` where there are more groups.
     """
     from pyspark.sql import functions as F
 
@@ -237,15 +275,21 @@ def profile(rows: DataFrame, sides: Column, *, columns: Sequence[str]) -> dict[b
     # The sum is the same in any order, and unlike a xor it doesn't lose a row that occurs twice.
     content = F.sum(F.xxhash64(*_hashable(rows)).cast("decimal(38,0)"))
     schema = F.xxhash64(F.lit(rows.schema.simpleString()))
-    grouped = rows.groupBy(sides).agg(F.count(F.lit(1)), content, F.first(schema), *map(present, columns))
-    found = {
-        side: Profile(
-            Digest(count, f"{int(content) % 2**64:016x}{schema % 2**64:016x}"), dict(zip(columns, values, strict=True))
-        )
-        for side, count, content, schema, *values in grouped.collect()
-    }
-    empty = Profile(Digest(0, ""), dict.fromkeys(columns, 0))
-    return {side: found.get(side, empty) for side in (True, False)}
+    grouped = rows.groupBy(sides, by).agg(F.count(F.lit(1)), content, F.first(schema), *map(present, columns))
+    found = grouped.limit(2 * most + 1).collect()
+    if len({group for _, group, *_ in found}) > most:
+        return None
+    return {side: _sum_up([row for row in found if row[0] is side], columns) for side in (True, False)}
+
+
+def _sum_up(found: Sequence[Sequence[Any]], columns: Sequence[str]) -> Profile:
+    content, counts = 0, dict.fromkeys(columns, 0)
+    for _, _, _, summed, _, *present in found:
+        content += int(summed)
+        counts = {name: counts[name] + count for name, count in zip(columns, present, strict=True)}
+    groups = {group: count for _, group, count, *_ in found}
+    hash_ = f"{content % 2**64:016x}{found[0][4] % 2**64:016x}" if found else ""
+    return Profile(Digest(sum(groups.values()), hash_), counts, groups)
 
 
 def _hashable(rows: DataFrame) -> list[Column]:

@@ -135,7 +135,7 @@ SPLIT_REFUSALS: list[Any] = [
         "source csv .*can't be read",
         id="malformed row",
     ),
-    pytest.param(numbered([1]), {}, "test_share: .*leaves no row", id="a side is empty"),
+    pytest.param(numbered([1, 2]), {"test_share": 1e-6}, "test_share: .*leaves no row", id="a side is empty"),
 ]
 
 

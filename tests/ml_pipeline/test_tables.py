@@ -32,7 +32,9 @@ def buckets(rows: DataFrame, *columns: str, salt: str = "test") -> list[float]:
 def digest(rows: DataFrame) -> tables.Digest:
     from pyspark.sql import functions as F
 
-    return tables.profile(rows, F.lit(True), columns=[])[True].digest
+    profiles = tables.profile(rows, F.lit(True), columns=[], by=F.lit("all"), most=1)
+    assert profiles
+    return profiles[True].digest
 
 
 def replace(rows: DataFrame, name: str = NAME) -> tables.Written:
@@ -193,8 +195,9 @@ def test_any_column_name_goes_through_write_read_bucket_and_profile(spark: Spark
     assert len(set(buckets(read))) == 2
     from pyspark.sql import functions as F
 
-    profile = tables.profile(read, F.lit(False), columns=ODD_NAMES)[False]
-    assert profile.present == {**dict.fromkeys(ODD_NAMES[:-1], 1), ODD_NAMES[-1]: 2}
+    profiles = tables.profile(read, F.lit(False), columns=ODD_NAMES, by=read[tables.quote(ODD_NAMES[0])], most=2)
+    assert profiles
+    assert profiles[False].present == {**dict.fromkeys(ODD_NAMES[:-1], 1), ODD_NAMES[-1]: 2}
     frame = tables.to_pandas(read, [F.col(tables.quote(name)) for name in ODD_NAMES], order_by=ODD_NAMES)
     assert list(frame.columns) == ODD_NAMES
     tables.replace_batch(rows, "local.test.batches", column="day", value=DAY)
@@ -204,11 +207,54 @@ def test_any_column_name_goes_through_write_read_bucket_and_profile(spark: Spark
 def test_a_profile_tells_the_sides_apart_and_counts_what_has_a_value(spark: SparkSession) -> None:
     nan = float("nan")
     rows = rows_of(spark, (1, nan, "x"), (2, 0.5, None), (3, None, ""), schema="a int, b double, c string")
-    profiles = tables.profile(rows, rows["a"] > 1, columns=["b", "c"])
+    profiles = tables.profile(rows, rows["a"] > 1, columns=["b", "c"], by=rows["a"] % 2, most=2)
+    assert profiles
     assert (profiles[False].digest.rows, profiles[True].digest.rows) == (1, 2)
     assert profiles[False].present == {"b": 0, "c": 1}
     assert profiles[True].present == {"b": 1, "c": 1}
     assert profiles[False].digest.hash != profiles[True].digest.hash
+    assert (profiles[False].groups, profiles[True].groups) == ({1: 1}, {0: 1, 1: 1})
+
+
+def test_a_profile_is_the_same_whatever_groups_its_rows_and_none_where_there_are_too_many(spark: SparkSession) -> None:
+    rows = rows_of(spark, *[(i, f"t{i % 3}") for i in range(12)], schema="a int, b string")
+    for by, groups in ((rows["a"], 12), (rows["b"], 3)):
+        profiles = tables.profile(rows, rows["a"] < 6, columns=["a"], by=by, most=groups)
+        assert profiles
+        assert [profiles[side].digest.text for side in (True, False)] == [
+            digest(rows.where(part)).text for part in (rows["a"] < 6, rows["a"] >= 6)
+        ]
+        assert tables.profile(rows, rows["a"] < 6, columns=["a"], by=by, most=groups - 1) is None
+
+
+def test_tables_written_at_the_same_time_tell_their_own_versions(spark: SparkSession) -> None:
+    rows = rows_of(spark, *[(i,) for i in range(4)], schema="a int")
+    for last in range(3):
+        parts = {
+            "local.test.one": (rows.where(rows["a"] <= last), digest(rows.where(rows["a"] <= last))),
+            "local.test.other": (rows, digest(rows)),
+        }
+        one, other = tables.replace_both(parts)
+        assert (one.table, one.version, one.changed) == ("local.test.one", last, True)
+        assert (other.table, other.version, other.changed) == ("local.test.other", 0, last == 0)
+
+
+def test_a_write_tells_the_version_that_holds_its_rows_though_another_was_committed_since(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = rows_of(spark, (1,), (2,), schema="a int")
+    save = tables._save
+
+    def overtaken(*arguments: Any) -> int:
+        version = save(*arguments)
+        other = rows.where("a = 1")
+        other.write.format("delta").mode("overwrite").save(tables.where(NAME))
+        return version
+
+    monkeypatch.setattr(tables, "_save", overtaken)
+    written = replace(rows)
+    assert tables.last_write(NAME) == (written.version + 1, "")
+    assert tables.read(NAME, version=written.version).count() == 2
 
 
 @pytest.mark.parametrize("order_by", [None, ["a"]], ids=["by the row", "by a column"])
