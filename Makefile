@@ -71,8 +71,8 @@ pre-commit: setup ## Run the commit hooks on all files
 	.venv/bin/pre-commit run --all-files
 
 lock: $(BOOTSTRAPPED) ## Write the lock files anew (UPGRADE=--upgrade renews the pinned tools too)
-	$(LOCK) $(UPGRADE) pyproject.toml --extra spark --group dev --group runtime-17-3-ml -o requirements.lock
-	$(LOCK) --upgrade pyproject.toml --extra spark --group dev --group latest -o requirements-latest.lock
+	$(LOCK) $(UPGRADE) pyproject.toml --extra spark --group dev --group infra --group runtime-17-3-ml -o requirements.lock
+	$(LOCK) --upgrade pyproject.toml --extra spark --group dev --group infra --group latest -o requirements-latest.lock
 	echo uv | $(LOCK) --no-annotate --constraint requirements.lock - -o requirements-bootstrap.lock
 
 wheel: $(BUILT) ## Build the wheel into dist/

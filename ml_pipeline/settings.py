@@ -30,6 +30,9 @@ from ml_pipeline.errors import InputError
 TABLES = ("pipeline", "workspace", "compute", "schedule", "catalog", "permissions", "state")
 """The tables that an environment file may hold; those beside ``pipeline`` belong to the deployment."""
 
+DEFAULT_FOLDER = "/Shared/ml-pipeline"
+"""Folder of a workspace that holds what is deployed, where ``[workspace]`` names no other."""
+
 Reason = Literal["feature", "ci", "retraining"]
 Share = Annotated[float, Field(gt=0, lt=1)]
 NonEmpty = Annotated[str, StringConstraints(min_length=1)]
@@ -178,13 +181,11 @@ class PipelineSettings(Settings):
         return columns
 
 
-def load(file: Path) -> PipelineSettings:
-    """Read an environment file.
-
-    Relative paths in it are counted from the file's own folder.
+def read(file: Path) -> dict[str, Any]:
+    """An environment file's tables, as they are.
 
     Raises:
-        InputError: the file can't be read, is no TOML, or a key is missing, unknown or has a wrong value.
+        InputError: the file can't be read, is no TOML, or has an unknown table or no ``[pipeline]``.
     """
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -197,11 +198,28 @@ def load(file: Path) -> PipelineSettings:
             raise InputError(f"{file}: {_one_line(table)}: unknown table{suggest(table, TABLES)}")
     if not isinstance(content.get("pipeline"), dict):
         raise InputError(f"{file}: the table [pipeline] is missing")
+    return content
+
+
+def load(file: Path, *, instance: str = "") -> PipelineSettings:
+    """Read the settings of an environment's pipeline.
+
+    Relative paths in the file are counted from its own folder. Where the environment is deployed, ``[catalog]`` gives
+    the schema, and a relative experiment lies in the environment's folder of the workspace.
+
+    Args:
+        file: The environment file.
+        instance: Name of an isolated copy of the environment, which has a schema and an experiment of its own.
+
+    Raises:
+        InputError: the file can't be read, is no TOML, or a key is missing, unknown or has a wrong value.
+    """
+    content = read(file)
     for key, text in _texts(content["pipeline"], "pipeline"):
         if "{{" in text:
             raise InputError(f"{file}: {_one_line(key)}: holds '{{{{', by which Databricks refers to values of a run")
     try:
-        settings = PipelineSettings.model_validate(content["pipeline"])
+        settings = PipelineSettings.model_validate(_placed(content, file, instance))
     except ValidationError as error:
         raise InputError(f"{file}: " + explain(error, PipelineSettings, prefix="pipeline")) from None
     folder = file.resolve().parent
@@ -212,6 +230,29 @@ def load(file: Path) -> PipelineSettings:
             "batch_inference": BatchInference(source=scored and scored.relative_to(folder)),
         }
     )
+
+
+def full_name(environment: str, instance: str = "") -> str:
+    """What the names of all that an environment, or an isolated copy of it, deploys start with."""
+    return f"{environment}-{instance}" if instance else environment
+
+
+def _placed(content: dict[str, Any], file: Path, instance: str) -> dict[str, Any]:
+    pipeline, catalog, workspace = content["pipeline"], content.get("catalog"), content.get("workspace")
+    placed = dict(pipeline)
+    if isinstance(catalog, dict):
+        if "schema" in pipeline:
+            raise InputError(f"{file}: pipeline.schema: [catalog] says it already; accepted: one of the two")
+        suffix = f"_{instance.replace('-', '_')}" if instance else ""
+        placed["schema"] = f"{catalog.get('name')}.{catalog.get('schema')}{suffix}"
+    experiment = pipeline.get("experiment")
+    if isinstance(workspace, dict) and isinstance(experiment, str) and experiment:
+        if not experiment.startswith("/"):
+            folder = workspace.get("folder", DEFAULT_FOLDER)
+            placed["experiment"] = f"{folder}/{full_name(file.stem, instance)}/{experiment}"
+        elif instance:
+            placed["experiment"] = f"{experiment}-{instance}"
+    return placed
 
 
 def _texts(value: object, key: str) -> Iterator[tuple[str, str]]:

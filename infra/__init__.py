@@ -1,0 +1,1 @@
+"""The deployment: one stack of Terraform resources for each environment file, written in Python."""

@@ -1,0 +1,305 @@
+"""The tables of an environment file that say where and how the pipeline is deployed, typed and strict."""
+
+from __future__ import annotations
+
+import re
+import zoneinfo
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
+
+from infra.quartz import checked as checked_cron
+from ml_pipeline import jobs, settings
+from ml_pipeline.errors import InputError
+from ml_pipeline.graph import Job
+from ml_pipeline.settings import Identifier, NonEmpty, PipelineSettings, Settings
+
+Host = Annotated[
+    str, StringConstraints(pattern=r"^https://[A-Za-z0-9.-]+(:\d+)?/?$|^http://(127\.0\.0\.1|localhost):\d+/?$")
+]
+WorkspacePath = Annotated[str, StringConstraints(pattern=r"^/(Shared|Users|Repos)(/[A-Za-z0-9@._ -]+)+$")]
+CatalogName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")]
+ApplicationId = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
+Bucket = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
+TagName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 _.:/=+@-]{1,127}$")]
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+
+
+def _time_zone(name: str) -> str:
+    if name not in zoneinfo.available_timezones():
+        raise ValueError("is no time zone; accepted: a name of the IANA database, such as 'UTC' or 'Europe/Berlin'")
+    return name
+
+
+def _instance(name: str) -> str:
+    if not re.fullmatch(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?", name):
+        raise InputError(
+            f"INSTANCE '{name}': accepted: up to 30 lower-case letters, digits and hyphens, such as 'pr-123'"
+        )
+    return name
+
+
+class GitFolder(Settings):
+    """A Databricks Git folder that is linked to the repository."""
+
+    url: Annotated[str, StringConstraints(pattern=r"^https://[^@\s]+$")]
+    """HTTPS address of the repository, without credentials."""
+    provider: Literal[
+        "gitHub",
+        "gitHubEnterprise",
+        "gitLab",
+        "gitLabEnterpriseEdition",
+        "bitbucketCloud",
+        "bitbucketServer",
+        "azureDevOpsServices",
+        "awsCodeCommit",
+    ] = "gitHub"
+    path: WorkspacePath
+    """Where in the workspace it lies."""
+    branch: NonEmpty = "main"
+    """The branch that is checked out."""
+
+
+class Workspace(Settings):
+    """The ``[workspace]`` table: which workspace, and who signs in."""
+
+    host: Host | None = None
+    """Address of the workspace; with ``auth = "environment"`` it may be left to DATABRICKS_HOST."""
+    auth: Literal["github-oidc", "profile", "environment"]
+    """Who signs in: the GitHub workflow by OpenID Connect, a profile of ~/.databrickscfg, or the SDK's variables."""
+    client_id: ApplicationId | None = None
+    """Service principal of the GitHub workflow."""
+    profile: NonEmpty | None = None
+    """Name of the profile."""
+    production: bool = False
+    """Whether what holds state is protected from being destroyed, and schedules run."""
+    folder: WorkspacePath = settings.DEFAULT_FOLDER
+    """Folder of the workspace that holds one folder for each environment and instance."""
+    run_as: ApplicationId | None = None
+    """Service principal as which jobs run; who deploys where it is left out."""
+    notify: list[Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+$")]] = []
+    """Mail addresses that hear of failed and of slow runs."""
+    git_folder: GitFolder | None = None
+
+    @model_validator(mode="after")
+    def _one_identity(self) -> Self:
+        needed = {"github-oidc": ("client_id", "host"), "profile": ("profile",), "environment": ()}
+        for key in needed[self.auth]:
+            if getattr(self, key) is None:
+                raise ValueError(f"auth '{self.auth}' needs the key '{key}'")
+        for key, auth in (("client_id", "github-oidc"), ("profile", "profile")):
+            if getattr(self, key) is not None and self.auth != auth:
+                raise ValueError(f"{key} is for auth '{auth}'; accepted: that one, or no {key}")
+        return self
+
+
+class Pool(Settings):
+    """The ``[compute.pool]`` table: machines that are kept warm between tasks."""
+
+    node_type_id: NonEmpty
+    min_idle_instances: Count = 0
+    max_capacity: Positive = 10
+    idle_instance_autotermination_minutes: Count = 15
+
+    @model_validator(mode="after")
+    def _room(self) -> Self:
+        if self.min_idle_instances > self.max_capacity:
+            raise ValueError(f"min_idle_instances {self.min_idle_instances} is above max_capacity {self.max_capacity}")
+        return self
+
+
+class Compute(Settings):
+    """The ``[compute]`` table: the job clusters, drawn from a pool or made of machines of one type."""
+
+    spark_version: Annotated[str, StringConstraints(pattern=r"^\d+\.(\d+|x)\.x?-?[a-z0-9.-]*scala2\.1[23]$")]
+    """Runtime, such as ``17.3.x-cpu-ml-scala2.13``."""
+    node_type_id: NonEmpty | None = None
+    """Type of the machines, where there is no pool."""
+    pool: Pool | None = None
+    num_workers: Count = 0
+    """Machines beside the driver; 0 is a cluster of one machine."""
+    tags: dict[TagName, NonEmpty] = {}
+    """Tags of clusters and pool, by which the cloud's bill tells them apart."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.node_type_id is None) == (self.pool is None):
+            both = "both node_type_id and pool" if self.pool else "neither node_type_id nor pool"
+            raise ValueError(f"has {both}; accepted: exactly one of them")
+        return self
+
+
+class Schedule(Settings):
+    """The ``[schedule]`` table: when batch inference runs."""
+
+    cron: Annotated[str, AfterValidator(checked_cron)]
+    """Quartz cron expression, as Databricks takes it: seconds first."""
+    time_zone: Annotated[str, AfterValidator(_time_zone)] = "UTC"
+    paused: bool | None = None
+    """Whether it is paused; left out, it is paused outside production."""
+
+
+class Catalog(Settings):
+    """The ``[catalog]`` table: the place of tables, files and model in Unity Catalog."""
+
+    name: CatalogName
+    """A catalog that exists."""
+    schema_: Identifier = Field(alias="schema")
+    """The schema that is made in it."""
+    volume: Identifier = "files"
+    """The volume that is made in the schema."""
+
+
+class Permissions(Settings):
+    """The ``[permissions]`` table: which groups may do what."""
+
+    managers: list[NonEmpty] = []
+    """May change and run everything."""
+    runners: list[NonEmpty] = []
+    """May run jobs, log to the experiment and use model and tables."""
+    viewers: list[NonEmpty] = ["users"]
+    """May look at everything and read tables."""
+
+    @model_validator(mode="after")
+    def _somebody(self) -> Self:
+        groups = [*self.managers, *self.runners, *self.viewers]
+        if not groups:
+            raise ValueError("names no group; accepted: at least one")
+        repeated = sorted({group for group in groups if groups.count(group) > 1})
+        if repeated:
+            raise ValueError(f"names {', '.join(map(repr, repeated))} more than once; accepted: each group once")
+        return self
+
+
+class LocalState(Settings):
+    """Terraform's state in a file beside the project."""
+
+    backend: Literal["local"]
+
+
+class S3State(Settings):
+    """Terraform's state in an S3 bucket, encrypted, with a lock file."""
+
+    backend: Literal["s3"]
+    bucket: Bucket
+    region: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
+    key_prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$")] = "ml-pipeline"
+    """What the state's key starts with; environment and instance follow."""
+    encrypt: bool = True
+    kms_key_id: NonEmpty | None = None
+    """Key of the encryption; the bucket's own where it is left out."""
+    use_lockfile: bool = True
+
+
+class _Tables(Settings):
+    workspace: Workspace
+    compute: Compute
+    schedule: Schedule | None = None
+    catalog: Catalog
+    permissions: Permissions = Permissions()
+    state: Annotated[LocalState | S3State, Field(discriminator="backend")]
+    pipeline: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """One environment, or an isolated copy of it, as it is deployed."""
+
+    name: str
+    """The file's name."""
+    instance: str
+    """Name of the copy; empty for the environment itself."""
+    workspace: Workspace
+    compute: Compute
+    schedule: Schedule | None
+    catalog: Catalog
+    permissions: Permissions
+    state: LocalState | S3State
+    pipeline: PipelineSettings
+    jobs: tuple[Job, ...]
+
+    @property
+    def full_name(self) -> str:
+        """Name of the stack, and the start of what the environment makes."""
+        return settings.full_name(self.name, self.instance)
+
+    @property
+    def folder(self) -> str:
+        """Folder in the workspace that holds all of it."""
+        return f"{self.workspace.folder}/{self.full_name}"
+
+    @property
+    def protected(self) -> bool:
+        """Whether a plan must not destroy what holds state."""
+        return self.workspace.production and not self.instance
+
+    @property
+    def paused(self) -> bool:
+        """Whether its schedule is paused."""
+        paused = self.schedule.paused if self.schedule else None
+        return bool(self.instance) or (not self.workspace.production if paused is None else paused)
+
+
+def load(file: Path, *, instance: str = "") -> Environment:
+    """Read an environment file.
+
+    Args:
+        file: The file.
+        instance: Name of an isolated copy; the environment itself where it is empty.
+
+    Raises:
+        InputError: the file, or the instance's name, is not what is accepted.
+    """
+    if instance:
+        _instance(instance)
+    content = settings.read(file)
+    try:
+        tables = _Tables.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{file}: " + settings.explain(error, _Tables)) from None
+    _check_sources(file, content["pipeline"])
+    pipeline = settings.load(file, instance=instance)
+    return Environment(
+        name=file.stem,
+        instance=instance,
+        workspace=tables.workspace,
+        compute=tables.compute,
+        schedule=tables.schedule,
+        catalog=tables.catalog,
+        permissions=tables.permissions,
+        state=tables.state,
+        pipeline=pipeline,
+        jobs=jobs.declare(pipeline),
+    )
+
+
+def _check_sources(file: Path, pipeline: dict[str, Any]) -> None:
+    """A cluster has none of this machine's files: a path must be one that it can reach."""
+    scored = pipeline.get("batch_inference")
+    tables = {
+        "source": pipeline.get("source"),
+        "batch_inference.source": isinstance(scored, dict) and scored.get("source"),
+    }
+    for where, source in tables.items():
+        for kind in ("csv", "parquet", "table"):
+            path = source.get(kind) if isinstance(source, dict) else None
+            if isinstance(path, str) and (kind != "table" or "/" in path) and not re.match(r"/|[a-z0-9]+:/", path):
+                raise InputError(
+                    f"{file}: pipeline.{where}.{kind}: '{path}' is relative; "
+                    "accepted: a path that a cluster reaches, such as one under /Volumes"
+                )
+
+
+def load_all(folder: Path, *, instance: str = "") -> list[Environment]:
+    """Every environment of a folder that is deployed: those whose file has a ``[workspace]`` table.
+
+    Raises:
+        InputError: a file is not what is accepted, or there is none to deploy.
+    """
+    files = [file for file in sorted(folder.glob("*.toml")) if "workspace" in settings.read(file)]
+    if not files:
+        raise InputError(f"{folder}: no environment file has a [workspace] table; accepted: at least one")
+    return [load(file, instance=instance) for file in files]

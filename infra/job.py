@@ -1,0 +1,105 @@
+"""A declared job, as a Databricks job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from infra import wheel as wheels
+from infra.bindings import (
+    Construct,
+    Job,
+    JobEmailNotifications,
+    JobHealth,
+    JobHealthRules,
+    JobJobCluster,
+    JobParameter,
+    JobQueue,
+    JobRunAs,
+    JobSchedule,
+    JobTask,
+    JobTaskDependsOn,
+    JobTaskLibrary,
+    JobTaskPythonWheelTask,
+    RegisteredModel,
+)
+from infra.cluster_pool import Machines
+from infra.environment import Environment
+from ml_pipeline import graph, jobs
+
+_CLUSTER = "main"
+_ENTRY_POINT = "run-task"
+_SLOW = 0.8
+"""Share of a job's timeout after which a run counts as slow."""
+
+
+class DeployedJob(Construct):
+    """One Databricks job; its tasks share a cluster, so that libraries are installed once a run."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        *,
+        job: graph.Job,
+        environment: Environment,
+        machines: Machines,
+        wheel: wheels.Wheel,
+        after: RegisteredModel,
+        scheduled: bool,
+        tags: Mapping[str, str],
+    ) -> None:
+        super().__init__(scope, job.name)
+        workspace, schedule = environment.workspace, environment.schedule
+        self.job = Job(
+            self,
+            "job",
+            name=jobs.deployed_name(environment=environment.name, instance=environment.instance, job=job.name),
+            description=job.description,
+            tags=dict(tags),
+            parameter=[JobParameter(name=p.name, default=p.default) for p in job.parameters],
+            max_concurrent_runs=job.max_concurrent_runs,
+            queue=JobQueue(enabled=True),
+            timeout_seconds=job.timeout_seconds,
+            health=JobHealth(
+                rules=[
+                    JobHealthRules(
+                        metric="RUN_DURATION_SECONDS", op="GREATER_THAN", value=int(_SLOW * job.timeout_seconds)
+                    )
+                ]
+            ),
+            email_notifications=JobEmailNotifications(
+                on_failure=workspace.notify, on_duration_warning_threshold_exceeded=workspace.notify
+            )
+            if workspace.notify
+            else None,
+            run_as=JobRunAs(service_principal_name=workspace.run_as) if workspace.run_as else None,
+            schedule=JobSchedule(
+                quartz_cron_expression=schedule.cron,
+                timezone_id=schedule.time_zone,
+                pause_status="PAUSED" if environment.paused else "UNPAUSED",
+            )
+            if scheduled and schedule
+            else None,
+            job_cluster=[JobJobCluster(job_cluster_key=_CLUSTER, new_cluster=machines.cluster())],
+            # The provider keeps tasks in the order of their keys: any other shows as a change in each plan.
+            task=[_task(task, wheel) for task in sorted(job.tasks, key=lambda task: task.name)],
+            depends_on=[wheel.file, after],
+        )
+
+
+def _task(task: graph.Task, wheel: wheels.Wheel) -> JobTask:
+    return JobTask(
+        task_key=task.name,
+        depends_on=[JobTaskDependsOn(task_key=name) for name in sorted(task.depends_on)] or None,
+        job_cluster_key=_CLUSTER,
+        library=[JobTaskLibrary(whl=wheel.path)],
+        python_wheel_task=JobTaskPythonWheelTask(
+            package_name=wheels.PACKAGE,
+            entry_point=_ENTRY_POINT,
+            named_parameters={"entry-point": task.entry_point, **task.parameters},
+        ),
+        timeout_seconds=task.timeout_seconds,
+        max_retries=task.max_retries,
+        min_retry_interval_millis=1000 * task.min_retry_interval_seconds if task.max_retries else None,
+        # A run that takes too long once takes too long again.
+        retry_on_timeout=False if task.max_retries else None,
+    )

@@ -1,0 +1,41 @@
+"""Who may do what with a job, the experiment or the pool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from infra import environment
+from infra.bindings import Construct, Permissions, PermissionsAccessControl
+
+JOB = {"managers": "CAN_MANAGE", "runners": "CAN_MANAGE_RUN", "viewers": "CAN_VIEW"}
+EXPERIMENT = {"managers": "CAN_MANAGE", "runners": "CAN_EDIT", "viewers": "CAN_READ"}
+POOL = {"managers": "CAN_MANAGE", "runners": "CAN_ATTACH_TO", "viewers": "CAN_ATTACH_TO"}
+
+
+class AccessControl(Construct):
+    """The access control list of one object of the workspace."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        *,
+        of: str,
+        permissions: environment.Permissions,
+        levels: Mapping[str, str],
+        job_id: str | None = None,
+        experiment_id: str | None = None,
+        instance_pool_id: str | None = None,
+    ) -> None:
+        super().__init__(scope, f"{of}-permissions")
+        Permissions(
+            self,
+            "permissions",
+            job_id=job_id,
+            experiment_id=experiment_id,
+            instance_pool_id=instance_pool_id,
+            access_control=[
+                PermissionsAccessControl(group_name=group, permission_level=level)
+                for role, level in levels.items()
+                for group in sorted(getattr(permissions, role))
+            ],
+        )

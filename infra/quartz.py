@@ -1,0 +1,73 @@
+"""Cron expressions as the Quartz scheduler takes them, which is what Databricks schedules by.
+
+Six fields or seven: seconds, minutes, hours, day of month, month, day of week, and a year if wanted
+(quartz-scheduler.org, CronTrigger tutorial).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+
+class _Field(NamedTuple):
+    name: str
+    low: int
+    high: int
+    names: tuple[str, ...] = ()
+    special: str = ""
+    """Pattern of what else this field takes."""
+
+
+_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+_DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+_FIELDS = (
+    _Field("seconds", 0, 59),
+    _Field("minutes", 0, 59),
+    _Field("hours", 0, 23),
+    _Field("day of month", 1, 31, special=r"\?|L(-([1-9]|[12]\d|30))?W?|([1-9]|[12]\d|3[01])W"),
+    _Field("month", 1, 12, _MONTHS),
+    _Field("day of week", 1, 7, _DAYS, special=r"\?|L|([1-7]|SUN|MON|TUE|WED|THU|FRI|SAT)(L|#[1-5])"),
+    _Field("year", 1970, 2099),
+)
+
+
+def checked(expression: str) -> str:
+    """A Quartz cron expression, as it is.
+
+    Raises:
+        ValueError: it is none; the message names the field.
+    """
+    parts = expression.upper().split()
+    if len(parts) not in (6, 7):
+        raise ValueError(
+            f"has {len(parts)} fields; accepted: a Quartz cron expression of 6 or 7, seconds first, "
+            "such as '0 0 6 * * ?' for six o'clock each day"
+        )
+    for field, part in zip(_FIELDS, parts, strict=False):
+        for item in part.split(","):
+            _check(field, item)
+    if [parts[3], parts[5]].count("?") != 1:
+        raise ValueError("accepted: '?' in exactly one of day of month and day of week, as Quartz has it")
+    return expression
+
+
+def _check(field: _Field, item: str) -> None:
+    if field.special and re.fullmatch(field.special, item):
+        return
+    range_, slash, step = item.partition("/")
+    low, dash, high = range_.partition("-")
+    numbers = [_number(field, low), *([_number(field, high)] if dash else [])] if range_ != "*" else []
+    if None in numbers or (slash and not (step.isdecimal() and 0 < int(step) <= field.high)):
+        names = f" or {field.names[0]} to {field.names[-1]}" if field.names else ""
+        raise ValueError(
+            f"{field.name} '{item}' is no field of a Quartz cron expression; accepted: {field.low} to {field.high}"
+            f"{names}, lists, ranges and steps of them, or *"
+        )
+
+
+def _number(field: _Field, text: str) -> int | None:
+    if text in field.names:
+        return field.names.index(text) + field.low
+    value = int(text) if text.isdecimal() else -1
+    return value if field.low <= value <= field.high else None

@@ -1,0 +1,127 @@
+"""One environment as one stack: wires the constructs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from infra import permissions
+from infra.bindings import (
+    Construct,
+    DatabricksProvider,
+    Directory,
+    LocalBackend,
+    Repo,
+    S3Backend,
+    TerraformOutput,
+    TerraformResourceLifecycle,
+    TerraformStack,
+)
+from infra.catalog import CatalogSchema
+from infra.cluster_pool import Machines
+from infra.environment import Environment, S3State
+from infra.experiment import Experiment
+from infra.job import DeployedJob
+from infra.permissions import AccessControl
+from infra.wheel import Wheel
+
+SCHEDULED = "batch_inference"
+"""The job that ``[schedule]`` is about."""
+
+
+class EnvironmentStack(TerraformStack):
+    """All that an environment, or an isolated copy of it, has in its workspace."""
+
+    def __init__(self, scope: Construct, *, environment: Environment, wheel: Path, commit: str) -> None:
+        super().__init__(scope, environment.full_name)
+        _backend(self, environment)
+        _provider(self, environment)
+        tags = {"environment": environment.name}
+        if environment.instance:
+            tags["instance"] = environment.instance
+        kept = TerraformResourceLifecycle(prevent_destroy=environment.protected)
+
+        folder = Directory(
+            self, "folder", path=environment.folder, delete_recursive=not environment.protected, lifecycle=kept
+        )
+        built = Wheel(self, wheel=wheel, folder=environment.folder)
+        built.file.node.add_dependency(folder)
+        machines = Machines(self, name=environment.full_name, compute=environment.compute, tags=tags)
+        experiment = Experiment(self, name=environment.pipeline.experiment, after=folder, lifecycle=kept)
+        catalog = CatalogSchema(
+            self,
+            catalog=environment.catalog,
+            schema=environment.pipeline.schema_name.partition(".")[2],
+            model=environment.pipeline.model,
+            permissions=environment.permissions,
+            service_principal=environment.workspace.run_as,
+            disposable=not environment.protected,
+            lifecycle=kept,
+        )
+        if environment.workspace.git_folder and not environment.instance:
+            git = environment.workspace.git_folder
+            Repo(self, "git-folder", url=git.url, git_provider=git.provider, path=git.path, branch=git.branch)
+        access = environment.permissions
+        for job in environment.jobs:
+            deployed = DeployedJob(
+                self,
+                job=job,
+                environment=environment,
+                machines=machines,
+                wheel=built,
+                after=catalog.model,
+                scheduled=job.name == SCHEDULED,
+                # Not on the pool: machines that are warm would be replaced with each commit.
+                tags={**tags, "commit": commit},
+            ).job
+            AccessControl(self, of=job.name, permissions=access, levels=permissions.JOB, job_id=deployed.id)
+            _output(self, f"job_{job.name}", deployed.id, f"Id of the job {job.name}")
+        AccessControl(
+            self,
+            of="experiment",
+            permissions=access,
+            levels=permissions.EXPERIMENT,
+            experiment_id=experiment.experiment.id,
+        )
+        if machines.pool:
+            pool = machines.pool.id
+            AccessControl(self, of="pool", permissions=access, levels=permissions.POOL, instance_pool_id=pool)
+            _output(self, "pool", pool, "Id of the instance pool")
+        _output(self, "experiment", experiment.experiment.id, "Id of the MLflow experiment")
+        _output(self, "model", catalog.model.id, "Full name of the registered model")
+
+
+def _backend(stack: TerraformStack, environment: Environment) -> None:
+    state, name = environment.state, environment.full_name
+    if isinstance(state, S3State):
+        S3Backend(
+            stack,
+            bucket=state.bucket,
+            key=f"{state.key_prefix}/{name}.tfstate",
+            region=state.region,
+            encrypt=state.encrypt,
+            kms_key_id=state.kms_key_id,
+        )
+        # Terraform 1.10 brought the lock file, after the framework's last release.
+        stack.add_override("terraform.backend.s3.use_lockfile", state.use_lockfile)
+        return
+    # Terraform runs in the stack's own folder; the path is relative so that it is the same on every machine.
+    folder = Path(os.environ.get("CDKTF_OUTDIR") or "cdktf.out", "stacks", name)
+    LocalBackend(stack, path=os.path.relpath(f"terraform.{name}.tfstate", folder))
+
+
+def _provider(stack: TerraformStack, environment: Environment) -> None:
+    workspace = environment.workspace
+    DatabricksProvider(
+        stack,
+        "databricks",
+        host=workspace.host,
+        auth_type="github-oidc" if workspace.auth == "github-oidc" else None,
+        client_id=workspace.client_id,
+        profile=workspace.profile,
+    )
+
+
+def _output(stack: TerraformStack, name: str, value: str, description: str) -> None:
+    output = TerraformOutput(stack, f"output-{name}", value=value, description=description)
+    output.override_logical_id(name)
