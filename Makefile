@@ -17,6 +17,14 @@ INSTALLED := .venv/.installed
 SYNCED_LATEST := .venv-latest/.synced
 INSTALLED_LATEST := .venv-latest/.installed
 BUILT := dist/.built
+NODE_MODULES := node_modules/.installed
+
+# Neither Terraform nor cdktf shall look for newer versions of themselves.
+export CHECKPOINT_DISABLE := 1
+export DISABLE_VERSION_CHECK := 1
+CDKTF := npx --no-install cdktf
+stack = $(or $(ENV),$(error ENV is missing: make $@ ENV=dev))$(if $(INSTANCE),-$(INSTANCE)) $(OPTIONS)
+export INSTANCE
 
 # Folders count as sources: their time changes when a file is removed.
 SOURCES := pyproject.toml LICENSE $(shell find ml_pipeline -name __pycache__ -prune -o -print)
@@ -28,7 +36,8 @@ SYNC = $(UV) pip sync --quiet --require-hashes --build-constraint
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run report ui check format test test-latest benchmark-run mutation pre-commit lock wheel clean
+.PHONY: help setup run report ui synth diff deploy destroy rehearse check format test test-latest benchmark-run \
+    benchmark-synth mutation pre-commit lock wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
@@ -44,6 +53,21 @@ report: setup ## Write the report of the last run
 
 ui: setup ## Open the local MLflow's user interface
 	@.venv/bin/ml-pipeline ui
+
+synth: setup $(NODE_MODULES) ## Write the stack of every environment (INSTANCE=name: of an isolated copy of each)
+	@$(CDKTF) synth
+
+diff: setup $(NODE_MODULES) ## Show what a deployment would change (ENV=dev)
+	@$(CDKTF) diff $(call stack)
+
+deploy: setup $(NODE_MODULES) ## Deploy an environment (ENV=dev, INSTANCE=name for an isolated copy of it)
+	@$(CDKTF) deploy $(call stack)
+
+destroy: setup $(NODE_MODULES) ## Destroy what was deployed (ENV=dev, INSTANCE=name)
+	@$(CDKTF) destroy $(call stack)
+
+rehearse: setup $(NODE_MODULES) ## Deploy to a stand-in for the workspace on this machine, run all jobs, destroy
+	@.venv/bin/python -m infra.rehearse
 
 check: setup ## Lint, check the format, the types and the import contracts
 	.venv/bin/ruff check
@@ -64,6 +88,9 @@ test-latest: $(INSTALLED_LATEST) ## Test the wheel with the newest libraries
 benchmark-run: setup ## Measure how long one pass through the pipeline takes
 	@.venv/bin/python tests/benchmarks/flow.py
 
+benchmark-synth: setup ## Measure synthesis against loading the whole provider package
+	@.venv/bin/python tests/benchmarks/synth.py
+
 mutation: setup ## Change the code and see whether a test notices
 	.venv/bin/python tests/mutation.py
 
@@ -78,7 +105,7 @@ lock: $(BOOTSTRAPPED) ## Write the lock files anew (UPGRADE=--upgrade renews the
 wheel: $(BUILT) ## Build the wheel into dist/
 
 clean: ## Remove the environments, the wheel and the caches (what the pipeline wrote stays, in .state)
-	rm -rf .venv .venv-latest dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-latest node_modules cdktf.out dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	rm -f .coverage .coverage.*
 
 # Each stamp is touched last: a step that failed leaves none.
@@ -114,4 +141,10 @@ $(SYNCED_LATEST): requirements-latest.lock $(SYNCED)
 
 $(INSTALLED_LATEST): $(BUILT) $(SYNCED_LATEST)
 	@$(UV) pip install --quiet --no-deps --reinstall --python .venv-latest/bin/python dist/*.whl
+	@touch $@
+
+$(NODE_MODULES): package.json package-lock.json .npmrc
+	@command -v npm >/dev/null || { echo "error: npm is missing: install Node 20 or 22" >&2; exit 2; }
+	@echo "setup: installing cdktf"
+	@npm ci --silent
 	@touch $@

@@ -26,9 +26,9 @@ def main() -> int:
     from infra.bindings import App
     from infra.stack import EnvironmentStack
 
-    app = App()
+    app, commit = App(), _commit()
     for each in environments:
-        EnvironmentStack(app, environment=each, wheel=built, commit=_commit())
+        EnvironmentStack(app, environment=each, wheel=built, commit=commit)
     app.synth()
     return 0
 

@@ -1,0 +1,180 @@
+"""Rehearses a deployment on this machine: ``python -m infra.rehearse``, or ``make rehearse``.
+
+Real cdktf, real Terraform and the real Databricks provider deploy the environment ``rehearsal`` to a stand-in for the
+workspace, which runs the deployed jobs for real; then it is destroyed, and nothing may be left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from infra import environment, terraform
+from ml_pipeline import jobs
+from ml_pipeline.errors import CheckFailedError, InputError, PipelineError
+
+_FILE = Path("environments/rehearsal.toml")
+
+
+def main() -> int:
+    """Rehearse; the exit code is that of the first step that failed."""
+    try:
+        rehearsed = environment.load(_FILE, instance=os.environ.get("INSTANCE", ""))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    problem = terraform.problem() or _node_problem()
+    if problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 2
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rehearsal-")))
+        # MLflow takes seconds to import: a problem is told before.
+        from infra.rehearsal import server
+
+        workspace = stack.enter_context(server.serve(folder / "workspace"))
+        rehearsal = _Rehearsal(rehearsed, host=workspace.host, token=workspace.token, folder=folder)
+        return rehearsal.run()
+
+
+def _node_problem() -> str | None:
+    if shutil.which("npx") is None or not Path("node_modules/.bin/cdktf").exists():
+        return "cdktf is missing: 'make rehearse' installs it, with Node 20 or 22"
+    return None
+
+
+@dataclass
+class _Rehearsal:
+    environment: environment.Environment
+    host: str
+    token: str
+    folder: Path
+    steps: list[tuple[str, str, float, str]] = field(default_factory=list)
+    """Name, state, seconds and remark of each step so far."""
+
+    def __post_init__(self) -> None:
+        self._console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+        self._shell = {
+            **os.environ,
+            **terraform.QUIET,
+            "DATABRICKS_HOST": self.host,
+            "DATABRICKS_TOKEN": self.token,
+            # Neither the stacks nor the state of a deployment that lies beside the project.
+            "CDKTF_OUTDIR": str(self.folder / "cdktf.out"),
+        }
+        for name in ("DATABRICKS_CONFIG_PROFILE", "DATABRICKS_AUTH_TYPE"):
+            self._shell.pop(name, None)
+
+    def run(self) -> int:
+        """Every step; after a failure only the destruction."""
+        name = self.environment.full_name
+        launches = [(f"launch {job.name}", self._launching(job.name)) for job in self.environment.jobs]
+        steps: list[tuple[str, Callable[[], str]]] = [
+            ("deploy", lambda: self._cdktf("deploy", name, "--auto-approve", said="Apply complete!")),
+            *launches,
+            ("diff", lambda: self._cdktf("diff", name, said="No changes.")),
+        ]
+        code = next((code for step, do in steps if (code := self._step(step, do))), 0)
+        last = ("destroy", lambda: self._cdktf("destroy", name, "--auto-approve", said="Destroy complete!"))
+        for step, do in (last, ("nothing is left", self._nothing_left)):
+            code = self._step(step, do) or code
+        self._summarize()
+        return code
+
+    def _step(self, name: str, do: Callable[[], str]) -> int:
+        self._console.rule(name, align="left")
+        began = time.monotonic()
+        try:
+            remark, state, code = do(), "SUCCESS", 0
+        except PipelineError as error:
+            remark, state, code = str(error), "FAILED", error.exit_code
+        self.steps.append((name, state, time.monotonic() - began, remark))
+        return code
+
+    def _call(self, *command: str, hear: str = "") -> str:
+        """Run a command whose output is shown as it comes; the line of it that holds what is to be heard."""
+        heard = ""
+        with subprocess.Popen(
+            command, env=self._shell, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                print(line, end="", flush=True)
+                heard = line.strip() if hear and hear in line else heard
+        if process.returncode:
+            raise CheckFailedError(f"exit code {process.returncode}")
+        if hear and not heard:
+            raise CheckFailedError(f"'{hear}' was not said")
+        return heard
+
+    def _cdktf(self, verb: str, stack: str, *options: str, said: str) -> str:
+        # The registry that it would lock checksums from may be out of reach.
+        return (
+            self._call(
+                "npx",
+                "--no-install",
+                "cdktf",
+                verb,
+                stack,
+                "--skip-provider-lock",
+                "--output",
+                self._shell["CDKTF_OUTDIR"],
+                *options,
+                hear=said,
+            )
+            .rpartition(stack)[2]
+            .strip()
+        )
+
+    def _launching(self, job: str) -> Callable[[], str]:
+        program = str(Path(sys.executable).with_name("ml-pipeline"))
+        instance = ["--instance", self.environment.instance] if self.environment.instance else []
+
+        def launch() -> str:
+            self._call(program, "launch", job, "--environment", str(_FILE), *instance)
+            return jobs.deployed_name(environment=self.environment.name, instance=self.environment.instance, job=job)
+
+        return launch
+
+    def _nothing_left(self) -> str:
+        left = {
+            "jobs": self._ask("/api/2.2/jobs/list").get("jobs", []),
+            "instance pools": self._ask("/api/2.0/instance-pools/list").get("instance_pools", []),
+            "schemas": self._ask(f"/api/2.1/unity-catalog/schemas?catalog_name={self.environment.catalog.name}").get(
+                "schemas", []
+            ),
+            "files": self._ask("/api/2.0/workspace/list?path=/Shared").get("objects", []),
+        }
+        found = {what: len(objects) for what, objects in left.items() if objects}
+        if found:
+            raise CheckFailedError(", ".join(f"{count} {what}" for what, count in found.items()))
+        return f"no {', '.join(left)}"
+
+    def _ask(self, path: str) -> dict[str, list[object]]:
+        request = urllib.request.Request(f"{self.host}{path}", headers={"Authorization": f"Bearer {self.token}"})  # noqa: S310
+        with urllib.request.urlopen(request) as answer:  # noqa: S310 (the stand-in, on loopback)
+            return dict(json.load(answer))
+
+    def _summarize(self) -> None:
+        table = Table("step", "state", "seconds", "", box=None, pad_edge=False, header_style="bold")
+        for name, state, seconds, remark in self.steps:
+            table.add_row(name, state, f"{seconds:.1f}", remark)
+        self._console.print()
+        self._console.print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""Whether Terraform can be had here, with the provider that the stacks need."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+QUIET = {"CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1", "DISABLE_VERSION_CHECK": "1"}
+"""Lets Terraform and cdktf ask nothing of the network that the work doesn't need."""
+
+
+@functools.cache
+def problem(version: str = "1.99.0") -> str | None:
+    """What keeps a plan from being made on this machine; ``None`` where nothing does.
+
+    Args:
+        version: Version of the Databricks provider.
+    """
+    if shutil.which("terraform") is None:
+        return "Terraform is missing: install it, 1.10 or later"
+    needed = {"databricks": {"source": "databricks/databricks", "version": version}}
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "main.tf.json").write_text(json.dumps({"terraform": {"required_providers": needed}}))
+        command = ["terraform", "init", "-input=false", "-no-color"]
+        done = subprocess.run(
+            command, cwd=folder, env={**os.environ, **QUIET}, capture_output=True, text=True, check=False
+        )
+    if done.returncode:
+        return (
+            f"the Databricks provider {version} is neither in Terraform's plugin mirror nor can it be downloaded: "
+            + " ".join(done.stderr.split())[:300]
+        )
+    return None

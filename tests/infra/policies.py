@@ -1,0 +1,196 @@
+"""What must hold of every synthesized stack, each rule with its reason."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from infra.environment import Environment
+
+Stack = dict[str, Any]
+Check = Callable[[Stack, Environment], Iterator[str]]
+
+STATEFUL = (
+    "databricks_directory",
+    "databricks_mlflow_experiment",
+    "databricks_registered_model",
+    "databricks_schema",
+    "databricks_volume",
+)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule: what breaks it is named by its check."""
+
+    name: str
+    reason: str
+    check: Check
+
+
+RULES: list[Rule] = []
+
+
+def rule(reason: str) -> Callable[[Check], Check]:
+    def register(check: Check) -> Check:
+        RULES.append(Rule(check.__name__, reason, check))
+        return check
+
+    return register
+
+
+def resources(stack: Stack, kind: str) -> dict[str, dict[str, Any]]:
+    return dict(stack["resource"].get(kind, {}))
+
+
+def jobs(stack: Stack) -> list[dict[str, Any]]:
+    return list(resources(stack, "databricks_job").values())
+
+
+def tasks(stack: Stack) -> list[tuple[str, dict[str, Any]]]:
+    return [(f"{job['name']}.{task['task_key']}", task) for job in jobs(stack) for task in job["task"]]
+
+
+def clusters(stack: Stack) -> list[tuple[str, dict[str, Any]]]:
+    return [(job["name"], cluster["new_cluster"]) for job in jobs(stack) for cluster in job.get("job_cluster", [])]
+
+
+@rule("A run that hangs costs money until somebody notices.")
+def jobs_and_tasks_have_a_timeout(stack: Stack, _: Environment) -> Iterator[str]:
+    named = [(job["name"], job) for job in jobs(stack)] + tasks(stack)
+    yield from (name for name, each in named if not each.get("timeout_seconds", 0) > 0)
+
+
+@rule("A machine that is lost is no reason to wake somebody; a verdict is no reason to try again.")
+def tasks_say_how_often_they_are_retried(stack: Stack, _: Environment) -> Iterator[str]:
+    yield from (name for name, task in tasks(stack) if "max_retries" not in task)
+
+
+@rule("Who may change or see a job, the experiment and the pool is said, not left to what the workspace defaults to.")
+def everything_has_permissions(stack: Stack, _: Environment) -> Iterator[str]:
+    granted = [
+        value
+        for permissions in resources(stack, "databricks_permissions").values()
+        for value in permissions.values()
+        if isinstance(value, str) and permissions["access_control"]
+    ]
+    for kind in ("databricks_job", "databricks_mlflow_experiment", "databricks_instance_pool"):
+        yield from (name for name in resources(stack, kind) if f"${{{kind}.{name}.id}}" not in granted)
+
+
+@rule("Databricks refuses a cluster that names both, and one that names neither.")
+def clusters_have_a_pool_or_a_node_type(stack: Stack, _: Environment) -> Iterator[str]:
+    yield from (name for name, each in clusters(stack) if ("instance_pool_id" in each) == ("node_type_id" in each))
+
+
+@rule("Photon costs more for each hour, and Python gains nothing by it.")
+def clusters_run_without_photon(stack: Stack, _: Environment) -> Iterator[str]:
+    yield from (name for name, cluster in clusters(stack) if cluster.get("runtime_engine") != "STANDARD")
+
+
+@rule("Every task finds a cluster that is declared.")
+def tasks_name_a_cluster_of_their_job(stack: Stack, _: Environment) -> Iterator[str]:
+    for job in jobs(stack):
+        known = {cluster["job_cluster_key"] for cluster in job.get("job_cluster", [])}
+        yield from (f"{job['name']}.{t['task_key']}" for t in job["task"] if t.get("job_cluster_key") not in known)
+
+
+@rule("State on one laptop is lost with it, and names what may be secret.")
+def state_of_shared_environments_is_remote_and_encrypted(stack: Stack, environment: Environment) -> Iterator[str]:
+    if environment.name not in ("staging", "prod"):
+        return
+    backend = stack["terraform"]["backend"].get("s3", {})
+    yield from (key for key in ("encrypt", "use_lockfile") if backend.get(key) is not True)
+
+
+@rule("A plan that would destroy runs, tables or models of production must fail.")
+def what_holds_state_in_production_is_protected(stack: Stack, environment: Environment) -> Iterator[str]:
+    if environment.name != "prod" or environment.instance:
+        return
+    for kind in STATEFUL:
+        for name, resource in resources(stack, kind).items():
+            if not resource.get("lifecycle", {}).get("prevent_destroy"):
+                yield f"{kind}.{name}"
+
+
+@rule("An isolated copy goes when its pull request is closed.")
+def instances_can_be_destroyed(stack: Stack, environment: Environment) -> Iterator[str]:
+    if not environment.instance:
+        return
+    for kind, named in stack["resource"].items():
+        for name, resource in named.items():
+            if resource.get("lifecycle", {}).get("prevent_destroy"):
+                yield f"{kind}.{name}"
+
+
+@rule("An isolated copy and an environment that is not production run when somebody asks.")
+def only_production_runs_by_itself(stack: Stack, environment: Environment) -> Iterator[str]:
+    for job in jobs(stack):
+        if job.get("schedule", {}).get("pause_status", "PAUSED") != "PAUSED" and (
+            environment.name != "prod" or environment.instance
+        ):
+            yield job["name"]
+
+
+_SECRET_NAME = re.compile(r"(?i)(^|[_-])(token|password|secret|access_key|secret_key|private_key)$")
+_SECRET = re.compile(
+    r"dapi[0-9a-f]{8,}|dose[0-9a-f]{8,}|AKIA[0-9A-Z]{12,}|gh[pousr]_\w{20,}|-----BEGIN|"
+    r"https?://[^/\s:]+:[^/\s@]+@|eyJ[\w-]{10,}\.[\w-]{10,}"
+)
+
+
+@rule("What is synthesized lies in caches, artifacts and logs.")
+def nothing_looks_like_a_secret(stack: Stack, _: Environment) -> Iterator[str]:
+    def look(value: object, path: str) -> Iterator[str]:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                if _SECRET_NAME.search(key) and inner:
+                    yield f"{path}.{key}"
+                yield from look(inner, f"{path}.{key}")
+        elif isinstance(value, list):
+            for index, inner in enumerate(value):
+                yield from look(inner, f"{path}[{index}]")
+        elif isinstance(value, str) and _SECRET.search(value):
+            yield path
+
+    yield from look(stack, "")
+
+
+@rule("A wheel that is replaced in place changes under the feet of a run, and is not installed anew.")
+def wheels_lie_under_a_hash_of_their_content(stack: Stack, _: Environment) -> Iterator[str]:
+    hashed = re.compile(r"^(/Workspace)?/.+/wheels/[0-9a-f]{16}/[\w.-]+-py3-none-any\.whl$")
+    files = {f"/Workspace{file['path']}" for file in resources(stack, "databricks_workspace_file").values()}
+    for name, task in tasks(stack):
+        wheels = [library["whl"] for library in task["library"]]
+        if len(wheels) != 1 or not hashed.match(wheels[0]) or wheels[0] not in files:
+            yield name
+
+
+@rule("A job is found by its name: two of one name are none.")
+def names_of_jobs_tell_environment_and_instance(stack: Stack, environment: Environment) -> Iterator[str]:
+    names = [job["name"] for job in jobs(stack)]
+    yield from (name for name in names if not name.startswith(f"{environment.full_name}-") or names.count(name) > 1)
+
+
+@rule("A run that waits for another is better than one that is dropped.")
+def runs_beyond_the_limit_wait(stack: Stack, _: Environment) -> Iterator[str]:
+    yield from (job["name"] for job in jobs(stack) if job.get("queue") != {"enabled": True})
+
+
+@rule("Somebody must be able to say whose machines these are, and which code a job runs.")
+def jobs_are_tagged_with_environment_and_commit(stack: Stack, environment: Environment) -> Iterator[str]:
+    for job in jobs(stack):
+        tags = job.get("tags", {})
+        if tags.get("environment") != environment.name or not tags.get("commit"):
+            yield job["name"]
+
+
+@rule("A path of one machine makes a change in the plan of every other.")
+def no_path_of_this_machine(stack: Stack, environment: Environment) -> Iterator[str]:
+    for name, file in resources(stack, "databricks_workspace_file").items():
+        if file["source"].startswith("/"):
+            yield name
+    if stack["terraform"]["backend"].get("local", {}).get("path", "").startswith("/"):
+        yield environment.name

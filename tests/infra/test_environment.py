@@ -1,0 +1,241 @@
+"""Environment files: what is accepted, and what one says of those that are not."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from infra import environment, quartz
+from infra.environment import _Tables
+from ml_pipeline.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENTS = ROOT / "environments"
+DEPLOYED = ("dev", "prod", "rehearsal", "staging")
+
+
+def toml(value: Any) -> str:
+    """A table as TOML; just what these tests need."""
+
+    def plain(value: Any) -> str:
+        if isinstance(value, bool):
+            return str(value).lower()
+        if isinstance(value, str):
+            return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        if isinstance(value, dict):
+            return "{" + ", ".join(f'"{name}" = {plain(inner)}' for name, inner in value.items()) + "}"
+        if isinstance(value, list):
+            return "[" + ", ".join(map(plain, value)) + "]"
+        return repr(value)
+
+    return "\n".join(f'"{name}" = {plain(inner)}' for name, inner in value.items())
+
+
+def content(name: str) -> dict[str, Any]:
+    return tomllib.loads((ENVIRONMENTS / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def changed(name: str, path: str, value: Any) -> dict[str, Any]:
+    """An environment file's content with one key set, or removed by ``None``."""
+    tables = content(name)
+    *tables_, key = path.split(".")
+    inner = tables
+    for table in tables_:
+        inner = inner.setdefault(table, {})
+    if value is None:
+        del inner[key]
+    else:
+        inner[key] = value
+    return tables
+
+
+def load(tmp_path: Path, tables: dict[str, Any], instance: str = "") -> environment.Environment:
+    file = tmp_path / "dev.toml"
+    file.write_text(toml(tables), encoding="utf-8")
+    return environment.load(file, instance=instance)
+
+
+@pytest.mark.parametrize("name", DEPLOYED)
+def test_every_environment_file_with_a_workspace_is_accepted(name: str) -> None:
+    loaded = environment.load(ENVIRONMENTS / f"{name}.toml")
+    assert (loaded.full_name, loaded.paused) == (name, name != "prod")
+    assert loaded.pipeline.schema_name == f"{name}.iris"
+    assert loaded.pipeline.experiment == f"/Shared/ml-pipeline/{name}/iris"
+    assert loaded.protected == (name == "prod")
+
+
+def test_all_of_them_are_deployed_and_local_is_not() -> None:
+    assert [each.name for each in environment.load_all(ENVIRONMENTS)] == list(DEPLOYED)
+
+
+@pytest.mark.parametrize("name", DEPLOYED)
+def test_an_instance_shares_nothing_and_is_paused_and_unprotected(name: str) -> None:
+    one, copy_ = (environment.load(ENVIRONMENTS / f"{name}.toml", instance=i) for i in ("", "pr-123"))
+    assert copy_.full_name == f"{name}-pr-123"
+    assert copy_.folder != one.folder
+    assert copy_.pipeline.schema_name == f"{name}.iris_pr_123"
+    assert copy_.pipeline.experiment == f"/Shared/ml-pipeline/{name}-pr-123/iris"
+    assert copy_.paused
+    assert not copy_.protected
+    tables = {value for job in copy_.jobs for task in job.tasks for value in task.parameters.values() if "." in value}
+    assert not {value for value in tables if value.startswith(f"{name}.iris.")}
+
+
+@pytest.mark.parametrize("instance", ["PR-1", "pr_1", "-a", "a-", "1a", "a" * 31, "a b", "ä"])
+def test_a_bad_name_of_an_instance_is_refused(instance: str) -> None:
+    with pytest.raises(InputError, match=r"INSTANCE .*accepted"):
+        environment.load(ENVIRONMENTS / "dev.toml", instance=instance)
+
+
+BAD_VALUES: dict[str, list[Any]] = {
+    "str": [7, True, [], {}, ""],
+    "int": ["x", 1.5, True, -1],
+    "bool": ["true", 1, []],
+    "list": ["x", 7, {"a": 1}, [7]],
+    "dict": ["x", 7, ["a"]],
+    "Literal": ["no-such-choice", 7],
+}
+
+
+def kind_of(field: FieldInfo) -> str:
+    text = str(field.annotation)
+    return next((kind for kind in ("Literal", "list", "dict", "bool", "int") if kind in text), "str")
+
+
+def model_of(field: FieldInfo) -> type[BaseModel] | None:
+    from typing import get_args
+
+    candidates = (field.annotation, *get_args(field.annotation))
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+
+
+def mistakes(model: type[BaseModel], tables: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every way in which one key of a table can be wrong: unknown, missing, of another type, out of range."""
+    yield f"{prefix}no_such_key", 1
+    for name, field in model.model_fields.items():
+        key = field.alias or name
+        path = f"{prefix}{key}"
+        given = tables.get(key)
+        inner = model_of(field)
+        if field.is_required() and key in tables:
+            yield path, None
+        if inner is not None and isinstance(given, dict) and key != "state":
+            yield from mistakes(inner, given, f"{path}.")
+            yield path, "text"
+        elif key not in ("pipeline", "state"):
+            # An optional text may be anything that is no text, and empty never.
+            for value in BAD_VALUES[kind_of(field)]:
+                yield path, value
+
+
+GENERATED = [
+    pytest.param(path, value, id=f"{path}={value!r}")
+    for path, value in mistakes(_Tables, content("dev"))
+    if path.split(".")[0] != "pipeline"
+]
+
+
+def test_there_are_many_generated_mistakes() -> None:
+    assert len(GENERATED) >= 100
+
+
+@pytest.mark.parametrize(("path", "value"), GENERATED)
+def test_a_mistake_is_one_message_with_file_and_key(tmp_path: Path, path: str, value: Any) -> None:
+    with pytest.raises(InputError) as caught:
+        load(tmp_path, changed("dev", path, value))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(tmp_path / "dev.toml") in message
+    assert path.rpartition(".")[2] in message
+    assert len(message.removeprefix(str(tmp_path))) < 700
+
+
+CHOSEN = [
+    ("dev", "compute.node_type_id", "m6id.large", "compute: has both node_type_id and pool; accepted: exactly one"),
+    ("dev", "compute.pool", None, "compute: has neither node_type_id nor pool; accepted: exactly one"),
+    ("dev", "compute.pool.min_idle_instances", 5, "compute.pool: min_idle_instances 5 is above max_capacity 4"),
+    ("dev", "catalog.name", "", "catalog.name: .*(given: '')"),
+    ("dev", "schedule.cron", "0 6 * * *", "schedule.cron: has 5 fields; accepted: a Quartz"),
+    ("dev", "schedule.cron", "0 0 25 * * ?", "schedule.cron: hours '25'"),
+    ("dev", "schedule.cron", "0 0 6 * * *", r"schedule.cron: accepted: '\?' in exactly one"),
+    ("dev", "schedule.time_zone", "Mars/Olympus", "schedule.time_zone: is no time zone"),
+    ("dev", "workspace.host", "http://example.com", "workspace.host: "),
+    ("dev", "workspace.host", "https://user:pass@example.com", "workspace.host: "),
+    ("dev", "workspace.auth", "profile", "workspace: auth 'profile' needs the key 'profile'"),
+    ("dev", "workspace.client_id", "0" * 8 + "-0000-0000-0000-" + "0" * 12, "client_id is for auth 'github-oidc'"),
+    ("dev", "workspace.token", "dapi123", "workspace.token: unknown key"),
+    ("staging", "workspace.client_id", None, "workspace: auth 'github-oidc' needs the key 'client_id'"),
+    ("staging", "state.bucket", "Not_A_Bucket", "state.*bucket: "),
+    ("staging", "state.backend", "gcs", "state: .*'gcs'"),
+    ("staging", "state.access_key", "AKIA", "state.*access_key: unknown key"),
+    ("dev", "state.bucket", "b", "state.*bucket: unknown key"),
+    ("dev", "permissions.viewers", [], "permissions: names no group; accepted: at least one"),
+    ("dev", "permissions.runners", ["users"], "permissions: names 'users' more than once"),
+    ("dev", "pipeline.schema", "dev.iris", r"pipeline.schema: \[catalog\] says it already"),
+    ("dev", "pipeline.source", {"csv": "rows.csv"}, "pipeline.source.csv: 'rows.csv' is relative; accepted"),
+    ("dev", "pipeline.metrik", "accuracy", "pipeline.metrik: unknown key, did you mean 'metric'"),
+    ("dev", "workspce", {}, "workspce: unknown table, did you mean 'workspace'"),
+]
+
+
+@pytest.mark.parametrize(("name", "path", "value", "match"), CHOSEN)
+def test_what_is_wrong_is_said(tmp_path: Path, name: str, path: str, value: Any, match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        load(tmp_path, changed(name, path, value))
+
+
+def test_the_program_says_it_in_one_line_and_writes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "environments").mkdir()
+    file = tmp_path / "environments" / "dev.toml"
+    file.write_text(toml(changed("dev", "workspace.hots", "x")), encoding="utf-8")
+    command = [
+        sys.executable,
+        "-c",
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from infra.__main__ import main; sys.exit(main())",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: environments/dev.toml: workspace.hots: unknown key, did you mean 'host'")
+    assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["environments"]
+
+
+def test_where_nothing_is_deployed_it_says_so(tmp_path: Path) -> None:
+    (tmp_path / "local.toml").write_text((ENVIRONMENTS / "local.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    with pytest.raises(InputError, match=r"no environment file has a \[workspace\] table"):
+        environment.load_all(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["0 0 6 * * ?", "0 0/15 8-17 ? * MON-FRI", "0 30 10 L * ?", "0 0 12 1W * ?", "0 0 0 LW * ?", "0 0 3 ? * 6#3",
+     "0 0 3 ? * FRIL", "59 59 23 31 DEC ? 2030", "0 0,30 * ? JAN,JUL 2", "0 0 1 L-3 * ? *"],
+)  # fmt: skip
+def test_quartz_expressions_are_accepted(expression: str) -> None:
+    assert quartz.checked(expression) == expression
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["", "* * * * *", "0 0 6 * * ? 2030 x", "60 0 6 * * ?", "0 0 6 ? * ?", "0 0 6 32 * ?", "0 0 6 ? * 8",
+     "0 0 6 ? * MON#6", "0 0 6 * 13 ?", "0 0/0 6 * * ?", "0 0 6 * FOO ?", "0 a-b 6 * * ?", "0 -5 6 * * ?",
+     "0 0 6 * * ? 1969", "0 0 6,, * * ?", "@daily"],
+)  # fmt: skip
+def test_other_expressions_are_refused(expression: str) -> None:
+    with pytest.raises(ValueError, match="accepted"):
+        quartz.checked(expression)
+
+
+def test_a_copy_of_the_content_is_what_is_changed() -> None:
+    before = copy.deepcopy(content("dev"))
+    changed("dev", "workspace.host", "x")
+    assert content("dev") == before

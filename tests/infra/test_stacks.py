@@ -1,0 +1,216 @@
+"""The stacks: as they were, by the rules, and fit for the wheel that they deploy."""
+
+from __future__ import annotations
+
+import copy
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from syrupy.assertion import SnapshotAssertion
+from syrupy.extensions.json import JSONSnapshotExtension
+
+from infra import environment
+from infra.bindings import Testing
+from infra.environment import Environment
+from infra.stack import EnvironmentStack
+from ml_pipeline import entry_point
+from tests.infra import policies
+from tests.infra.policies import RULES, Stack
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENTS = [(name, instance) for name in ("dev", "prod", "rehearsal", "staging") for instance in ("", "pr-123")]
+IDS = ["-".join(filter(None, pair)) for pair in ENVIRONMENTS]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel whose content, and so whose path, does not change with the code."""
+    path = tmp_path_factory.mktemp("dist") / "ml_pipeline-0.1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("content"), "always the same")
+    return path
+
+
+Synthesized = tuple[Stack, Environment]
+
+
+@pytest.fixture(scope="module")
+def synthesized(wheel: Path) -> Callable[[str, str], Synthesized]:
+    made: dict[tuple[str, str], Synthesized] = {}
+
+    def synthesize(name: str, instance: str) -> Synthesized:
+        if (name, instance) not in made:
+            loaded = environment.load(ROOT / "environments" / f"{name}.toml", instance=instance)
+            stack = EnvironmentStack(Testing.app(), environment=loaded, wheel=wheel, commit="0" * 40)
+            made[name, instance] = json.loads(Testing.synth(stack)), loaded
+        stack_, loaded = made[name, instance]
+        return copy.deepcopy(stack_), loaded
+
+    return synthesize
+
+
+@pytest.mark.parametrize(("name", "instance"), ENVIRONMENTS, ids=IDS)
+def test_a_stack_is_as_it_was(
+    name: str, instance: str, synthesized: Callable[[str, str], Synthesized], snapshot: SnapshotAssertion
+) -> None:
+    assert synthesized(name, instance)[0] == snapshot(extension_class=JSONSnapshotExtension)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=[rule.name for rule in RULES])
+@pytest.mark.parametrize(("name", "instance"), ENVIRONMENTS, ids=IDS)
+def test_a_stack_keeps_the_rules(
+    rule: policies.Rule, name: str, instance: str, synthesized: Callable[[str, str], Synthesized]
+) -> None:
+    assert list(rule.check(*synthesized(name, instance))) == [], rule.reason
+
+
+def _job(stack: Stack) -> dict[str, Any]:
+    return policies.jobs(stack)[0]
+
+
+def _task(stack: Stack) -> dict[str, Any]:
+    return next(task for _, task in policies.tasks(stack))
+
+
+def _cluster(stack: Stack) -> dict[str, Any]:
+    return policies.clusters(stack)[0][1]
+
+
+def _first(stack: Stack, kind: str) -> dict[str, Any]:
+    return next(iter(policies.resources(stack, kind).values()))
+
+
+def _unprotected(kind: str) -> Callable[[Stack], object]:
+    return lambda stack: _first(stack, kind).pop("lifecycle")
+
+
+BREACHES: dict[str, list[tuple[str, Callable[[Stack], object]]]] = {
+    "jobs_and_tasks_have_a_timeout": [
+        ("dev", lambda stack: _job(stack).pop("timeout_seconds")),
+        ("dev", lambda stack: _task(stack).update(timeout_seconds=0)),
+    ],
+    "tasks_say_how_often_they_are_retried": [("dev", lambda stack: _task(stack).pop("max_retries"))],
+    "everything_has_permissions": [
+        ("dev", lambda stack: stack["resource"]["databricks_permissions"].popitem()),
+        ("dev", lambda stack: _first(stack, "databricks_permissions").update(access_control=[])),
+    ],
+    "clusters_have_a_pool_or_a_node_type": [
+        ("dev", lambda stack: _cluster(stack).update(node_type_id="m6id.large")),
+        ("dev", lambda stack: _cluster(stack).pop("instance_pool_id")),
+    ],
+    "clusters_run_without_photon": [("dev", lambda stack: _cluster(stack).update(runtime_engine="PHOTON"))],
+    "tasks_name_a_cluster_of_their_job": [("dev", lambda stack: _task(stack).update(job_cluster_key="other"))],
+    "state_of_shared_environments_is_remote_and_encrypted": [
+        ("prod", lambda stack: stack["terraform"]["backend"]["s3"].update(encrypt=False)),
+        ("staging", lambda stack: stack["terraform"].update(backend={"local": {}})),
+    ],
+    "what_holds_state_in_production_is_protected": [("prod", _unprotected(kind)) for kind in policies.STATEFUL],
+    "instances_can_be_destroyed": [
+        ("prod-pr-123", lambda stack: _first(stack, "databricks_schema").update(lifecycle={"prevent_destroy": True}))
+    ],
+    "only_production_runs_by_itself": [
+        (
+            name,
+            lambda stack: next(job for job in policies.jobs(stack) if "schedule" in job)["schedule"].update(
+                pause_status="UNPAUSED"
+            ),
+        )
+        for name in ("dev", "prod-pr-123")
+    ],
+    "nothing_looks_like_a_secret": [
+        ("dev", lambda stack: stack["provider"]["databricks"][0].update(token="${var.token}")),
+        ("dev", lambda stack: _job(stack).update(description="dapi0123456789abcdef")),
+        ("dev", lambda stack: _job(stack).update(tags={"a": ["https://user:pass@example.com"]})),
+    ],
+    "wheels_lie_under_a_hash_of_their_content": [
+        ("dev", lambda stack: _task(stack).update(library=[{"whl": "/Workspace/Shared/ml_pipeline-0.1.0.whl"}])),
+        ("dev", lambda stack: _first(stack, "databricks_workspace_file").update(path="/elsewhere")),
+    ],
+    "names_of_jobs_tell_environment_and_instance": [
+        ("dev", lambda stack: _job(stack).update(name="training")),
+        ("dev", lambda stack: _job(stack).update(name=policies.jobs(stack)[1]["name"])),
+    ],
+    "runs_beyond_the_limit_wait": [("dev", lambda stack: _job(stack).pop("queue"))],
+    "jobs_are_tagged_with_environment_and_commit": [("dev", lambda stack: _job(stack)["tags"].pop("commit"))],
+    "no_path_of_this_machine": [
+        ("dev", lambda stack: _first(stack, "databricks_workspace_file").update(source="/home/me/x.whl")),
+        ("dev", lambda stack: stack["terraform"]["backend"]["local"].update(path="/home/me/dev.tfstate")),
+    ],
+}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=[rule.name for rule in RULES])
+def test_each_rule_finds_what_breaks_it(rule: policies.Rule, synthesized: Callable[[str, str], Synthesized]) -> None:
+    for where, breach in BREACHES[rule.name]:
+        name, _, instance = where.partition("-")
+        stack, loaded = synthesized(name, instance)
+        breach(stack)
+        assert list(rule.check(stack, loaded)), rule.name
+
+
+def test_no_two_stacks_share_a_name_a_state_or_a_place(synthesized: Callable[[str, str], Synthesized]) -> None:
+    taken: dict[str, str] = {}
+    for name, instance in ENVIRONMENTS:
+        stack, loaded = synthesized(name, instance)
+        backend = next(iter(stack["terraform"]["backend"].values()))
+        own = [
+            loaded.full_name,
+            backend.get("key") or backend["path"],
+            loaded.pipeline.schema_name,
+            loaded.pipeline.experiment,
+            loaded.folder,
+            *(job["name"] for job in policies.jobs(stack)),
+        ]
+        for value in own:
+            assert taken.setdefault(value, loaded.full_name) == loaded.full_name, value
+
+
+@pytest.mark.parametrize(("name", "instance"), ENVIRONMENTS, ids=IDS)
+def test_every_task_fits_the_step_that_it_calls(
+    name: str, instance: str, synthesized: Callable[[str, str], Synthesized]
+) -> None:
+    stack, loaded = synthesized(name, instance)
+    declared = {job.name: job for job in loaded.jobs}
+    assert len(policies.jobs(stack)) == len(declared)
+    for job in policies.jobs(stack):
+        of = declared[job["name"].removeprefix(f"{loaded.full_name}-")]
+        parameters = {each["name"]: each["default"] for each in job.get("parameter", [])}
+        assert parameters == {each.name: each.default for each in of.parameters}
+        values = of.values_of_run(run_id="1", start_date="2026-01-02", parameters={})
+        for task in job["task"]:
+            wheel_task = task["python_wheel_task"]
+            assert (wheel_task["package_name"], wheel_task["entry_point"]) == ("ml_pipeline", "run-task")
+            called = next(each for each in of.tasks if each.name == task["task_key"])
+            given = [f"--{key}={value}" for key, value in wheel_task["named_parameters"].items()]
+            assert sorted(given) == sorted(
+                [f"--entry-point={called.entry_point}", *(f"--{k}={v}" for k, v in called.parameters.items())]
+            )
+            # The step's own signature has the last word: it parses what Databricks would pass.
+            entry_point.parse(called.arguments(values))
+
+
+def test_the_entry_point_is_a_command_of_the_wheel() -> None:
+    from importlib.metadata import distribution
+
+    names = [each.name for each in distribution("ml_pipeline").entry_points if each.group == "console_scripts"]
+    assert "run-task" in names
+
+
+def test_new_content_of_the_wheel_changes_its_path_and_nothing_else(
+    synthesized: Callable[[str, str], Synthesized], tmp_path: Path
+) -> None:
+    before, loaded = synthesized("dev", "")
+    other = tmp_path / "ml_pipeline-0.1.0-py3-none-any.whl"
+    other.write_bytes(b"other content")
+    stack = EnvironmentStack(Testing.app(), environment=loaded, wheel=other, commit="0" * 40)
+    after = json.loads(Testing.synth(stack))
+    paths = [next(iter(each["resource"]["databricks_workspace_file"].values()))["path"] for each in (before, after)]
+    assert paths[0] != paths[1]
+    assert len({path.rpartition("/wheels/")[0] for path in paths}) == 1
+    for each in (before, after):
+        each["resource"].pop("databricks_workspace_file")
+    assert json.dumps(after).replace(paths[1], paths[0]) == json.dumps(before)
