@@ -16,6 +16,7 @@ SYNCED := .venv/.synced
 INSTALLED := .venv/.installed
 SYNCED_LATEST := .venv-latest/.synced
 INSTALLED_LATEST := .venv-latest/.installed
+SYNCED_FORK := .venv-fork/.synced
 BUILT := dist/.built
 NODE_MODULES := node_modules/.installed
 
@@ -36,8 +37,7 @@ SYNC = $(UV) pip sync --quiet --require-hashes --build-constraint
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run report ui synth diff deploy destroy rehearse check format test test-latest benchmark-run \
-    benchmark-synth mutation pre-commit lock wheel clean
+.PHONY: help setup run report ui synth diff deploy destroy rehearse check format test test-latest test-fork benchmark-run benchmark-synth mutation pre-commit lock wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
@@ -85,6 +85,9 @@ test: check ## Check, then test the installed wheel and its coverage
 test-latest: $(INSTALLED_LATEST) ## Test the wheel with the newest libraries
 	.venv-latest/bin/pytest
 
+test-fork: setup $(SYNCED_FORK) ## Test that the framework's community fork synthesizes the same stacks
+	.venv/bin/pytest tests/fork
+
 benchmark-run: setup ## Measure how long one pass through the pipeline takes
 	@.venv/bin/python tests/benchmarks/flow.py
 
@@ -100,12 +103,13 @@ pre-commit: setup ## Run the commit hooks on all files
 lock: $(BOOTSTRAPPED) ## Write the lock files anew (UPGRADE=--upgrade renews the pinned tools too)
 	$(LOCK) $(UPGRADE) pyproject.toml --extra spark --group dev --group infra --group runtime-17-3-ml -o requirements.lock
 	$(LOCK) --upgrade pyproject.toml --extra spark --group dev --group infra --group latest -o requirements-latest.lock
+	$(LOCK) --upgrade --group fork -o requirements-fork.lock
 	echo uv | $(LOCK) --no-annotate --constraint requirements.lock - -o requirements-bootstrap.lock
 
 wheel: $(BUILT) ## Build the wheel into dist/
 
 clean: ## Remove the environments, the wheel and the caches (what the pipeline wrote stays, in .state)
-	rm -rf .venv .venv-latest node_modules cdktf.out dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-latest .venv-fork node_modules cdktf.out dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	rm -f .coverage .coverage.*
 
 # Each stamp is touched last: a step that failed leaves none.
@@ -137,6 +141,12 @@ $(SYNCED_LATEST): requirements-latest.lock $(SYNCED)
 	@echo "setup: installing the newest libraries into .venv-latest"
 	@$(UV) venv --quiet --clear --python .venv/bin/python .venv-latest
 	@$(SYNC) $< --python .venv-latest/bin/python $<
+	@touch $@
+
+$(SYNCED_FORK): requirements-fork.lock $(SYNCED)
+	@echo "setup: installing the framework's fork into .venv-fork"
+	@$(UV) venv --quiet --clear --python .venv/bin/python .venv-fork
+	@$(UV) pip sync --quiet --require-hashes --python .venv-fork/bin/python $<
 	@touch $@
 
 $(INSTALLED_LATEST): $(BUILT) $(SYNCED_LATEST)

@@ -1,5 +1,6 @@
 """What the other tests stand on: they run on the wheel, its libraries are locked, every target is told."""
 
+import json
 import re
 import subprocess
 import tomllib
@@ -14,7 +15,7 @@ import ml_pipeline
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-LOCKS = ["requirements.lock", "requirements-latest.lock", "requirements-bootstrap.lock"]
+LOCKS = ["requirements.lock", "requirements-latest.lock", "requirements-fork.lock", "requirements-bootstrap.lock"]
 
 
 def sources() -> dict[str, bytes]:
@@ -81,6 +82,15 @@ def test_a_lock_file_names_no_place_to_download_from(lock: str) -> None:
     text = (ROOT / lock).read_text()
 
     assert not re.search(r"://|--index|--extra-index|--find-links|file:|\s/\w", text)
+
+
+def test_the_lock_file_of_the_deployment_pins_hashes_and_names_no_place() -> None:
+    packages = json.loads((ROOT / "package-lock.json").read_text())["packages"]
+    locked = {path: package for path, package in packages.items() if path and not package.get("inBundle")}
+
+    assert locked["node_modules/cdktf-cli"]["version"] == "0.21.0"
+    assert [path for path, package in locked.items() if not package["integrity"].startswith("sha512-")] == []
+    assert [path for path, package in packages.items() if "resolved" in package] == []
 
 
 def test_the_lock_file_holds_the_libraries_of_the_runtime() -> None:
