@@ -19,7 +19,7 @@ from ml_pipeline.settings import Identifier, NonEmpty, PipelineSettings, Setting
 Host = Annotated[
     str, StringConstraints(pattern=r"^https://[A-Za-z0-9.-]+(:\d+)?/?$|^http://(127\.0\.0\.1|localhost):\d+/?$")
 ]
-WorkspacePath = Annotated[str, StringConstraints(pattern=r"^/(Shared|Users|Repos)(/[A-Za-z0-9@._ -]+)+$")]
+WorkspacePath = Annotated[str, StringConstraints(pattern=r"^/(Shared|Users|Repos)(/[A-Za-z0-9@._ -]+)*$")]
 CatalogName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")]
 ApplicationId = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
 Bucket = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
@@ -77,7 +77,7 @@ class Workspace(Settings):
     production: bool = False
     """Whether what holds state is protected from being destroyed, and schedules run."""
     folder: WorkspacePath = settings.DEFAULT_FOLDER
-    """Folder of the workspace that holds one folder for each environment and instance."""
+    """Folder of the workspace, one that exists, in which each environment and instance has one of its own."""
     run_as: ApplicationId | None = None
     """Service principal as which jobs run; who deploys where it is left out."""
     notify: list[Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+$")]] = []
@@ -229,7 +229,7 @@ class Environment:
     @property
     def folder(self) -> str:
         """Folder in the workspace that holds all of it."""
-        return f"{self.workspace.folder}/{self.full_name}"
+        return settings.own_folder(self.workspace.folder, self.name, self.instance)
 
     @property
     def protected(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from infra import permissions
@@ -105,9 +104,8 @@ def _backend(stack: TerraformStack, environment: Environment) -> None:
         # Terraform 1.10 brought the lock file, after the framework's last release.
         stack.add_override("terraform.backend.s3.use_lockfile", state.use_lockfile)
         return
-    # Terraform runs in the stack's own folder; the path is relative so that it is the same on every machine.
-    folder = Path(os.environ.get("CDKTF_OUTDIR") or "cdktf.out", "stacks", name)
-    LocalBackend(stack, path=os.path.relpath(f"terraform.{name}.tfstate", folder))
+    # Beside the folder of all stacks. Relative to the stack's own, so that it is the same on every machine.
+    LocalBackend(stack, path=f"../../../terraform.{name}.tfstate")
 
 
 def _provider(stack: TerraformStack, environment: Environment) -> None:

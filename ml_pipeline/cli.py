@@ -206,6 +206,50 @@ def _summarize(console: Console, environment: _Environment, runs: Sequence[local
     console.print(table)
 
 
+@cli.command("launch")
+@click.argument("name", metavar="JOB")
+@click.option(
+    "--instance", envvar="INSTANCE", default="", metavar="NAME", show_envvar=True, help="Instance, such as pr-12."
+)
+@click.option("--parameter", "parameters", multiple=True, metavar="KEY=VALUE", help="Value of a job parameter.")
+@click.option("--as-run-submit", is_flag=True, help="Run a wheel once; the deployed job stays as it is.")
+@click.option("--existing-cluster", metavar="ID", help="With --as-run-submit: an interactive cluster to run on.")
+@click.option(
+    "--wheel", type=click.Path(path_type=Path), help="With --as-run-submit: the wheel; the one in dist/ if left out."
+)
+@click.option("--no-wait", is_flag=True, help="Start the run and leave it.")
+@_ENVIRONMENT
+@_VERBOSE
+def launch_job(
+    *,
+    name: str,
+    instance: str,
+    parameters: tuple[str, ...],
+    as_run_submit: bool,
+    existing_cluster: str | None,
+    wheel: Path | None,
+    no_wait: bool,
+    environment: str,
+) -> int:
+    """Start a deployed job in its workspace and follow it; Ctrl-C cancels the run."""
+    from ml_pipeline import job_launcher
+
+    if not as_run_submit and (existing_cluster or wheel):
+        raise InputError("--existing-cluster and --wheel are for a run with --as-run-submit")
+    chosen = _Environment(environment)
+    (job,) = local_runner.select(chosen.jobs, [name])
+    values = job_launcher.run_parameters(job, _key_values(parameters), local_runner.git_parameters())
+    built = job_launcher.find_wheel(wheel) if as_run_submit else None
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    launcher = job_launcher.Launcher(chosen.file, console)
+    job_id = launcher.find(environment=chosen.file.stem, instance=instance, job=job.name)
+    if built is None:
+        start = launcher.deployed(job_id, values)
+    else:
+        start = launcher.one_time(job_id, values, wheel=built, cluster=existing_cluster)
+    return launcher.watch(start, job=job.name, wait=not no_wait)
+
+
 @cli.command("report")
 @click.option("--run-id", help="MLflow run; the newest finished one if left out.")
 @click.option(

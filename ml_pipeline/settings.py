@@ -30,8 +30,8 @@ from ml_pipeline.errors import InputError
 TABLES = ("pipeline", "workspace", "compute", "schedule", "catalog", "permissions", "state")
 """The tables that an environment file may hold; those beside ``pipeline`` belong to the deployment."""
 
-DEFAULT_FOLDER = "/Shared/ml-pipeline"
-"""Folder of a workspace that holds what is deployed, where ``[workspace]`` names no other."""
+DEFAULT_FOLDER = "/Shared"
+"""Folder of a workspace in which each environment has one of its own, where ``[workspace]`` names no other."""
 
 Reason = Literal["feature", "ci", "retraining"]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -237,6 +237,11 @@ def full_name(environment: str, instance: str = "") -> str:
     return f"{environment}-{instance}" if instance else environment
 
 
+def own_folder(folder: str, environment: str, instance: str = "") -> str:
+    """The folder of a workspace that an environment, or an isolated copy of it, makes and removes."""
+    return f"{folder}/ml-pipeline-{full_name(environment, instance)}"
+
+
 def _placed(content: dict[str, Any], file: Path, instance: str) -> dict[str, Any]:
     pipeline, catalog, workspace = content["pipeline"], content.get("catalog"), content.get("workspace")
     placed = dict(pipeline)
@@ -249,7 +254,7 @@ def _placed(content: dict[str, Any], file: Path, instance: str) -> dict[str, Any
     if isinstance(workspace, dict) and isinstance(experiment, str) and experiment:
         if not experiment.startswith("/"):
             folder = workspace.get("folder", DEFAULT_FOLDER)
-            placed["experiment"] = f"{folder}/{full_name(file.stem, instance)}/{experiment}"
+            placed["experiment"] = f"{own_folder(folder, file.stem, instance)}/{experiment}"
         elif instance:
             placed["experiment"] = f"{experiment}-{instance}"
     return placed

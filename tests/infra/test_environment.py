@@ -69,7 +69,7 @@ def test_every_environment_file_with_a_workspace_is_accepted(name: str) -> None:
     loaded = environment.load(ENVIRONMENTS / f"{name}.toml")
     assert (loaded.full_name, loaded.paused) == (name, name != "prod")
     assert loaded.pipeline.schema_name == f"{name}.iris"
-    assert loaded.pipeline.experiment == f"/Shared/ml-pipeline/{name}/iris"
+    assert loaded.pipeline.experiment == f"/Shared/ml-pipeline-{name}/iris"
     assert loaded.protected == (name == "prod")
 
 
@@ -83,7 +83,7 @@ def test_an_instance_shares_nothing_and_is_paused_and_unprotected(name: str) -> 
     assert copy_.full_name == f"{name}-pr-123"
     assert copy_.folder != one.folder
     assert copy_.pipeline.schema_name == f"{name}.iris_pr_123"
-    assert copy_.pipeline.experiment == f"/Shared/ml-pipeline/{name}-pr-123/iris"
+    assert copy_.pipeline.experiment == f"/Shared/ml-pipeline-{name}-pr-123/iris"
     assert copy_.paused
     assert not copy_.protected
     tables = {value for job in copy_.jobs for task in job.tasks for value in task.parameters.values() if "." in value}

@@ -1,0 +1,109 @@
+"""What every endpoint shares: the errors in Databricks' form, and reading a request."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from flask import Blueprint, request
+
+Document = dict[str, Any]
+"""An object as JSON has it."""
+
+USER = "rehearsal@localhost"
+"""The only user of the stand-in."""
+
+
+class ApiError(Exception):
+    """A refusal, as Databricks words it: a status, an error code and a message."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+
+
+def missing(message: str) -> ApiError:
+    """The object isn't there."""
+    return ApiError(404, "RESOURCE_DOES_NOT_EXIST", message)
+
+
+def invalid(message: str) -> ApiError:
+    """An argument is wrong."""
+    return ApiError(400, "INVALID_PARAMETER_VALUE", message)
+
+
+def exists(message: str) -> ApiError:
+    """The object is there already."""
+    return ApiError(400, "RESOURCE_ALREADY_EXISTS", message)
+
+
+def not_implemented(what: str) -> ApiError:
+    """Databricks may do it; the stand-in does not."""
+    return ApiError(501, "NOT_IMPLEMENTED", f"the rehearsal workspace does not implement {what}")
+
+
+def body() -> Document:
+    """The request's JSON object.
+
+    Raises:
+        ApiError: there is none.
+    """
+    content = request.get_json(silent=True, force=True) if request.data else {}
+    if not isinstance(content, dict):
+        raise ApiError(400, "MALFORMED_REQUEST", "the request's body is not a JSON object")
+    return content
+
+
+def text(source: Document, key: str) -> str:
+    """A text that the request must hold.
+
+    Raises:
+        ApiError: it doesn't.
+    """
+    value = source.get(key)
+    if not isinstance(value, str) or not value:
+        raise invalid(f"Missing required field: {key}")
+    return value
+
+
+def number(value: object, key: str) -> int:
+    """A whole number, which a query has as text.
+
+    Raises:
+        ApiError: it is none.
+    """
+    try:
+        return int(str(value))
+    except ValueError:
+        raise invalid(f"{key}: '{value}' is not a whole number") from None
+
+
+def flag(value: object) -> bool:
+    """A truth value, which a query has as text."""
+    return str(value).lower() == "true"
+
+
+def page(found: list[Document], *, limit: int, token: str | None) -> tuple[list[Document], Document]:
+    """One page of what was found, and the fields that lead to the next."""
+    start = number(token, "page_token") if token else 0
+    more = start + limit < len(found)
+    return found[start : start + limit], {"has_more": more, **({"next_page_token": str(start + limit)} if more else {})}
+
+
+def now() -> int:
+    """Milliseconds since 1970, as Databricks counts time."""
+    return int(time.time() * 1000)
+
+
+def versioned(name: str, *versions: str) -> Blueprint:
+    """A blueprint for ``/api/VERSION/NAME``, alike in each of these versions of the interface."""
+    accepted = ", ".join(f'"{version}"' for version in versions)
+    routes = Blueprint(name, __name__, url_prefix=f"/api/<any({accepted}):version>/{name}")
+
+    @routes.url_value_preprocessor
+    def forget_version(_endpoint: str | None, values: Document | None) -> None:
+        (values or {}).pop("version", None)
+
+    return routes

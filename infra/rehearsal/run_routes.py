@@ -1,0 +1,197 @@
+"""The endpoints of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Blueprint, request
+
+from infra.rehearsal.api import Document, body, flag, invalid, missing, not_implemented, number, page, versioned
+from infra.rehearsal.jobs import Rules, job
+from infra.rehearsal.runs import Runs, ended, graph, latest
+from infra.rehearsal.store import Store
+
+_OWN = ("settings", "idempotency_token")
+"""What is kept of a run that Databricks doesn't show."""
+
+
+def find(store: Store, run_id: object) -> Document:
+    """A run.
+
+    Raises:
+        ApiError: there is none with this id.
+    """
+    found = store.get("runs", run_id)
+    if found is None:
+        raise invalid(f"Run {run_id} does not exist.")
+    return found
+
+
+def _shown(run: Document) -> Document:
+    tasks = [{key: value for key, value in task.items() if key != "resolved"} for task in run["tasks"]]
+    return {key: value for key, value in run.items() if key not in _OWN} | {"tasks": tasks}
+
+
+def _run_of_task(run: Document, task: Document) -> Document:
+    """A task's run as a run of its own, which is how Databricks shows it by its own id."""
+    kept = ("job_id", "creator_user_name", "run_type", "trigger", "format", "job_clusters", "job_parameters")
+    own = {"run_name": task["task_key"], "parent_run_id": run["run_id"], "tasks": [task]}
+    settings = ("task_key", "depends_on", "libraries", "python_wheel_task")
+    shared = {key: run[key] for key in kept}
+    return shared | {key: value for key, value in task.items() if key not in (*settings, "resolved")} | own
+
+
+def blueprint(store: Store, rules: Rules, runs: Runs) -> Blueprint:  # noqa: PLR0915 (one function an endpoint)
+    """The endpoints.
+
+    Args:
+        store: Where runs are kept.
+        rules: What a run without a job must be.
+        runs: What starts and ends them.
+    """
+    routes = versioned("jobs", "2.0", "2.1", "2.2")
+    routes.name = "runs"
+
+    def the_run(given: Mapping[str, Any]) -> Document:
+        if "run_id" not in given:
+            raise invalid("Missing required field: run_id")
+        return find(store, number(given["run_id"], "run_id"))
+
+    def the_task(task_run_id: object) -> tuple[Document, Document] | None:
+        kept = store.get("task_runs", task_run_id)
+        if kept is None:
+            return None
+        run = find(store, kept["run_id"])
+        return run, next(task for task in run["tasks"] if str(task["run_id"]) == str(task_run_id))
+
+    @routes.post("/run-now")
+    def run_now() -> Document:
+        given = body()
+        if "job_id" not in given:
+            raise invalid("Missing required field: job_id")
+        found = job(store, given["job_id"])
+        if not found["settings"].get("tasks"):
+            raise invalid("The job has no task.")
+        run = runs.start(
+            found["job_id"],
+            found["settings"],
+            parameters=given.get("job_parameters") or {},
+            overriding={key: given[key] for key in ("python_named_params", "python_params") if key in given},
+            token=given.get("idempotency_token"),
+        )
+        return {"run_id": run["run_id"], "number_in_job": run["number_in_job"]}
+
+    @routes.post("/runs/submit")
+    def submit() -> Document:
+        settings = body()
+        if not settings.get("tasks"):
+            raise invalid("Missing required field: tasks")
+        rules.check(settings)
+        token = settings.pop("idempotency_token", None)
+        return {"run_id": runs.start(None, settings, parameters={}, token=token)["run_id"]}
+
+    @routes.get("/runs/get")
+    def get() -> Document:
+        task = the_task(request.args.get("run_id"))
+        return _run_of_task(*task) if task else _shown(the_run(request.args))
+
+    @routes.get("/runs/list")
+    def list_() -> Document:
+        active, completed = (flag(request.args.get(key)) for key in ("active_only", "completed_only"))
+        if active and completed:
+            raise invalid("active_only and completed_only can't both be true")
+        limit = number(request.args.get("limit", 20), "limit") or 25
+        if not 1 <= limit <= 26:
+            raise invalid("limit must be between 1 and 25")
+        found = [run for run in store.all("runs") if not ((active and ended(run)) or (completed and not ended(run)))]
+        if "job_id" in request.args:
+            found = [run for run in found if str(run["job_id"]) == request.args["job_id"]]
+        for key, keep in (("start_time_from", 1), ("start_time_to", -1)):
+            if key in request.args:
+                border = number(request.args[key], key)
+                found = [run for run in found if (run["start_time"] - border) * keep >= 0]
+        if "run_type" in request.args:
+            found = [run for run in found if run["run_type"] == request.args["run_type"]]
+        shown, more = page(found[::-1], limit=limit, token=request.args.get("page_token"))
+        whole = flag(request.args.get("expand_tasks"))
+        listed = [
+            {k: v for k, v in _shown(run).items() if whole or k not in ("tasks", "job_clusters")} for run in shown
+        ]
+        return {"runs": listed, **more} if listed else more
+
+    @routes.post("/runs/cancel")
+    def cancel() -> Document:
+        given = body()
+        task = the_task(given.get("run_id"))
+        runs.cancel((task[0] if task else the_run(given))["run_id"])
+        return {}
+
+    @routes.post("/runs/cancel-all")
+    def cancel_all() -> Document:
+        given = body()
+        if "job_id" in given:
+            runs.cancel_all(job(store, given["job_id"])["job_id"], queued=flag(given.get("all_queued_runs")))
+        elif flag(given.get("all_queued_runs")):
+            runs.cancel_all(None, queued=True)
+        else:
+            raise invalid("Missing required field: job_id")
+        return {}
+
+    @routes.post("/runs/delete")
+    def delete() -> Document:
+        run = the_run(body())
+        if not ended(run):
+            raise invalid(f"Run {run['run_id']} is still active; cancel it first.")
+        store.delete("runs", run["run_id"])
+        for task in run["tasks"]:
+            store.delete("task_runs", task["run_id"])
+        return {}
+
+    @routes.get("/runs/get-output")
+    def get_output() -> Document:
+        task = the_task(request.args.get("run_id"))
+        if task is None:
+            the_run(request.args)
+            raise invalid(
+                "Retrieving the output of runs with multiple tasks is not supported."
+                " Please retrieve the output of each individual task run instead."
+            )
+        return {"metadata": _run_of_task(*task), **runs.output(task[1])}
+
+    @routes.post("/runs/repair")
+    def repair() -> Document:
+        given = body()
+        with store.locked():
+            run = the_run(given)
+            if not ended(run):
+                raise invalid("Only a run that has ended can be repaired.")
+            previous = run["repair_history"][-1]["id"] if run["repair_history"] else None
+            if previous and given.get("latest_repair_id") != previous:
+                raise invalid(f"latest_repair_id must be {previous}, that of the last repair")
+            keys = _again(run, given)
+            if not keys:
+                raise invalid("There is no task to run again.")
+            return {"repair_id": runs.repair(run["run_id"], keys)}
+
+    @routes.get("/runs/export")
+    def export() -> Document:
+        raise not_implemented("jobs/runs/export: there are no notebooks")
+
+    return routes
+
+
+def _again(run: Document, given: Document) -> set[str]:
+    """The tasks that a repair runs again."""
+    tasks = latest(run)
+    keys = set(given.get("rerun_tasks") or [])
+    for key in keys - set(tasks):
+        raise missing(f"The run has no task '{key}'.")
+    if flag(given.get("rerun_all_failed_tasks")):
+        fine = ("SUCCESS", "EXCLUDED")
+        keys |= {key for key, task in tasks.items() if task["state"].get("result_state") not in fine}
+    if flag(given.get("rerun_dependent_tasks")):
+        before = graph(tasks.values())
+        for _ in tasks:
+            keys |= {key for key, others in before.items() if keys & set(others)}
+    return keys

@@ -1,0 +1,414 @@
+"""Workspace files and folders, files of volumes, and Git folders: files below the state folder."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+from flask import Blueprint, Response, request, send_file
+
+from infra.rehearsal import permissions
+from infra.rehearsal.api import (
+    USER,
+    ApiError,
+    Document,
+    body,
+    exists,
+    flag,
+    invalid,
+    missing,
+    now,
+    number,
+    text,
+)
+from infra.rehearsal.store import Store
+
+MOST_BYTES = 10 * 1024 * 1024
+"""What one import may hold."""
+_FOLDERS = ("/Shared", f"/Users/{USER}", f"/Repos/{USER}")
+_NOTEBOOK = b"# Databricks notebook source"
+_LANGUAGES = {".py": "PYTHON", ".sql": "SQL", ".scala": "SCALA", ".r": "R"}
+_PERMISSIONS = {"FILE": "files", "NOTEBOOK": "notebooks", "DIRECTORY": "directories", "REPO": "repos"}
+
+
+def clean(path: str) -> str:
+    """A workspace path in its one form: without ``/Workspace`` before it and a slash behind it.
+
+    Raises:
+        ApiError: it is not absolute, or leads out of the workspace.
+    """
+    if not path.startswith("/"):
+        raise invalid(f"Path ({path}) doesn't start with '/'")
+    parts = PurePosixPath(path).parts[1:]
+    if ".." in parts or "\0" in path:
+        raise invalid(f"Path ({path}) leads out of its folder")
+    return "/" + "/".join(parts[1:] if parts[:1] == ("Workspace",) else parts)
+
+
+class Files:
+    """The workspace's tree.
+
+    Args:
+        store: Where the objects' ids are kept.
+        state: The folder below which the files lie.
+    """
+
+    def __init__(self, store: Store, state: Path) -> None:
+        self._store = store
+        self._root = state / "workspace"
+        self._volumes = state / "volumes"
+        for folder in _FOLDERS:
+            self._root.joinpath(folder[1:]).mkdir(parents=True, exist_ok=True)
+
+    def _file(self, path: str) -> Path:
+        return self._root / path[1:]
+
+    def library(self, path: str) -> Path | None:
+        """The file that a job's library names; ``None`` where there is none."""
+        found = self.volume_file(path) if path.startswith("/Volumes/") else self._file(clean(path))
+        return found if found.is_file() else None
+
+    def volume_file(self, path: str) -> Path:
+        """The file that stands for a path of a volume.
+
+        Raises:
+            ApiError: there is no such volume.
+        """
+        parts = PurePosixPath(clean(path)).parts[1:]
+        if len(parts) < 4 or parts[0] != "Volumes":
+            raise invalid(f"Invalid path {path}: expected /Volumes/catalog/schema/volume/...")
+        name = ".".join(parts[1:4])
+        if self._store.get("volumes", name.lower()) is None:
+            raise ApiError(404, "NOT_FOUND", f"Volume '{name}' does not exist.")
+        return self._volumes.joinpath(name.lower(), *parts[4:])
+
+    def drop_volume(self, name: str) -> None:
+        """Remove the files of a volume."""
+        shutil.rmtree(self._volumes / name, ignore_errors=True)
+
+    def is_folder(self, path: str) -> bool:
+        """Whether there is a folder."""
+        return self._file(path).is_dir()
+
+    def status(self, path: str) -> Document:
+        """What the workspace says of an object.
+
+        Raises:
+            ApiError: there is none.
+        """
+        path = clean(path)
+        file = self._file(path)
+        if not file.exists():
+            raise missing(f"Path ({path}) doesn't exist.")
+        with self._store.locked():
+            kept = self._store.get("objects", path)
+            if kept is None:
+                kept = {"object_id": self._store.number(), "created_at": now(), "path": path}
+                self._store.put("objects", path, kept)
+        kind = "DIRECTORY" if file.is_dir() else "FILE"
+        shown: Document = {"object_type": kind, "resource_id": str(kept["object_id"])} | kept
+        if kind == "FILE" or shown["object_type"] == "NOTEBOOK":
+            changed = int(file.stat().st_mtime * 1000)
+            shown |= {"modified_at": changed, "size": file.stat().st_size}
+        return shown
+
+    def has(self, kind: str, object_id: str) -> bool:
+        """Whether an object of a kind has this id."""
+        known = (entry for entry in self._store.all("objects") if str(entry["object_id"]) == object_id)
+        return any(_PERMISSIONS[self.status(entry["path"])["object_type"]] == kind for entry in known)
+
+    def children(self, path: str) -> list[Document]:
+        """What is in a folder; the object itself if it is no folder."""
+        shown = self.status(path)
+        if shown["object_type"] != "DIRECTORY" and not self.is_folder(shown["path"]):
+            return [shown]
+        return [
+            self.status(f"{shown['path'].rstrip('/')}/{file.name}")
+            for file in sorted(self._file(shown["path"]).iterdir())
+        ]
+
+    def write(self, path: str, content: bytes, *, form: str, language: str | None, overwrite: bool) -> Document:
+        """Import a file or a notebook.
+
+        Raises:
+            ApiError: it is too large, its folder isn't there, or something else is.
+        """
+        path = clean(path)
+        if len(content) > MOST_BYTES:
+            raise ApiError(
+                400,
+                "MAX_NOTEBOOK_SIZE_EXCEEDED",
+                f"File size imported is ({len(content)} bytes), exceeded max size ({MOST_BYTES} bytes)",
+            )
+        suffix = PurePosixPath(path).suffix.lower()
+        known = {} if form == "RAW" else {"language": language or _LANGUAGES.get(suffix)}
+        notebook = form in ("SOURCE", "JUPYTER") or (form == "AUTO" and content.startswith(_NOTEBOOK))
+        if form not in ("AUTO", "RAW", "SOURCE", "JUPYTER"):
+            raise invalid(f"format {form} is not supported here; accepted: AUTO, RAW, SOURCE, JUPYTER")
+        if form == "SOURCE" and known["language"] is None:
+            raise invalid("The language of a notebook in source format must be given.")
+        if form == "AUTO" and notebook:
+            path = path.removesuffix(PurePosixPath(path).suffix)
+        file = self._file(path)
+        if not file.parent.is_dir():
+            raise missing(f"The parent folder ({PurePosixPath(path).parent}) does not exist.")
+        with self._store.locked():
+            if file.is_dir() or (file.exists() and not overwrite):
+                raise exists(f"Node with name {path} already exists. Please pass overwrite=true to update it.")
+            part = file.with_name(f".{file.name}.part")
+            part.write_bytes(content)
+            part.replace(file)
+            own = {"object_type": "NOTEBOOK", **known} if notebook else {"object_type": "FILE"}
+            kept = {key: self.status(path)[key] for key in ("object_id", "created_at", "path")}
+            self._store.put("objects", path, kept | own)
+        return self.status(path)
+
+    def read(self, path: str) -> Path:
+        """The file behind an object.
+
+        Raises:
+            ApiError: there is none, or it is a folder.
+        """
+        shown = self.status(path)
+        file = self._file(shown["path"])
+        if file.is_dir():
+            raise invalid(f"{shown['path']} is a folder, which can't be exported here")
+        return file
+
+    def make_folder(self, path: str) -> None:
+        """Make a folder and those above it.
+
+        Raises:
+            ApiError: a file is there.
+        """
+        path = clean(path)
+        try:
+            self._file(path).mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise exists(f"The path {path} is a file already") from None
+
+    def remove(self, path: str, *, recursive: bool) -> None:
+        """Remove an object.
+
+        Raises:
+            ApiError: there is none, or it holds others.
+        """
+        shown = self.status(path)
+        path, file = shown["path"], self._file(shown["path"])
+        if path == "/":
+            raise invalid("the workspace itself can't be deleted")
+        if file.is_dir():
+            if any(file.iterdir()) and not recursive:
+                raise ApiError(400, "DIRECTORY_NOT_EMPTY", f"Folder ({path}) is not empty")
+            shutil.rmtree(file)
+        else:
+            file.unlink()
+        for known in self._store.all("objects"):
+            if known["path"] == path or known["path"].startswith(f"{path}/"):
+                self._store.delete("objects", known["path"])
+                for kind in _PERMISSIONS.values():
+                    permissions.forget(self._store, kind, known["object_id"])
+
+    def adopt(self, path: str, document: Document) -> None:
+        """Make the folder of a Git folder."""
+        self._file(path).mkdir(parents=True)
+        own = {"object_type": "REPO", "object_id": document["id"], "created_at": now(), "path": path}
+        self._store.put("objects", path, own)
+
+
+def blueprint(files: Files) -> Blueprint:
+    """The endpoints of the workspace's tree."""
+    routes = Blueprint("workspace", __name__, url_prefix="/api/2.0")
+
+    @routes.post("/workspace/import")
+    def import_() -> Document:
+        if request.mimetype == "multipart/form-data":
+            given: Document = dict(request.form)
+            sent = request.files.get("content")
+            content = sent.read() if sent else str(given.get("content", "")).encode()
+        else:
+            given = body()
+            try:
+                content = base64.b64decode(given.get("content") or "", validate=True)
+            except (binascii.Error, TypeError, ValueError):
+                raise invalid("content is not Base64") from None
+        shown = files.write(
+            text(given, "path"),
+            content,
+            form=str(given.get("format") or "SOURCE"),
+            language=given.get("language"),
+            overwrite=flag(given.get("overwrite")),
+        )
+        return {"object_id": shown["object_id"]}
+
+    @routes.post("/workspace-files/import-file/<path:path>")
+    def import_file(path: str) -> Document:
+        overwrite = flag(request.args.get("overwrite"))
+        files.write(f"/{path}", request.get_data(), form="RAW", language=None, overwrite=overwrite)
+        return {}
+
+    @routes.get("/workspace/get-status")
+    def get_status() -> Document:
+        return files.status(text(dict(request.args), "path"))
+
+    @routes.get("/workspace/list")
+    def list_() -> Document:
+        return {"objects": files.children(text(dict(request.args), "path"))}
+
+    @routes.get("/workspace/export")
+    def export() -> Response | Document:
+        file = files.read(text(dict(request.args), "path"))
+        if flag(request.args.get("direct_download")):
+            return send_file(file, mimetype="application/octet-stream")
+        kind = file.suffix.lstrip(".")
+        return {"content": base64.b64encode(file.read_bytes()).decode(), "file_type": kind}
+
+    @routes.post("/workspace/mkdirs")
+    def mkdirs() -> Document:
+        files.make_folder(text(body(), "path"))
+        return {}
+
+    @routes.post("/workspace/delete")
+    def delete() -> Document:
+        given = body()
+        files.remove(text(given, "path"), recursive=flag(given.get("recursive")))
+        return {}
+
+    return routes
+
+
+def volumes(files: Files) -> Blueprint:
+    """The endpoints of the files in volumes."""
+    routes = Blueprint("fs", __name__, url_prefix="/api/2.0/fs")
+
+    def absent(path: str) -> ApiError:
+        return ApiError(404, "NOT_FOUND", f"/{path} does not exist.")
+
+    @routes.put("/files/<path:path>")
+    def put_file(path: str) -> tuple[str, int]:
+        file = files.volume_file(f"/{path}")
+        if file.is_dir():
+            raise exists(f"/{path} is a folder")
+        if file.exists() and not flag(request.args.get("overwrite")):
+            raise ApiError(409, "ALREADY_EXISTS", f"/{path} already exists; overwrite=true replaces it.")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(request.get_data())
+        return "", 204
+
+    # Flask answers HEAD by it too.
+    @routes.get("/files/<path:path>")
+    def get_file(path: str) -> Response:
+        file = files.volume_file(f"/{path}")
+        if not file.is_file():
+            raise absent(path)
+        return send_file(file, mimetype="application/octet-stream")
+
+    @routes.delete("/files/<path:path>")
+    def delete_file(path: str) -> tuple[str, int]:
+        file = files.volume_file(f"/{path}")
+        if not file.is_file():
+            raise absent(path)
+        file.unlink()
+        return "", 204
+
+    @routes.put("/directories/<path:path>")
+    def put_folder(path: str) -> tuple[str, int]:
+        files.volume_file(f"/{path}").mkdir(parents=True, exist_ok=True)
+        return "", 204
+
+    @routes.get("/directories/<path:path>")
+    def list_folder(path: str) -> Document:
+        folder = files.volume_file(f"/{path}")
+        below = path.split("/")[4:]
+        if not folder.is_dir() and below:
+            raise absent(path)
+        found = sorted(folder.iterdir()) if folder.is_dir() else []
+        return {"contents": [_entry(f"/{path.rstrip('/')}/{file.name}", file) for file in found]}
+
+    @routes.delete("/directories/<path:path>")
+    def delete_folder(path: str) -> tuple[str, int]:
+        folder = files.volume_file(f"/{path}")
+        if not folder.is_dir():
+            raise absent(path)
+        if any(folder.iterdir()):
+            raise ApiError(400, "DIRECTORY_NOT_EMPTY", f"/{path} is not empty")
+        folder.rmdir()
+        return "", 204
+
+    return routes
+
+
+def _entry(path: str, file: Path) -> Document:
+    shown = {"path": path, "name": file.name, "is_directory": file.is_dir()}
+    changed = int(datetime.fromtimestamp(file.stat().st_mtime, UTC).timestamp() * 1000)
+    return shown if file.is_dir() else shown | {"file_size": file.stat().st_size, "last_modified": changed}
+
+
+def repos(store: Store, files: Files) -> Blueprint:
+    """The endpoints of Git folders; nothing is cloned."""
+    routes = Blueprint("repos", __name__, url_prefix="/api/2.0/repos")
+
+    def repo(repo_id: str) -> Document:
+        found = store.get("repos", repo_id)
+        if found is None:
+            raise missing(f"Repo {repo_id} could not be found.")
+        return found
+
+    @routes.post("")
+    def create() -> Document:
+        given = body()
+        url, provider = text(given, "url"), text(given, "provider")
+        name = PurePosixPath(url).name.removesuffix(".git")
+        path = clean(str(given.get("path") or f"/Repos/{USER}/{name}"))
+        with store.locked():
+            if files.is_folder(path):
+                raise exists(f"RESOURCE_ALREADY_EXISTS: {path} already exists. Please choose another name.")
+            if not given.get("path"):
+                files.make_folder(str(PurePosixPath(path).parent))
+            if not files.is_folder(str(PurePosixPath(path).parent)):
+                raise missing(f"The parent folder ({PurePosixPath(path).parent}) does not exist.")
+            document: Document = {
+                "id": store.number(),
+                "url": url,
+                "provider": provider,
+                "path": path,
+                "branch": "main",
+                # No clone, so no commit: Git's own word for none.
+                "head_commit_id": "0" * 40,
+            }
+            if given.get("sparse_checkout"):
+                document["sparse_checkout"] = given["sparse_checkout"]
+            store.put("repos", document["id"], document)
+            files.adopt(path, document)
+        return document
+
+    @routes.get("")
+    def list_() -> Document:
+        prefix = request.args.get("path_prefix", "").removeprefix("/Workspace")
+        return {"repos": [found for found in store.all("repos") if found["path"].startswith(prefix)]}
+
+    @routes.get("/<repo_id>")
+    def get(repo_id: str) -> Document:
+        return repo(repo_id)
+
+    @routes.patch("/<repo_id>")
+    def update(repo_id: str) -> Document:
+        changed, given = repo(repo_id), body()
+        if "tag" in given:
+            # At a tag, no branch is checked out.
+            changed.pop("branch", None)
+        changed |= {key: given[key] for key in ("branch", "sparse_checkout") if key in given}
+        store.put("repos", repo_id, changed)
+        return {}
+
+    @routes.delete("/<repo_id>")
+    def delete(repo_id: str) -> Document:
+        path = repo(repo_id)["path"]
+        store.delete("repos", number(repo_id, "repo_id"))
+        files.remove(path, recursive=True)
+        return {}
+
+    return routes

@@ -1,0 +1,90 @@
+"""What the tests of real deployments share: a workspace on loopback, and cdktf with Terraform's state in a folder."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT))
+
+
+def missing() -> str | None:
+    from infra import terraform
+
+    if not (ROOT / "node_modules" / ".bin" / "cdktf").exists():
+        return "cdktf is not installed: make rehearse installs it"
+    return terraform.problem()
+
+
+@dataclass
+class Deployment:
+    """The project, deployed to a workspace of its own from a folder of its own."""
+
+    host: str
+    token: str
+    out: Path
+
+    def environment(self, **more: str) -> dict[str, str]:
+        from infra import terraform
+
+        return {
+            **os.environ,
+            **terraform.QUIET,
+            "DATABRICKS_HOST": self.host,
+            "DATABRICKS_TOKEN": self.token,
+            "CDKTF_OUTDIR": str(self.out),
+            "NO_COLOR": "1",
+            **more,
+        }
+
+    def command(self, verb: str, stack: str, *options: str) -> list[str]:
+        lock = "--skip-provider-lock"
+        return ["npx", "--no-install", "cdktf", verb, stack, lock, "--output", str(self.out), *options]
+
+    def cdktf(self, verb: str, stack: str, *options: str, **more: str) -> str:
+        done = subprocess.run(
+            self.command(verb, stack, *options),
+            cwd=ROOT,
+            env=self.environment(**more),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def interrupted(self, stack: str, *, said: str) -> None:
+        """Start a deployment, and interrupt it as Ctrl-C does once it has said something."""
+        with subprocess.Popen(
+            self.command("deploy", stack, "--auto-approve"),
+            cwd=ROOT,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            assert process.stdout is not None
+            assert any(said in line for line in process.stdout), f"'{said}' was not said"
+            os.killpg(process.pid, signal.SIGINT)
+            deadline = time.monotonic() + 60
+            while process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.2)
+            os.killpg(process.pid, signal.SIGKILL) if process.poll() is None else None
+
+
+@pytest.fixture
+def deployment(tmp_path: Path) -> Iterator[Deployment]:
+    from infra.rehearsal import server
+
+    with server.serve(tmp_path / "workspace") as workspace:
+        yield Deployment(workspace.host, workspace.token, tmp_path / "cdktf.out")

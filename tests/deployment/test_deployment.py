@@ -1,0 +1,130 @@
+"""Real cdktf, real Terraform and the real Databricks provider, against the stand-in for a workspace."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.deployment.conftest import ROOT, Deployment, missing
+
+PROBLEM = missing()
+pytestmark = pytest.mark.skipif(PROBLEM is not None, reason=str(PROBLEM))
+
+
+@pytest.fixture
+def client(deployment: Deployment) -> Any:
+    from databricks.sdk import WorkspaceClient
+
+    return WorkspaceClient(host=deployment.host, token=deployment.token, auth_type="pat")
+
+
+def names(client: Any) -> set[str]:
+    return {job.settings.name for job in client.jobs.list()}
+
+
+def left(client: Any) -> list[str]:
+    """Everything that the workspace holds."""
+    jobs = [job.settings.name for job in client.jobs.list()]
+    pools = [pool.instance_pool_name for pool in client.instance_pools.list()]
+    schemas = [schema.full_name for schema in client.schemas.list("rehearsal")]
+    files = [entry.path for entry in client.workspace.list("/Shared", recursive=True)]
+    return [*jobs, *pools, *schemas, *files]
+
+
+def changes(deployment: Deployment, stack: str) -> dict[str, list[str]]:
+    """What Terraform plans to do with which resources, by its own plan."""
+    folder = deployment.out / "stacks" / stack
+    plan = ["terraform", "plan", "-input=false", "-no-color", "-out=plan"]
+    subprocess.run(plan, cwd=folder, env=deployment.environment(), capture_output=True, check=True)
+    shown = subprocess.run(
+        ["terraform", "show", "-json", "plan"],
+        cwd=folder, env=deployment.environment(), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    planned = json.loads(shown.stdout).get("resource_changes", [])
+    return {c["address"]: c["change"]["actions"] for c in planned if c["change"]["actions"] != ["no-op"]}
+
+
+def test_deploy_diff_and_destroy_leave_nothing(deployment: Deployment, client: Any) -> None:
+    before = left(client)
+    assert "Apply complete!" in deployment.cdktf("deploy", "rehearsal", "--auto-approve")
+    assert {f"rehearsal-{job}" for job in ("datasets", "training", "batch_inference")} < names(client)
+    assert "No changes." in deployment.cdktf("diff", "rehearsal")
+    assert "Destroy complete!" in deployment.cdktf("destroy", "rehearsal", "--auto-approve")
+    assert left(client) == before
+
+
+def test_a_deployment_that_is_interrupted_converges(deployment: Deployment, client: Any) -> None:
+    deployment.interrupted("rehearsal", said="Creating...")
+    (deployment.out / "stacks" / "rehearsal" / ".terraform.tfstate.lock.info").unlink(missing_ok=True)
+    assert "Apply complete!" in deployment.cdktf("deploy", "rehearsal", "--auto-approve")
+    assert changes(deployment, "rehearsal") == {}
+    assert len(names(client)) == len(list(client.jobs.list())) == 5
+    deployment.cdktf("destroy", "rehearsal", "--auto-approve")
+    assert left(client) == []
+
+
+def test_an_instance_comes_and_goes_beside_its_environment(deployment: Deployment, client: Any) -> None:
+    deployment.cdktf("deploy", "rehearsal", "--auto-approve")
+    alone = left(client)
+    deployment.cdktf("deploy", "rehearsal-pr-7", "--auto-approve", INSTANCE="pr-7")
+    assert "rehearsal-pr-7-training" in names(client)
+    schedules = [job.settings.schedule for job in client.jobs.list() if job.settings.schedule]
+    assert {str(schedule.pause_status.value) for schedule in schedules} == {"PAUSED"}
+    deployment.cdktf("destroy", "rehearsal-pr-7", "--auto-approve", INSTANCE="pr-7")
+    assert sorted(left(client)) == sorted(alone)
+    deployment.cdktf("diff", "rehearsal")
+    assert changes(deployment, "rehearsal") == {}
+
+
+def test_new_content_of_the_wheel_changes_it_and_the_jobs_and_nothing_else(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    project = copy_of_the_project(tmp_path / "project")
+    synthesize(project, deployment)
+    folder = deployment.out / "stacks" / "rehearsal"
+    terraform(deployment, folder, "init", "-input=false")
+    terraform(deployment, folder, "apply", "-input=false", "-auto-approve")
+    synthesize(copy_of_the_project(tmp_path / "another" / "place"), deployment)
+    assert changes(deployment, "rehearsal") == {}
+
+    wheel = next((project / "dist").glob("*.whl"))
+    with wheel.open("ab") as file:
+        file.write(b"changed")
+    synthesize(project, deployment)
+    planned = changes(deployment, "rehearsal")
+    assert {address.split(".")[0] for address in planned} == {"databricks_workspace_file", "databricks_job"}
+    assert len(planned) == 6
+    assert all(actions == ["update"] for address, actions in planned.items() if address.startswith("databricks_job"))
+    terraform(deployment, folder, "destroy", "-input=false", "-auto-approve")
+
+
+def copy_of_the_project(place: Path) -> Path:
+    for name in ("infra", "ml_pipeline", "environments", "dist"):
+        shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return place
+
+
+def synthesize(project: Path, deployment: Deployment) -> None:
+    environment = deployment.environment(GIT_COMMIT="0" * 40)
+    command = [sys.executable, "-m", "infra"]
+    subprocess.run(command, cwd=project, env=environment, capture_output=True, check=True)
+
+
+def terraform(deployment: Deployment, folder: Path, *arguments: str) -> None:
+    done = subprocess.run(
+        ["terraform", *arguments], cwd=folder, env=deployment.environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(autouse=True)
+def no_state_beside_the_project() -> Iterator[None]:
+    yield
+    assert not list(ROOT.glob("terraform.rehearsal*.tfstate")), "the state belongs in the test's folder"
