@@ -79,7 +79,7 @@ format: setup ## Format the code and apply the linter's safe fixes
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
 
-test: check ## Check, then test the installed wheel and its coverage
+test: check $(if $(shell command -v npm),$(NODE_MODULES)) ## Check, then test the installed wheel and its coverage
 	.venv/bin/pytest --cov --cov-report=term-missing
 
 test-latest: $(INSTALLED_LATEST) ## Test the wheel with the newest libraries

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,13 +15,12 @@ from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.json import JSONSnapshotExtension
 
 from infra import environment
-from infra.bindings import Testing
 from infra.environment import Environment
-from infra.stack import EnvironmentStack
 from ml_pipeline import entry_point
 from tests.infra import policies
 from tests.infra.policies import RULES, Stack
 
+pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="Node is missing, on which the framework runs")
 ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = [(name, instance) for name in ("dev", "prod", "rehearsal", "staging") for instance in ("", "pr-123")]
 IDS = ["-".join(filter(None, pair)) for pair in ENVIRONMENTS]
@@ -35,6 +35,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def stack_of(loaded: Environment, wheel: Path) -> Stack:
+    from infra.bindings import Testing
+    from infra.stack import EnvironmentStack
+
+    stack = EnvironmentStack(Testing.app(), environment=loaded, wheel=wheel, commit="0" * 40)
+    return dict(json.loads(Testing.synth(stack)))
+
+
 Synthesized = tuple[Stack, Environment]
 
 
@@ -45,8 +53,7 @@ def synthesized(wheel: Path) -> Callable[[str, str], Synthesized]:
     def synthesize(name: str, instance: str) -> Synthesized:
         if (name, instance) not in made:
             loaded = environment.load(ROOT / "environments" / f"{name}.toml", instance=instance)
-            stack = EnvironmentStack(Testing.app(), environment=loaded, wheel=wheel, commit="0" * 40)
-            made[name, instance] = json.loads(Testing.synth(stack)), loaded
+            made[name, instance] = stack_of(loaded, wheel), loaded
         stack_, loaded = made[name, instance]
         return copy.deepcopy(stack_), loaded
 
@@ -206,8 +213,7 @@ def test_new_content_of_the_wheel_changes_its_path_and_nothing_else(
     before, loaded = synthesized("dev", "")
     other = tmp_path / "ml_pipeline-0.1.0-py3-none-any.whl"
     other.write_bytes(b"other content")
-    stack = EnvironmentStack(Testing.app(), environment=loaded, wheel=other, commit="0" * 40)
-    after = json.loads(Testing.synth(stack))
+    after = stack_of(loaded, other)
     paths = [next(iter(each["resource"]["databricks_workspace_file"].values()))["path"] for each in (before, after)]
     assert paths[0] != paths[1]
     assert len({path.rpartition("/wheels/")[0] for path in paths}) == 1
