@@ -22,20 +22,27 @@ class AccessControl(Construct):
         of: str,
         permissions: environment.Permissions,
         levels: Mapping[str, str],
+        service_principal: str | None = None,
         job_id: str | None = None,
         experiment_id: str | None = None,
         instance_pool_id: str | None = None,
     ) -> None:
         super().__init__(scope, f"{of}-permissions")
+        access = [
+            PermissionsAccessControl(group_name=group, permission_level=level)
+            for role, level in levels.items()
+            for group in sorted(getattr(permissions, role))
+        ]
+        if service_principal:
+            # Jobs that run as it log to the experiment, and start clusters from the pool.
+            access.append(
+                PermissionsAccessControl(service_principal_name=service_principal, permission_level=levels["runners"])
+            )
         Permissions(
             self,
             "permissions",
             job_id=job_id,
             experiment_id=experiment_id,
             instance_pool_id=instance_pool_id,
-            access_control=[
-                PermissionsAccessControl(group_name=group, permission_level=level)
-                for role, level in levels.items()
-                for group in sorted(getattr(permissions, role))
-            ],
+            access_control=access,
         )

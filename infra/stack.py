@@ -80,11 +80,19 @@ class EnvironmentStack(TerraformStack):
             of="experiment",
             permissions=access,
             levels=permissions.EXPERIMENT,
+            service_principal=environment.workspace.run_as,
             experiment_id=experiment.experiment.id,
         )
         if machines.pool:
             pool = machines.pool.id
-            AccessControl(self, of="pool", permissions=access, levels=permissions.POOL, instance_pool_id=pool)
+            AccessControl(
+                self,
+                of="pool",
+                permissions=access,
+                levels=permissions.POOL,
+                service_principal=environment.workspace.run_as,
+                instance_pool_id=pool,
+            )
             _output(self, "pool", pool, "Id of the instance pool")
         _output(self, "experiment", experiment.experiment.id, "Id of the MLflow experiment")
         _output(self, "model", catalog.model.id, "Full name of the registered model")

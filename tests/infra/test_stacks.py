@@ -220,3 +220,105 @@ def test_new_content_of_the_wheel_changes_its_path_and_nothing_else(
     for each in (before, after):
         each["resource"].pop("databricks_workspace_file")
     assert json.dumps(after).replace(paths[1], paths[0]) == json.dumps(before)
+
+
+PRINCIPAL = "00000000-0000-0000-0000-000000000001"
+FULL = f"""
+[workspace]
+host = "https://full.cloud.databricks.com"
+auth = "profile"
+profile = "FULL"
+run_as = "{PRINCIPAL}"
+notify = ["team@example.com"]
+folder = "/Users/team@example.com"
+
+[workspace.git_folder]
+url = "https://github.com/example/project.git"
+path = "/Repos/team/project"
+
+[compute]
+spark_version = "17.3.x-cpu-ml-scala2.13"
+node_type_id = "m6id.large"
+num_workers = 2
+tags = {{ "cost centre" = "42" }}
+
+[schedule]
+cron = "0 30 5 ? * MON-FRI"
+time_zone = "Europe/Berlin"
+paused = false
+
+[catalog]
+name = "full"
+schema = "all"
+
+[permissions]
+managers = ["admins of it"]
+runners = ["scientists"]
+viewers = []
+
+[state]
+backend = "local"
+"""
+
+
+@pytest.fixture
+def full(tmp_path: Path, wheel: Path) -> Callable[[str], tuple[Stack, Environment]]:
+    pipeline = (ROOT / "environments" / "dev.toml").read_text(encoding="utf-8")
+    file = tmp_path / "full.toml"
+    file.write_text(FULL + pipeline[pipeline.index("[pipeline]\n") :], encoding="utf-8")
+
+    def synthesize(instance: str) -> tuple[Stack, Environment]:
+        loaded = environment.load(file, instance=instance)
+        return stack_of(loaded, wheel), loaded
+
+    return synthesize
+
+
+def test_every_setting_reaches_the_stack(full: Callable[[str], tuple[Stack, Environment]]) -> None:
+    stack, loaded = full("")
+    assert stack["provider"]["databricks"] == [{"host": "https://full.cloud.databricks.com", "profile": "FULL"}]
+    assert "databricks_instance_pool" not in stack["resource"]
+    for job in policies.jobs(stack):
+        assert job["run_as"] == {"service_principal_name": PRINCIPAL}
+        assert job["email_notifications"] == {
+            "on_failure": ["team@example.com"],
+            "on_duration_warning_threshold_exceeded": ["team@example.com"],
+        }
+    for _, cluster in policies.clusters(stack):
+        assert (cluster["node_type_id"], cluster["num_workers"]) == ("m6id.large", 2)
+        assert "spark_conf" not in cluster
+        assert cluster["custom_tags"] == {"environment": "full", "cost centre": "42"}
+    (scheduled,) = [job for job in policies.jobs(stack) if "schedule" in job]
+    assert scheduled["name"] == "full-batch_inference"
+    assert scheduled["schedule"] == {
+        "quartz_cron_expression": "0 30 5 ? * MON-FRI",
+        "timezone_id": "Europe/Berlin",
+        "pause_status": "UNPAUSED",
+    }
+    (folder,) = policies.resources(stack, "databricks_repo").values()
+    assert (folder["url"], folder["git_provider"], folder["path"], folder["branch"]) == (
+        "https://github.com/example/project.git",
+        "gitHub",
+        "/Repos/team/project",
+        "main",
+    )
+    (grants,) = policies.resources(stack, "databricks_grants").values()
+    granted = {grant["principal"]: grant["privileges"] for grant in grants["grant"]}
+    assert granted["admins of it"] == granted[PRINCIPAL] == ["ALL_PRIVILEGES"]
+    assert "CREATE_TABLE" in granted["scientists"]
+    access = policies.resources(stack, "databricks_permissions")
+    levels = [
+        (entry.get("group_name") or entry["service_principal_name"], entry["permission_level"])
+        for entry in next(each for each in access.values() if "experiment_id" in each)["access_control"]
+    ]
+    assert levels == [("admins of it", "CAN_MANAGE"), ("scientists", "CAN_EDIT"), (PRINCIPAL, "CAN_EDIT")]
+    assert loaded.folder == "/Users/team@example.com/ml-pipeline-full"
+    assert [r.name for r in RULES if r.name != "only_production_runs_by_itself" and list(r.check(stack, loaded))] == []
+
+
+def test_an_instance_has_no_git_folder_and_never_runs_by_itself(
+    full: Callable[[str], tuple[Stack, Environment]],
+) -> None:
+    stack, _ = full("pr-1")
+    assert "databricks_repo" not in stack["resource"]
+    assert {job["schedule"]["pause_status"] for job in policies.jobs(stack) if "schedule" in job} == {"PAUSED"}
