@@ -106,6 +106,7 @@ def test_prepare_announces_the_run_and_leaves_the_tables_that_it_reads(state: St
     assert 0 < len(validation) < len(train)
 
     again = state.step("prepare", run_id="78")
+    assert state.newest().data.tags["pull_request"] == ""
     assert all("(unchanged)" in again[f"local.test.{side}"] for side in ("train", "validation"))
     assert state.versions() == versions
     assert state.versions("test", "train_validation") == before
@@ -164,7 +165,8 @@ def sources(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> di
         "null label": f"SELECT {whole}, CASE WHEN id > 1 THEN {half} END AS label FROM range(60)",
         "empty": f"SELECT {whole}, {half} AS label FROM range(0)",
         "few": f"SELECT {whole}, {half} AS label FROM range(12)",
-        "many": f"SELECT {whole}, id AS label FROM range(1500)",
+        "many": f"SELECT {whole}, id AS label FROM range(1001)",
+        "thousand": f"SELECT {whole}, id AS label FROM range(1000)",
     }
     for name, query in wrong.items():
         spark.sql(query).write.format("delta").save(str(folder / name))
@@ -177,6 +179,7 @@ def sources(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> di
         pytest.param("constant", {}, r"target: column 'label' .* is constant \('a'\)", id="constant target"),
         pytest.param("quantities", {}, "target: column 'label' .*holds quantities, such as ", id="continuous target"),
         pytest.param("many", {}, "target: column 'label' .*holds quantities; accepted: classes", id="too many classes"),
+        pytest.param("thousand", {}, "folds: class 0 of column 'label'", id="as many classes as there may be"),
         pytest.param("rare", {}, r"folds: class 'rare' .*has [01] rows .*fewer than the 3 folds", id="rare class"),
         pytest.param("null label", {}, "target: column 'label' .*no value in 2 of 60 rows", id="target without value"),
         pytest.param("empty", {}, "is empty", id="empty table"),
