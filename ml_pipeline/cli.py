@@ -232,14 +232,14 @@ def launch_job(
     environment: str,
 ) -> int:
     """Start a deployed job in its workspace and follow it; Ctrl-C cancels the run."""
-    from ml_pipeline import job_launcher
+    from ml_pipeline import job_launcher, one_time_run
 
     if not as_run_submit and (existing_cluster or wheel):
         raise InputError("--existing-cluster and --wheel are for a run with --as-run-submit")
     chosen = _Environment(environment)
     (job,) = local_runner.select(chosen.jobs, [name])
     values = job_launcher.run_parameters(job, _key_values(parameters), local_runner.git_parameters())
-    built = job_launcher.find_wheel(wheel) if as_run_submit else None
+    built = one_time_run.find_wheel(wheel) if as_run_submit else None
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
     launcher = job_launcher.Launcher(chosen.file, console)
     job_id = launcher.find(environment=chosen.file.stem, instance=instance, job=job.name)

@@ -10,7 +10,7 @@ import re
 import signal
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
@@ -18,31 +18,23 @@ from pydantic import ConfigDict, ValidationError, model_validator
 from rich.console import Console
 from rich.markup import escape
 
-from ml_pipeline import graph, settings
+from ml_pipeline import graph, one_time_run, settings
 from ml_pipeline.errors import InputError, PipelineError
 from ml_pipeline.jobs import deployed_name
+from ml_pipeline.run_follower import ENDED, Follower, life_of, state_of
 
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
-    from databricks.sdk.service.jobs import Run, RunState, RunTask
+    from databricks.sdk.service.jobs import Run
 
 T = TypeVar("T")
-Document = dict[str, Any]
-"""An object as the API has it."""
 
-_ENDED = ("TERMINATED", "SKIPPED", "INTERNAL_ERROR")
-"""Life cycle states after which nothing comes."""
-_SILENT = ("BLOCKED", "TERMINATING")
-"""States of a task that tell nothing that the next one doesn't."""
-_NOT_RUN = ("UPSTREAM_FAILED", "UPSTREAM_CANCELED", "EXCLUDED", "DISABLED", "MAXIMUM_CONCURRENT_RUNS_REACHED")
-_COLOURS = {"SUCCESS": "green", "SKIPPED": "yellow", "PENDING": "dim", "QUEUED": "dim", "RUNNING": "cyan"}
 _LOG_LINES = 20
 _PATIENCE = 300.0
 """Seconds for which a workspace that has answered before may be silent."""
 _SHORT_PATIENCE = 30.0
 """The same while a run is started or cancelled, when a person waits."""
 _LONGEST_PAUSE = 10.0
-_NOTIFICATIONS = ("email_notifications", "webhook_notifications", "notification_settings", "health")
 
 
 class Workspace(settings.Settings):
@@ -102,23 +94,6 @@ def run_parameters(job: graph.Job, given: Mapping[str, str], defaults: Mapping[s
             accepted = settings.suggest(name, declared) or "; accepted: none"
             raise InputError(f"--parameter {name}: job '{job.name}' does not have it{accepted}")
     return {name: value for name, value in {**defaults, **given}.items() if name in declared}
-
-
-def find_wheel(given: Path | None, *, folder: Path = Path("dist")) -> Path:
-    """The wheel to run: the given one, or the only one that was built.
-
-    Raises:
-        InputError: there is none, or more than one.
-    """
-    if given is not None:
-        if given.suffix != ".whl" or not given.is_file():
-            raise InputError(f"--wheel {given}: no such wheel")
-        return given
-    found = sorted(folder.glob("*.whl"))
-    if len(found) != 1:
-        there = ", ".join(file.name for file in found) or "no wheel"
-        raise InputError(f"{folder}/ holds {there}; build exactly one (make wheel), or name it by --wheel FILE")
-    return found[0]
 
 
 class Launcher:
@@ -292,7 +267,7 @@ class Launcher:
         folder = PurePosixPath(f"/Workspace/Users/{me}/.ml-pipeline/wheels/{hashlib.sha256(content).hexdigest()[:16]}")
         path = folder / wheel.name
         deployed = job.settings.as_dict() if job.settings else {}
-        once = one_time_run(deployed, parameters, wheel=str(path), cluster=cluster)
+        once = one_time_run.settings_of(deployed, parameters, wheel=str(path), cluster=cluster)
         self._upload(path, content)
         token = str(uuid.uuid4())
         return lambda: int(
@@ -358,7 +333,7 @@ class Launcher:
         return self.ask(lambda: self._client.jobs.get_run(run_id), patience=patience)
 
     def _follow(self, run_id: int, job: str) -> None:
-        follower = _Follower(job)
+        follower = Follower(job)
         pause = 1.0
         with self._console.status("") as status:
             while True:
@@ -368,15 +343,17 @@ class Launcher:
                     self._say(line)
                     if failed:
                         self._show_output(failed)
-                if _life(run.state) in _ENDED:
+                if life_of(run.state) in ENDED:
                     break
                 status.update(escape(f"RUNNING {', '.join(follower.running) or job}"))
                 pause = 1.0 if changes else min(1.5 * pause, _LONGEST_PAUSE)
                 time.sleep(pause)
-        if _state(run.state) != "SUCCESS":
+        if state_of(run.state) != "SUCCESS":
             because = (run.state and run.state.state_message) or "no reason given"
             told = " ".join(because.split())
-            raise PipelineError(f"{job}: run {run_id} is {_state(run.state)}: {told}; {run.run_page_url or self._host}")
+            raise PipelineError(
+                f"{job}: run {run_id} is {state_of(run.state)}: {told}; {run.run_page_url or self._host}"
+            )
 
     def _show_output(self, run_id: int) -> None:
         try:
@@ -399,8 +376,8 @@ class Launcher:
             deadline = time.monotonic() + _SHORT_PATIENCE
             while time.monotonic() < deadline:
                 run = self._run(run_id, patience=_SHORT_PATIENCE)
-                if _life(run.state) in _ENDED:
-                    self._say(f"run {run_id} is {_state(run.state)}")
+                if life_of(run.state) in ENDED:
+                    self._say(f"run {run_id} is {state_of(run.state)}")
                     return
                 time.sleep(1)
         except PipelineError as error:
@@ -409,63 +386,6 @@ class Launcher:
             self._say(f"run {run_id}: not waited for")
         else:
             self._say(f"run {run_id} is about to be cancelled, and not yet ended")
-
-
-class _Follower:
-    """Tells what changed in a run since it was last looked at."""
-
-    def __init__(self, job: str) -> None:
-        self._job = job
-        self._seen: dict[int, str] = {}
-        self._began: dict[int, float] = {}
-        self.running: list[str] = []
-
-    def changes(self, run: Run) -> list[tuple[str, int | None]]:
-        """A line for each task that is in another state now; with it the task's run id where that has failed."""
-        told: list[tuple[str, int | None]] = []
-        tasks = run.tasks or []
-        self.running = [self._name(task) for task in tasks if _life(task.state) == "RUNNING"]
-        for task in tasks:
-            state, key = _state(task.state), task.run_id or 0
-            if self._seen.get(key) == state:
-                continue
-            self._seen[key] = state
-            if state in _SILENT:
-                continue
-            self._began.setdefault(key, time.monotonic())
-            ended = _life(task.state) in _ENDED
-            skipped = state in _NOT_RUN
-            failed = key if ended and not skipped and state not in ("SUCCESS", "CANCELED") else None
-            shown = "SKIPPED" if skipped else state
-            colour = _COLOURS.get(shown, "red")
-            said = self._after(task, tasks) if skipped else f"{self._seconds(task, key, ended=ended):6.1f} s"
-            told.append((f"[{colour}]{shown:<8}[/] {escape(f'{self._name(task):<24}')} {escape(said)}", failed))
-        return told
-
-    def _name(self, task: RunTask) -> str:
-        again = f" (attempt {task.attempt_number + 1})" if task.attempt_number else ""
-        return f"{self._job}.{task.task_key}{again}"
-
-    def _seconds(self, task: RunTask, key: int, *, ended: bool) -> float:
-        if ended and task.start_time and task.end_time:
-            return max(task.end_time - task.start_time, 0) / 1000
-        return time.monotonic() - self._began[key]
-
-    def _after(self, task: RunTask, tasks: Sequence[RunTask]) -> str:
-        before = {dependency.task_key for dependency in task.depends_on or ()}
-        # Of several attempts the last one counts.
-        states = {each.task_key: _state(each.state) for each in tasks if each.task_key in before}
-        failed = [f"{self._job}.{name}" for name, state in states.items() if state != "SUCCESS"]
-        return f"after {failed[0]}" if failed else ""
-
-
-def _life(state: RunState | None) -> str:
-    return state.life_cycle_state.value if state and state.life_cycle_state else "UNKNOWN"
-
-
-def _state(state: RunState | None) -> str:
-    life = _life(state)
-    return state.result_state.value if state and life in _ENDED and state.result_state else life
 
 
 def _transient(error: Exception) -> bool:
@@ -500,62 +420,3 @@ def _interruptions_held() -> Iterator[None]:
             signal.signal(number, signal.default_int_handler)
     if arrived:
         raise KeyboardInterrupt
-
-
-def one_time_run(deployed: Document, parameters: Mapping[str, str], *, wheel: str, cluster: str | None) -> Document:
-    """The settings of a one-time run that does what a deployed job does, with another wheel.
-
-    A one-time run has neither job parameters, whose values are put in, nor clusters that tasks share: each task gets
-    its own. It notifies nobody but who started it.
-
-    Args:
-        deployed: The deployed job's settings.
-        parameters: Values of job parameters; the others take the deployed defaults.
-        wheel: Path of the wheel in the workspace.
-        cluster: An interactive cluster to run on, in place of the deployed job's compute.
-
-    Raises:
-        InputError: the deployed job lacks a parameter, or does not use such a wheel.
-    """
-    name = deployed["name"]
-    defaults = {parameter["name"]: parameter["default"] for parameter in deployed.get("parameters", ())}
-    if unknown := sorted(parameters.keys() - defaults.keys()):
-        raise InputError(f"--parameter {unknown[0]}: the deployed job '{name}' does not have it yet; deploy it first")
-    values = {f"job.parameters.{key}": value for key, value in {**defaults, **parameters}.items()}
-    clusters = {each["job_cluster_key"]: each["new_cluster"] for each in deployed.get("job_clusters", ())}
-    kind = _distribution(wheel)
-    used = [library.get("whl", "") for task in deployed["tasks"] for library in task.get("libraries", ())]
-    if kind not in map(_distribution, used):
-        there = ", ".join(filter(None, used)) or "none"
-        raise InputError(f"the deployed job '{name}' uses no wheel '{kind}', which is to be replaced; it uses: {there}")
-    tasks = []
-    for task in deployed["tasks"]:
-        made = {key: value for key, value in task.items() if key not in _NOTIFICATIONS}
-        shared = made.pop("job_cluster_key", None)
-        if cluster:
-            made.pop("new_cluster", None)
-            made["existing_cluster_id"] = cluster
-        elif shared:
-            made["new_cluster"] = clusters[shared]
-        tasks.append(_replaced(made, values, wheel))
-    kept: Document = {key: deployed[key] for key in ("name", "timeout_seconds", "run_as") if key in deployed}
-    return {**kept, "tasks": tasks}
-
-
-def _distribution(wheel: str) -> str:
-    file = PurePosixPath(wheel)
-    return file.name.partition("-")[0] if file.suffix == ".whl" else ""
-
-
-def _replaced(value: Any, values: Mapping[str, str], wheel: str) -> Any:
-    """The same with job parameters replaced by their values, and the wheel by another one of the same name."""
-    if isinstance(value, dict):
-        return {key: _replaced(inner, values, wheel) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_replaced(inner, values, wheel) for inner in value]
-    if not isinstance(value, str):
-        return value
-    if _distribution(value) == _distribution(wheel):
-        return wheel
-    # What only the run knows, such as its id, stays for Databricks to replace.
-    return graph.substitute(value, {name: values.get(name, f"{{{{{name}}}}}") for name in graph.references(value)})
