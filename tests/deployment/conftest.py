@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -76,10 +77,20 @@ class Deployment:
             assert process.stdout is not None
             assert any(said in line for line in process.stdout), f"'{said}' was not said"
             os.killpg(process.pid, signal.SIGINT)
-            deadline = time.monotonic() + 60
-            while process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.2)
-            os.killpg(process.pid, signal.SIGKILL) if process.poll() is None else None
+            process.stdout.read()
+        # Terraform ends what it is at, which the command line does not wait for.
+        deadline = time.monotonic() + 120
+        while self._terraform_runs():
+            assert time.monotonic() < deadline, "Terraform does not end"
+            time.sleep(0.2)
+
+    def _terraform_runs(self) -> bool:
+        """Whether a process has the stack's folder as its own."""
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if (process / "cwd").readlink().is_relative_to(self.out):
+                    return True
+        return False
 
 
 @pytest.fixture

@@ -62,7 +62,6 @@ def test_deploy_diff_and_destroy_leave_nothing(deployment: Deployment, client: A
 
 def test_a_deployment_that_is_interrupted_converges(deployment: Deployment, client: Any) -> None:
     deployment.interrupted("rehearsal", said="Creating...")
-    (deployment.out / "stacks" / "rehearsal" / ".terraform.tfstate.lock.info").unlink(missing_ok=True)
     assert "Apply complete!" in deployment.cdktf("deploy", "rehearsal", "--auto-approve")
     assert changes(deployment, "rehearsal") == {}
     assert len(names(client)) == len(list(client.jobs.list())) == 5

@@ -111,9 +111,38 @@ def test_settings_can_not_be_changed(tmp_path: Path) -> None:
 
 
 def test_the_tables_of_the_deployment_are_left_to_it(tmp_path: Path) -> None:
-    more = "\n".join(f"[{table}]\nanything = 1" for table in TABLES if table != "pipeline")
+    more = "\n".join(f"[{table}]\nanything = 1" for table in TABLES if table not in ("pipeline", "catalog"))
 
     assert load(write(tmp_path, PIPELINE, more=more)) == load(write(tmp_path, PIPELINE))
+
+
+def deployed(tmp_path: Path, *, experiment: str, workspace: str = "", catalog: str = "") -> Path:
+    pipeline = {name: value for name, value in PIPELINE.items() if name != "schema"} | {"experiment": experiment}
+    more = f"[workspace]\n{workspace}\n[catalog]\nname = 'dev'\nschema = 'churn'\n{catalog}"
+    return write(tmp_path, pipeline, more=more)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "workspace", "instance", "expected"),
+    [
+        ("churn", "", "", "/Shared/ml-pipeline-env/churn"),
+        ("churn", "", "pr-1", "/Shared/ml-pipeline-env-pr-1/churn"),
+        ("churn", "folder = '/Users/me'", "", "/Users/me/ml-pipeline-env/churn"),
+        ("/Shared/churn", "", "", "/Shared/churn"),
+        ("/Shared/churn", "", "pr-1", "/Shared/churn-pr-1"),
+    ],
+)
+def test_where_it_is_deployed_schema_and_experiment_are_placed(
+    tmp_path: Path, experiment: str, workspace: str, instance: str, expected: str
+) -> None:
+    settings = load(deployed(tmp_path, experiment=experiment, workspace=workspace), instance=instance)
+    assert settings.experiment == expected
+    assert settings.schema_name == ("dev.churn_pr_1" if instance else "dev.churn")
+
+
+def test_a_schema_is_said_once(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"pipeline\.schema: \[catalog\] says it already"):
+        load(write(tmp_path, PIPELINE, more="[catalog]\nname = 'dev'\nschema = 'churn'"))
 
 
 WRONG_TYPES = {
