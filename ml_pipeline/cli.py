@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -149,6 +150,8 @@ def run_jobs(names: tuple[str, ...], parameters: tuple[str, ...], environment: s
         failures = [run for run in runs if run.error]
         verbose = "--verbose" in sys.argv[1:]
         codes = [_explain(run.error, verbose=verbose, where=where) for run in failures if run.error]
+        # Spark ends while the report is written.
+        threading.Thread(target=tables.close, daemon=True).start()
         _summarize(console, chosen, runs, folder)
     except InputError as error:
         raise InputError(f"{where}{error}") from error

@@ -164,6 +164,7 @@ def _open_tracking() -> None:
 
     tracking.client()
     _import("ml_pipeline.figures", "mlflow.sklearn", "mlflow.pyfunc", "ml_pipeline.report")
+    tracking.warm_up()
 
 
 def _start_worker() -> None:

@@ -61,6 +61,13 @@ def _client() -> MlflowClient:
     return MlflowClient()
 
 
+def warm_up() -> None:
+    """Let MLflow list what is installed, which it keeps, ahead of the first model that it logs."""
+    from mlflow.utils.requirements_utils import warn_dependency_requirement_mismatches
+
+    warn_dependency_requirement_mismatches(["mlflow"])
+
+
 def _open_without_litter() -> None:
     from mlflow import MlflowClient
 
