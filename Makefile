@@ -105,6 +105,8 @@ lock: $(BOOTSTRAPPED) ## Write the lock files anew (UPGRADE=--upgrade renews the
 	$(LOCK) --upgrade pyproject.toml --extra spark --group dev --group infra --group latest -o requirements-latest.lock
 	$(LOCK) --upgrade --group fork -o requirements-fork.lock
 	echo uv | $(LOCK) --no-annotate --constraint requirements.lock - -o requirements-bootstrap.lock
+	npm install --package-lock-only --silent
+	.venv/bin/python tests/lock_without_addresses.py package-lock.json
 
 wheel: $(BUILT) ## Build the wheel into dist/
 
