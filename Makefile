@@ -24,7 +24,7 @@ NODE_MODULES := node_modules/.installed
 export CHECKPOINT_DISABLE := 1
 export DISABLE_VERSION_CHECK := 1
 CDKTF := npx --no-install cdktf
-stack = $(or $(ENV),$(error ENV is missing: make $@ ENV=dev))$(if $(INSTANCE),-$(INSTANCE)) $(OPTIONS)
+stack = $(or $(ENV),$(error ENV is missing: make $@ ENV=dev))$(if $(INSTANCE),-$(INSTANCE))
 export INSTANCE
 
 # Folders count as sources: their time changes when a file is removed.
@@ -58,13 +58,13 @@ synth: setup $(NODE_MODULES) ## Write the stack of every environment (INSTANCE=n
 	@$(CDKTF) synth
 
 diff: setup $(NODE_MODULES) ## Show what a deployment would change (ENV=dev)
-	@$(CDKTF) diff $(call stack)
+	@$(CDKTF) diff $(stack) $(OPTIONS)
 
 deploy: setup $(NODE_MODULES) ## Deploy an environment (ENV=dev, INSTANCE=name for an isolated copy of it)
-	@$(CDKTF) deploy $(call stack)
+	@ADOPT=$$(.venv/bin/python -m infra.adopt $(stack)) && export ADOPT && $(CDKTF) deploy $(stack) $(OPTIONS)
 
 destroy: setup $(NODE_MODULES) ## Destroy what was deployed (ENV=dev, INSTANCE=name)
-	@$(CDKTF) destroy $(call stack)
+	@$(CDKTF) destroy $(stack) $(OPTIONS)
 
 rehearse: setup $(NODE_MODULES) ## Deploy to a stand-in for the workspace on this machine, run all jobs, destroy
 	@.venv/bin/python -m infra.rehearse
@@ -83,7 +83,7 @@ test: check $(if $(shell command -v npm),$(NODE_MODULES)) ## Check, then test th
 	.venv/bin/pytest --cov --cov-report=term-missing
 
 test-latest: $(INSTALLED_LATEST) ## Test the wheel with the newest libraries
-	.venv-latest/bin/pytest
+	.venv-latest/bin/pytest --ignore=tests/deployment --ignore=tests/infra
 
 test-fork: setup $(SYNCED_FORK) ## Test that the framework's community fork synthesizes the same stacks
 	.venv/bin/pytest tests/fork

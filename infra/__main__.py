@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ def main() -> int:
     try:
         environments = environment.load_all(_ENVIRONMENTS, instance=os.environ.get("INSTANCE", ""))
         built = wheel.find(_WHEELS).resolve()
+        adopted = _adopted()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -28,9 +30,18 @@ def main() -> int:
 
     app, commit = App(), _commit()
     for each in environments:
-        EnvironmentStack(app, environment=each, wheel=built, commit=commit)
+        EnvironmentStack(app, environment=each, wheel=built, commit=commit, adopted=adopted.get(each.full_name))
     app.synth()
     return 0
+
+
+def _adopted() -> dict[str, dict[str, str]]:
+    """What ``infra.adopt`` printed: of each stack, what it shall import."""
+    given = os.environ.get("ADOPT", "")
+    try:
+        return dict(json.loads(given or "{}"))
+    except ValueError:
+        raise InputError(f"ADOPT '{given}': accepted: what 'python -m infra.adopt STACK' prints") from None
 
 
 def _commit() -> str:

@@ -24,6 +24,7 @@ class CatalogSchema(Construct):
         self,
         scope: Construct,
         *,
+        deployment: str,
         catalog: Catalog,
         schema: str,
         model: str,
@@ -38,7 +39,8 @@ class CatalogSchema(Construct):
             "schema",
             catalog_name=catalog.name,
             name=schema,
-            comment="Tables, files and model of the pipeline",
+            # Tells whose it is: a schema that an interrupted deployment made is known by it.
+            comment=f"Tables, files and model of the pipeline, deployed as {deployment}",
             # The steps make tables that Terraform knows nothing of.
             force_destroy=disposable,
             lifecycle=lifecycle,

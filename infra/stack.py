@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from infra import permissions
@@ -29,9 +31,25 @@ SCHEDULED = "batch_inference"
 
 
 class EnvironmentStack(TerraformStack):
-    """All that an environment, or an isolated copy of it, has in its workspace."""
+    """All that an environment, or an isolated copy of it, has in its workspace.
 
-    def __init__(self, scope: Construct, *, environment: Environment, wheel: Path, commit: str) -> None:
+    Args:
+        scope: What it is a part of.
+        environment: The environment.
+        wheel: The pipeline's wheel.
+        commit: The commit that is deployed.
+        adopted: What Terraform shall import, since an earlier deployment made it: ids by address.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        *,
+        environment: Environment,
+        wheel: Path,
+        commit: str,
+        adopted: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(scope, environment.full_name)
         _backend(self, environment)
         _provider(self, environment)
@@ -49,6 +67,7 @@ class EnvironmentStack(TerraformStack):
         experiment = Experiment(self, name=environment.pipeline.experiment, after=folder, lifecycle=kept)
         catalog = CatalogSchema(
             self,
+            deployment=environment.full_name,
             catalog=environment.catalog,
             schema=environment.pipeline.schema_name.partition(".")[2],
             model=environment.pipeline.model,
@@ -60,7 +79,8 @@ class EnvironmentStack(TerraformStack):
         if environment.workspace.git_folder and not environment.instance:
             git = environment.workspace.git_folder
             Repo(self, "git-folder", url=git.url, git_provider=git.provider, path=git.path, branch=git.branch)
-        access = environment.permissions
+        control = partial(AccessControl, self, permissions=environment.permissions)
+        shared = partial(control, service_principal=environment.workspace.run_as)
         for job in environment.jobs:
             deployed = DeployedJob(
                 self,
@@ -73,29 +93,17 @@ class EnvironmentStack(TerraformStack):
                 # Not on the pool: machines that are warm would be replaced with each commit.
                 tags={**tags, "commit": commit},
             ).job
-            AccessControl(self, of=job.name, permissions=access, levels=permissions.JOB, job_id=deployed.id)
+            control(of=job.name, levels=permissions.JOB, job_id=deployed.id)
             _output(self, f"job_{job.name}", deployed.id, f"Id of the job {job.name}")
-        AccessControl(
-            self,
-            of="experiment",
-            permissions=access,
-            levels=permissions.EXPERIMENT,
-            service_principal=environment.workspace.run_as,
-            experiment_id=experiment.experiment.id,
-        )
+        shared(of="experiment", levels=permissions.EXPERIMENT, experiment_id=experiment.experiment.id)
         if machines.pool:
             pool = machines.pool.id
-            AccessControl(
-                self,
-                of="pool",
-                permissions=access,
-                levels=permissions.POOL,
-                service_principal=environment.workspace.run_as,
-                instance_pool_id=pool,
-            )
+            shared(of="pool", levels=permissions.POOL, instance_pool_id=pool)
             _output(self, "pool", pool, "Id of the instance pool")
         _output(self, "experiment", experiment.experiment.id, "Id of the MLflow experiment")
         _output(self, "model", catalog.model.id, "Full name of the registered model")
+        if adopted:
+            self.add_override("import", [{"to": address, "id": id_} for address, id_ in adopted.items()])
 
 
 def _backend(stack: TerraformStack, environment: Environment) -> None:

@@ -210,7 +210,7 @@ def _model(document: Document) -> Document:
     return {"catalog_name": catalog, "schema_name": schema} | document
 
 
-def blueprint(catalog: Catalog) -> Blueprint:  # noqa: PLR0915 (one function an endpoint)
+def blueprint(catalog: Catalog) -> Blueprint:
     """The endpoints."""
     routes = Blueprint("unity-catalog", __name__, url_prefix="/api/2.1/unity-catalog")
     store = catalog.store
@@ -237,18 +237,18 @@ def blueprint(catalog: Catalog) -> Blueprint:  # noqa: PLR0915 (one function an 
         catalog.name_catalog(name)
         return catalog.get("catalogs", name)
 
+    @routes.get("/<any(schemas, volumes):kind>")
+    def list_(kind: str) -> Document:
+        return {kind: of_schema(kind)}
+
+    @routes.get("/<any(schemas, volumes):kind>/<name>")
+    def get(kind: str, name: str) -> Document:
+        return catalog.get(kind, name)
+
     @routes.post("/schemas")
     def create_schema() -> Document:
         given = body()
         return catalog.create("schemas", text(given, "catalog_name"), given | {"schema_id": str(store.number())})
-
-    @routes.get("/schemas")
-    def list_schemas() -> Document:
-        return {"schemas": of_schema("schemas")}
-
-    @routes.get("/schemas/<name>")
-    def get_schema(name: str) -> Document:
-        return catalog.get("schemas", name)
 
     @routes.patch("/schemas/<name>")
     def update_schema(name: str) -> Document:
@@ -266,14 +266,6 @@ def blueprint(catalog: Catalog) -> Blueprint:  # noqa: PLR0915 (one function an 
         if given.get("volume_type") != "MANAGED":
             raise invalid("volume_type: only MANAGED volumes can be rehearsed")
         return catalog.create("volumes", parent, given | {"volume_id": str(store.number())})
-
-    @routes.get("/volumes")
-    def list_volumes() -> Document:
-        return {"volumes": of_schema("volumes")}
-
-    @routes.get("/volumes/<name>")
-    def get_volume(name: str) -> Document:
-        return catalog.get("volumes", name)
 
     @routes.patch("/volumes/<name>")
     def update_volume(name: str) -> Document:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -63,8 +64,20 @@ class Deployment:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def interrupted(self, stack: str, *, said: str) -> None:
-        """Start a deployment, and interrupt it as Ctrl-C does once it has said something."""
+    def made(self, stack: str) -> subprocess.CompletedProcess[str]:
+        """Deploy by the Makefile's own target, without another installation of what is tested."""
+        options = f"OPTIONS=--auto-approve --skip-provider-lock --output '{self.out}'"
+        return subprocess.run(
+            ["make", "--old-file=setup", "deploy", f"ENV={stack}", options],
+            cwd=ROOT,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def interrupted(self, stack: str, *, said: str, by: signal.Signals) -> None:
+        """Start a deployment, and once it has said something interrupt it as Ctrl-C does, or kill all of it."""
         with subprocess.Popen(
             self.command("deploy", stack, "--auto-approve"),
             cwd=ROOT,
@@ -75,22 +88,28 @@ class Deployment:
             start_new_session=True,
         ) as process:
             assert process.stdout is not None
-            assert any(said in line for line in process.stdout), f"'{said}' was not said"
-            os.killpg(process.pid, signal.SIGINT)
+            assert any(re.search(said, line) for line in process.stdout), f"'{said}' was not said"
+            os.killpg(process.pid, by)
+            if by == signal.SIGKILL:
+                # Terraform has a terminal, and so a group, of its own.
+                for terraform in self._terraform():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(terraform, by)
             process.stdout.read()
         # Terraform ends what it is at, which the command line does not wait for.
         deadline = time.monotonic() + 120
-        while self._terraform_runs():
+        while self._terraform():
             assert time.monotonic() < deadline, "Terraform does not end"
             time.sleep(0.2)
 
-    def _terraform_runs(self) -> bool:
-        """Whether a process has the stack's folder as its own."""
+    def _terraform(self) -> list[int]:
+        """The processes that have the stack's folder as their own."""
+        found = []
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 if (process / "cwd").readlink().is_relative_to(self.out):
-                    return True
-        return False
+                    found.append(int(process.name))
+        return found
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from databricks.sdk.service.catalog import VolumeType
 
 from tests.deployment.conftest import ROOT, Deployment, missing
 
@@ -60,13 +62,61 @@ def test_deploy_diff_and_destroy_leave_nothing(deployment: Deployment, client: A
     assert left(client) == before
 
 
-def test_a_deployment_that_is_interrupted_converges(deployment: Deployment, client: Any) -> None:
-    deployment.interrupted("rehearsal", said="Creating...")
-    assert "Apply complete!" in deployment.cdktf("deploy", "rehearsal", "--auto-approve")
+@pytest.mark.parametrize(
+    ("said", "by"),
+    [
+        (r"Creating\.\.\.", signal.SIGINT),
+        (r"databricks_job\.\S+: Creating\.\.\.", signal.SIGKILL),
+    ],
+    ids=["interrupted", "killed"],
+)
+def test_a_deployment_that_is_interrupted_converges(
+    said: str, by: signal.Signals, deployment: Deployment, client: Any
+) -> None:
+    deployment.interrupted("rehearsal", said=said, by=by)
+    done = deployment.made("rehearsal")
+    assert "Apply complete!" in done.stdout, done.stdout + done.stderr
     assert changes(deployment, "rehearsal") == {}
     assert len(names(client)) == len(list(client.jobs.list())) == 5
-    deployment.cdktf("destroy", "rehearsal", "--auto-approve")
+    assert len(list(client.instance_pools.list())) == 1
+    terraform(deployment, deployment.out / "stacks" / "rehearsal", "destroy", "-input=false", "-auto-approve")
     assert left(client) == []
+
+
+def test_what_the_state_lost_or_holds_half_made_is_kept(deployment: Deployment, client: Any) -> None:
+    folder = deployment.out / "stacks" / "rehearsal"
+    synthesize(ROOT, deployment)
+    terraform(deployment, folder, "init", "-input=false")
+    terraform(deployment, folder, "apply", "-input=false", "-auto-approve")
+    before = left(client)
+    stack = json.loads((folder / "cdk.tf.json").read_text(encoding="utf-8"))["resource"]
+    kinds = ("instance_pool", "job", "mlflow_experiment", "registered_model", "schema")
+    lost = [f"databricks_{kind}.{name}" for kind in kinds for name in stack[f"databricks_{kind}"]]
+    terraform(deployment, folder, "state", "rm", *lost)
+    for kind in ("databricks_volume", "databricks_workspace_file"):
+        terraform(deployment, folder, "taint", f"{kind}.{next(iter(stack[kind]))}")
+    volume = client.volumes.read("rehearsal.iris.files").volume_id
+    done = deployment.made("rehearsal")
+    assert f"Apply complete! Resources: {len(lost)} imported, 0 added" in done.stdout, done.stdout + done.stderr
+    assert "0 destroyed" in done.stdout
+    assert sorted(left(client)) == sorted(before)
+    assert client.volumes.read("rehearsal.iris.files").volume_id == volume
+    assert changes(deployment, "rehearsal") == {}
+
+
+def test_what_somebody_else_made_is_left_alone(deployment: Deployment, client: Any) -> None:
+    job = client.jobs.create(name="rehearsal-training", tags={"environment": "other"}).job_id
+    schema = client.schemas.create("iris", "rehearsal", comment="Ours")
+    client.volumes.create("rehearsal", "iris", "files", VolumeType.MANAGED)
+    before = client.jobs.get(job), client.schemas.get("rehearsal.iris"), client.volumes.read("rehearsal.iris.files")
+    done = deployment.made("rehearsal")
+    assert done.returncode
+    assert "Schema 'rehearsal.iris' already exists" in " ".join(done.stdout.split()), done.stdout + done.stderr
+    assert "imported" not in done.stdout
+    after = client.jobs.get(job), client.schemas.get("rehearsal.iris"), client.volumes.read("rehearsal.iris.files")
+    assert after == before
+    terraform(deployment, deployment.out / "stacks" / "rehearsal", "destroy", "-input=false", "-auto-approve")
+    assert left(client) == ["rehearsal-training", schema.full_name]
 
 
 def test_an_instance_comes_and_goes_beside_its_environment(deployment: Deployment, client: Any) -> None:

@@ -6,7 +6,7 @@ import copy
 import json
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def stack_of(loaded: Environment, wheel: Path) -> Stack:
+def stack_of(loaded: Environment, wheel: Path, adopted: Mapping[str, str] | None = None) -> Stack:
     from infra.bindings import Testing
     from infra.stack import EnvironmentStack
 
-    stack = EnvironmentStack(Testing.app(), environment=loaded, wheel=wheel, commit="0" * 40)
+    stack = EnvironmentStack(Testing.app(), environment=loaded, wheel=wheel, commit="0" * 40, adopted=adopted)
     return dict(json.loads(Testing.synth(stack)))
 
 
@@ -170,6 +170,7 @@ def test_no_two_stacks_share_a_name_a_state_or_a_place(synthesized: Callable[[st
             loaded.pipeline.schema_name,
             loaded.pipeline.experiment,
             loaded.folder,
+            _first(stack, "databricks_schema")["comment"],
             *(job["name"] for job in policies.jobs(stack)),
         ]
         for value in own:
@@ -220,6 +221,15 @@ def test_new_content_of_the_wheel_changes_its_path_and_nothing_else(
     for each in (before, after):
         each["resource"].pop("databricks_workspace_file")
     assert json.dumps(after).replace(paths[1], paths[0]) == json.dumps(before)
+
+
+def test_what_is_adopted_is_imported_and_nothing_else_changes(
+    synthesized: Callable[[str, str], Synthesized], wheel: Path
+) -> None:
+    plain, loaded = synthesized("dev", "")
+    adopting = stack_of(loaded, wheel, adopted={"databricks_schema.all": "dev.iris"})
+    assert adopting.pop("import") == [{"to": "databricks_schema.all", "id": "dev.iris"}]
+    assert adopting == plain
 
 
 PRINCIPAL = "00000000-0000-0000-0000-000000000001"

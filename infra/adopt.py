@@ -1,0 +1,189 @@
+"""Finds what an interrupted deployment made and Terraform's state does not know: ``python -m infra.adopt STACK``.
+
+Terraform ends a deployment that is interrupted by cancelling the requests that are under way. The workspace may have
+done what they asked for: the next deployment would fail because the object exists, or make a second one of its name.
+What is found is printed as JSON. In the variable ``ADOPT`` it lets synthesis declare that Terraform imports it, so that
+the plan shows it before anything is done. Of the state only one thing is changed: what it holds as half made is
+untainted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from databricks.sdk import WorkspaceClient
+from databricks.sdk.config import Config
+from databricks.sdk.errors import NotFound
+from databricks.sdk.errors.base import DatabricksError
+
+from infra import terraform
+from ml_pipeline.errors import InputError, PipelineError
+
+Block = Mapping[str, Any]
+"""A resource as the stack declares it."""
+
+
+def main(arguments: list[str]) -> int:
+    """Print what a stack should import, nothing where that is nothing; what went wrong is one message, exit code 2."""
+    if len(arguments) != 1:
+        print("usage: python -m infra.adopt STACK", file=sys.stderr)
+        return 2
+    (name,) = arguments
+    # Of failures it tells more than the one message.
+    logging.getLogger("databricks.sdk").setLevel(logging.ERROR)
+    try:
+        stack, held = _synthesized(name)
+        found = find(stack, held, _connect)
+    except (PipelineError, DatabricksError, OSError, ValueError) as error:
+        print(f"error: looking for what an interrupted deployment of {name} left: {error}", file=sys.stderr)
+        return 2
+    for address, id_ in found.items():
+        print(f"{address}: is in the workspace ({id_}) and not in Terraform's state: to be imported", file=sys.stderr)
+    if found:
+        print(json.dumps({name: found}))
+    return 0
+
+
+def _synthesized(name: str) -> tuple[dict[str, Any], set[str]]:
+    """A stack as it is declared now, and the addresses that its state holds: none before the first deployment."""
+    given = {key: value for key, value in os.environ.items() if key != "ADOPT"}
+    _run("synthesis", [sys.executable, "-m", "infra"], env=given)
+    stacks = Path(os.environ.get("CDKTF_OUTDIR", "cdktf.out"), "stacks")
+    # The stack's folder outlives the stack: with another INSTANCE this one may be of an earlier time.
+    manifest = json.loads((stacks.parent / "manifest.json").read_text(encoding="utf-8"))
+    if name not in manifest["stacks"]:
+        raise InputError(f"there is no such stack; accepted: {', '.join(sorted(manifest['stacks']))}")
+    program, quiet = os.environ.get("TERRAFORM_BINARY_NAME", "terraform"), {**os.environ, **terraform.QUIET}
+    # What is pinned may be another version than the one that an earlier deployment locked.
+    init = [program, "init", "-upgrade", "-input=false", "-no-color"]
+    _run("terraform init", init, cwd=stacks / name, env=quiet)
+    shown = json.loads(_run("terraform show", [program, "show", "-json"], cwd=stacks / name, env=quiet))
+    resources = shown.get("values", {}).get("root_module", {}).get("resources", [])
+    for address in (resource["address"] for resource in resources if resource.get("tainted")):
+        # It would be replaced. Of a wheel's file, whose path stays the same, that deletes what was just uploaded; of
+        # what is protected Terraform refuses it.
+        _run("terraform untaint", [program, "untaint", "-no-color", address], cwd=stacks / name, env=quiet)
+        print(f"{address}: its creation was interrupted: is kept, and looked at again", file=sys.stderr)
+    stack = json.loads((stacks / name / "cdk.tf.json").read_text(encoding="utf-8"))
+    return stack, {resource["address"] for resource in resources}
+
+
+def _run(step: str, command: list[str], *, env: Mapping[str, str], cwd: Path | None = None) -> str:
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise InputError(f"{step}:\n{(done.stderr or done.stdout).strip()}")
+    return done.stdout
+
+
+def _connect(provider: Block) -> WorkspaceClient:
+    """A client that signs in as the provider does."""
+    return WorkspaceClient(config=Config(**provider, retry_timeout_seconds=20, http_timeout_seconds=30))
+
+
+def find(
+    stack: Mapping[str, Any], held: Collection[str], connect: Callable[[Block], WorkspaceClient]
+) -> dict[str, str]:
+    """What a stack declares, its state lacks, and this deployment made: ids by address.
+
+    Args:
+        stack: The stack's Terraform configuration.
+        held: Addresses of the resources in its state.
+        connect: Makes a client of the provider's configuration; is not called where the state lacks nothing.
+
+    Raises:
+        InputError: there is more than one that it could be.
+    """
+    lookups = {
+        "databricks_schema": _Made.in_catalog,
+        "databricks_volume": _Made.in_catalog,
+        "databricks_registered_model": _Made.in_catalog,
+        "databricks_mlflow_experiment": _Made.experiments,
+        "databricks_instance_pool": _Made.pools,
+        "databricks_job": _Made.jobs,
+    }
+    declared = {f"{kind}.{name}": block for kind in lookups for name, block in stack["resource"].get(kind, {}).items()}
+    lacking = {address: block for address, block in declared.items() if address not in held}
+    if not lacking:
+        return {}
+    made, found = _Made(connect(stack["provider"]["databricks"][0]), stack["resource"]), dict[str, str]()
+    for address, block in lacking.items():
+        kind, schema = address.partition(".")[0], _schema_of(block)
+        # What is in a schema is of this deployment only if the schema is.
+        ids: list[str] = []
+        with contextlib.suppress(NotFound):
+            ids = list(lookups[kind](made, kind, block)) if schema is None or schema in {*held, *found} else []
+        if len(ids) > 1:
+            several = f"{', '.join(ids)} have the name and the tags that it declares"
+            raise InputError(f"{address}: {several}; accepted: one of them; delete the others")
+        if ids:
+            found[address] = ids[0]
+    return found
+
+
+def _schema_of(block: Block) -> str | None:
+    reference = re.fullmatch(r"\$\{(databricks_schema\.[\w-]+)\.name\}", block.get("schema_name", ""))
+    return reference[1] if reference else None
+
+
+class _Made:
+    """Ids of what whoever deploys now has made in the workspace, with the marks that a declaration gives it."""
+
+    def __init__(self, client: WorkspaceClient, resources: Mapping[str, Mapping[str, Block]]) -> None:
+        self._client, self._resources, self._me = client, resources, client.current_user.me()
+        self._read: dict[str, Callable[[str], Any]] = {
+            "databricks_schema": client.schemas.get,
+            "databricks_volume": client.volumes.read,
+            "databricks_registered_model": client.registered_models.get,
+        }
+
+    def in_catalog(self, kind: str, block: Block) -> Iterator[str]:
+        _, _, schema = (_schema_of(block) or "").partition(".")
+        path = [self._resources["databricks_schema"][schema]["name"]] if schema else []
+        found = self._read[kind](".".join([block["catalog_name"], *path, block["name"]]))
+        # That of the schema names environment and instance.
+        same = (found.comment or "") == block.get("comment", "")
+        if same and found.created_by == self._me.user_name:
+            yield str(found.full_name)
+
+    def experiments(self, _kind: str, block: Block) -> Iterator[str]:
+        folders = self._resources.get("databricks_directory", {}).values()
+        # An experiment has no mark but its path: one outside the environment's own folder may be anybody's.
+        if not any(block["name"].startswith(f"{folder['path']}/") for folder in folders):
+            return
+        found = self._client.experiments.get_by_name(block["name"]).experiment
+        if found is None or found.lifecycle_stage != "active":
+            return
+        if {tag.value for tag in found.tags or [] if tag.key == "mlflow.ownerEmail"} <= {self._me.user_name}:
+            yield str(found.experiment_id)
+
+    def pools(self, _kind: str, block: Block) -> Iterator[str]:
+        for pool in self._client.instance_pools.list():
+            mine = (pool.default_tags or {}).get("DatabricksInstancePoolCreatorId") == self._me.id
+            same = _marks(pool.instance_pool_name, pool.custom_tags)
+            if mine and same == _marks(block["instance_pool_name"], block["custom_tags"]):
+                yield str(pool.instance_pool_id)
+
+    def jobs(self, _kind: str, block: Block) -> Iterator[str]:
+        for job in self._client.jobs.list(name=block["name"]):
+            mine = job.creator_user_name == self._me.user_name
+            same = _marks(job.settings.name, job.settings.tags) if job.settings else ()
+            if mine and same == _marks(block["name"], block["tags"]):
+                yield str(job.job_id)
+
+
+def _marks(name: str | None, tags: Mapping[str, str] | None) -> tuple[str | None, ...]:
+    """What tells whose it is; the commit, a tag too, is another at each deployment."""
+    return name, *((tags or {}).get(key) for key in ("environment", "instance"))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,189 @@
+"""What an interrupted deployment made is found by name, marks and creator; what anybody else made is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from databricks.sdk.errors import NotFound, PermissionDenied
+
+from infra import __main__ as synthesis
+from infra import adopt
+from ml_pipeline.errors import InputError
+
+ME = "me@example.com"
+MARKS = {"environment": "dev", "instance": "pr-1"}
+STACK: dict[str, Any] = {
+    "provider": {"databricks": [{"host": "https://dev.example.com"}]},
+    "resource": {
+        "databricks_directory": {"folder": {"path": "/Shared/dev"}},
+        "databricks_instance_pool": {"pool": {"instance_pool_name": "dev", "custom_tags": MARKS}},
+        "databricks_job": {"train": {"name": "dev-train", "tags": {**MARKS, "commit": "new"}}},
+        "databricks_mlflow_experiment": {"runs": {"name": "/Shared/dev/iris"}},
+        "databricks_registered_model": {
+            "model": {"catalog_name": "dev", "schema_name": "${databricks_schema.all.name}", "name": "model"}
+        },
+        "databricks_schema": {"all": {"catalog_name": "dev", "name": "iris", "comment": "of dev-pr-1"}},
+        "databricks_volume": {
+            "files": {"catalog_name": "dev", "schema_name": "${databricks_schema.all.name}", "name": "files"}
+        },
+    },
+}
+ALL = {
+    "databricks_instance_pool.pool": "pool-1",
+    "databricks_job.train": "1",
+    "databricks_mlflow_experiment.runs": "7",
+    "databricks_registered_model.model": "dev.iris.model",
+    "databricks_schema.all": "dev.iris",
+    "databricks_volume.files": "dev.iris.files",
+}
+IN_SCHEMA = ("databricks_schema.all", "databricks_volume.files", "databricks_registered_model.model")
+
+
+def job(number: int) -> Any:
+    settings = SimpleNamespace(name="dev-train", tags={**MARKS, "commit": "old"})
+    return SimpleNamespace(job_id=number, creator_user_name=ME, settings=settings)
+
+
+class Workspace:
+    """A workspace that holds all that the stack declares, as an earlier deployment made it."""
+
+    def __init__(self) -> None:
+        def securable(name: str, comment: str | None = None) -> Any:
+            return SimpleNamespace(full_name=name, comment=comment, created_by=ME)
+
+        self.me = SimpleNamespace(user_name=ME, id="42")
+        self.schema = securable("dev.iris", "of dev-pr-1")
+        self.volume, self.model = securable("dev.iris.files"), securable("dev.iris.model")
+        self.experiment = SimpleNamespace(experiment_id="7", lifecycle_stage="active", tags=None)
+        self.pool = SimpleNamespace(
+            instance_pool_id="pool-1",
+            instance_pool_name="dev",
+            custom_tags=dict(MARKS),
+            default_tags={"DatabricksInstancePoolCreatorId": "42"},
+        )
+        self.job_list = [job(1)]
+
+    def connect(self, _provider: Any) -> Any:
+        def held(path: str, found: Callable[[], Any]) -> Callable[[str], Any]:
+            def get(name: str) -> Any:
+                if name != path or found() is None:
+                    raise NotFound(name)
+                return found()
+
+            return get
+
+        experiment = held("/Shared/dev/iris", lambda: self.experiment)
+        return SimpleNamespace(
+            current_user=SimpleNamespace(me=lambda: self.me),
+            schemas=SimpleNamespace(get=held("dev.iris", lambda: self.schema)),
+            volumes=SimpleNamespace(read=held("dev.iris.files", lambda: self.volume)),
+            registered_models=SimpleNamespace(get=held("dev.iris.model", lambda: self.model)),
+            experiments=SimpleNamespace(get_by_name=lambda name: SimpleNamespace(experiment=experiment(name))),
+            instance_pools=SimpleNamespace(list=lambda: [self.pool]),
+            jobs=SimpleNamespace(list=lambda name: [one for one in self.job_list if name == "dev-train"]),
+        )
+
+
+def test_all_that_this_deployment_made_is_found() -> None:
+    assert adopt.find(STACK, set(), Workspace().connect) == ALL
+
+
+def test_what_the_state_holds_is_not_looked_for() -> None:
+    held = {"databricks_schema.all", "databricks_job.train"}
+    found = adopt.find(STACK, held, Workspace().connect)
+    assert found == {address: id_ for address, id_ in ALL.items() if address not in held}
+
+
+def test_the_workspace_is_not_asked_where_the_state_lacks_nothing() -> None:
+    def connect(_provider: Any) -> Any:
+        raise AssertionError("asked")
+
+    assert adopt.find(STACK, set(ALL), connect) == {}
+
+
+def test_nothing_is_found_where_nothing_is() -> None:
+    workspace = Workspace()
+    workspace.schema = workspace.volume = workspace.model = workspace.experiment = None  # type: ignore[assignment]
+    workspace.job_list, workspace.pool.instance_pool_name = [], "other"
+    assert adopt.find(STACK, set(), workspace.connect) == {}
+
+
+OTHERS: list[tuple[str, tuple[str, ...], Callable[[Workspace], object]]] = [
+    ("comment", IN_SCHEMA, lambda w: vars(w.schema).update(comment="theirs")),
+    ("schema's creator", IN_SCHEMA, lambda w: vars(w.schema).update(created_by="other")),
+    ("volume's creator", ("databricks_volume.files",), lambda w: vars(w.volume).update(created_by="other")),
+    ("model's creator", ("databricks_registered_model.model",), lambda w: vars(w.model).update(created_by="other")),
+    (
+        "experiment's owner",
+        ("databricks_mlflow_experiment.runs",),
+        lambda w: vars(w.experiment).update(tags=[SimpleNamespace(key="mlflow.ownerEmail", value="other")]),
+    ),
+    (
+        "deleted experiment",
+        ("databricks_mlflow_experiment.runs",),
+        lambda w: vars(w.experiment).update(lifecycle_stage="deleted"),
+    ),
+    ("pool's tag", ("databricks_instance_pool.pool",), lambda w: w.pool.custom_tags.update(environment="prod")),
+    ("pool's creator", ("databricks_instance_pool.pool",), lambda w: w.pool.default_tags.clear()),
+    ("job's tag", ("databricks_job.train",), lambda w: w.job_list[0].settings.tags.pop("instance")),
+    ("job without tags", ("databricks_job.train",), lambda w: vars(w.job_list[0].settings).update(tags=None)),
+    ("job's name", ("databricks_job.train",), lambda w: vars(w.job_list[0].settings).update(name="DEV-train")),
+    ("job's creator", ("databricks_job.train",), lambda w: vars(w.job_list[0]).update(creator_user_name="other")),
+]
+
+
+@pytest.mark.parametrize(("left", "change"), [other[1:] for other in OTHERS], ids=[other[0] for other in OTHERS])
+def test_what_differs_in_a_mark_or_in_who_made_it_is_left_alone(
+    left: tuple[str, ...], change: Callable[[Workspace], object]
+) -> None:
+    workspace = Workspace()
+    change(workspace)
+    found = adopt.find(STACK, set(), workspace.connect)
+    assert found == {address: id_ for address, id_ in ALL.items() if address not in left}
+
+
+def test_an_experiment_outside_the_own_folder_is_left_alone() -> None:
+    moved = {**STACK["resource"], "databricks_directory": {"folder": {"path": "/Shared/de"}}}
+    found = adopt.find({**STACK, "resource": moved}, set(), Workspace().connect)
+    assert "databricks_mlflow_experiment.runs" not in found
+
+
+def test_two_jobs_that_it_could_be_are_both_named() -> None:
+    workspace = Workspace()
+    workspace.job_list = [job(1), job(2)]
+    with pytest.raises(InputError, match=r"databricks_job\.train: 1, 2 have the name"):
+        adopt.find(STACK, set(), workspace.connect)
+
+
+def test_a_workspace_that_refuses_is_one_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_provider: Any) -> Any:
+        raise PermissionDenied("not you")
+
+    monkeypatch.setattr(adopt, "_synthesized", lambda _name: (STACK, set()))
+    monkeypatch.setattr(adopt, "_connect", refuse)
+    assert adopt.main(["dev"]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert said.err.startswith("error: ")
+    assert "not you" in said.err
+
+
+def test_no_credentials_are_one_message(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(adopt, "_synthesized", lambda _name: (STACK, set()))
+    nobody = {"profile": "NONE", "host": "http://127.0.0.1:9", "config_file": "/nowhere"}
+    monkeypatch.setitem(STACK["provider"], "databricks", [nobody])
+    assert adopt.main(["dev"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("error: ")
+
+
+def test_what_adopt_does_not_print_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADOPT", "databricks_job.train")
+    with pytest.raises(InputError, match=r"ADOPT 'databricks_job\.train'"):
+        synthesis._adopted()
