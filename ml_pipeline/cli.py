@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,9 @@ def main() -> None:
 
 
 def _guarded(command: Callable[[], Any], *, verbose: bool) -> int:
+    if not (verbose or sys.warnoptions):
+        # What libraries will change is news to us; a person can do nothing about it, and it buries the error line.
+        warnings.simplefilter("ignore", FutureWarning)
     try:
         return int(command() or 0)
     except click.exceptions.Exit as error:
@@ -106,7 +110,9 @@ def _state(state: Path) -> Path:
     return state
 
 
-_VERBOSE = click.option("--verbose", is_flag=True, expose_value=False, help="Show the traceback of a failure.")
+_VERBOSE = click.option(
+    "--verbose", is_flag=True, expose_value=False, help="Show the traceback of a failure, and what libraries warn of."
+)
 _STATE = click.option(
     "--state",
     type=click.Path(path_type=Path, file_okay=False),
