@@ -8,11 +8,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Sequence
 
 # The framework runs on Node, and has a dozen lines to say of Node 20 each time it starts.
 os.environ.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "20")
 
 _PROVIDER = "cdktf_cdktf_provider_databricks"
+AWS_VERSION = "6.28.0"
+"""Version of Terraform's AWS provider, pinned as the Databricks provider's is."""
 
 
 def _without_init(package: str) -> None:
@@ -32,10 +35,14 @@ _without_init(_PROVIDER)
 # ruff: noqa: E402 (the provider's package is prepared first)
 from cdktf import (
     App,
+    ITerraformDependable,
     LocalBackend,
     S3Backend,
     TerraformAsset,
     TerraformOutput,
+    TerraformProvider,
+    TerraformProviderGeneratorMetadata,
+    TerraformResource,
     TerraformResourceLifecycle,
     TerraformStack,
     Testing,
@@ -69,8 +76,58 @@ from cdktf_cdktf_provider_databricks.volume import Volume
 from cdktf_cdktf_provider_databricks.workspace_file import WorkspaceFile
 from constructs import Construct
 
+
+class AwsProvider(TerraformProvider):
+    """The AWS provider, with the credentials of the environment.
+
+    Its generated package has over a thousand sub-packages, of which one would be used: this and the class below say
+    what it says.
+    """
+
+    def __init__(self, scope: Construct, id_: str, *, region: str) -> None:
+        super().__init__(
+            scope,
+            id_,
+            terraform_resource_type="aws",
+            terraform_provider_source="hashicorp/aws",
+            terraform_generator_metadata=TerraformProviderGeneratorMetadata(
+                provider_name="aws", provider_version_constraint=AWS_VERSION
+            ),
+        )
+        self.add_override("region", region)
+
+
+class S3Object(TerraformResource):
+    """A text as an object of a bucket; a change of it shows in the plan line by line."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        provider: AwsProvider,
+        bucket: str,
+        key: str,
+        content: str,
+        content_type: str,
+        kms_key_id: str | None,
+        depends_on: Sequence[ITerraformDependable],
+    ) -> None:
+        super().__init__(
+            scope, id_, terraform_resource_type="aws_s3_object", provider=provider, depends_on=list(depends_on)
+        )
+        # Terraform would take these two for the start of an expression.
+        literal = content.replace("${", "$${").replace("%{", "%%{")
+        encrypted = {"server_side_encryption": "aws:kms", "kms_key_id": kms_key_id} if kms_key_id else {}
+        said = {"bucket": bucket, "key": key, "content": literal, "content_type": content_type, **encrypted}
+        for name, value in said.items():
+            self.add_override(name, value)
+
+
 __all__ = [
+    "AWS_VERSION",
     "App",
+    "AwsProvider",
     "Construct",
     "DatabricksProvider",
     "Directory",
@@ -98,6 +155,7 @@ __all__ = [
     "RegisteredModel",
     "Repo",
     "S3Backend",
+    "S3Object",
     "Schema",
     "TerraformAsset",
     "TerraformOutput",

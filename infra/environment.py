@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
 
+from infra.quartz import as_cron
 from infra.quartz import checked as checked_cron
 from ml_pipeline import jobs, settings
 from ml_pipeline.errors import InputError
@@ -24,6 +25,11 @@ CatalogName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")]
 ApplicationId = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
 Bucket = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
 TagName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 _.:/=+@-]{1,127}$")]
+Region = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
+KeyPath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$")]
+KmsKey = Annotated[str, StringConstraints(pattern=r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:(key|alias)/[\w/-]+$")]
+ConnectionId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+$")]
+Engine = Literal["databricks", "airflow"]
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 
@@ -132,14 +138,43 @@ class Compute(Settings):
         return self
 
 
-class Schedule(Settings):
-    """The ``[schedule]`` table: when batch inference runs."""
+class Airflow(Settings):
+    """The ``[schedule.airflow]`` table: the Airflow that runs batch inference with ``engine = "airflow"``."""
 
+    bucket: Bucket
+    """The S3 bucket that it reads its DAGs from."""
+    region: Region
+    """Where the bucket is."""
+    prefix: KeyPath = "dags"
+    """The bucket's folder of DAGs."""
+    kms_key_id: KmsKey | None = None
+    """ARN of the key that encrypts the DAG; the bucket's own encryption where it is left out."""
+    connection: ConnectionId = "databricks_default"
+    """Airflow's connection to the workspace."""
+    retries: Count = 1
+    """How often a run that failed is started again, after what the job's own tasks try."""
+
+
+class Schedule(Settings):
+    """The ``[schedule]`` table: when batch inference runs, and who starts it."""
+
+    engine: Engine = "databricks"
+    """Which of the two starts it: the job's own schedule, or a DAG; the other one is paused or absent."""
     cron: Annotated[str, AfterValidator(checked_cron)]
     """Quartz cron expression, as Databricks takes it: seconds first."""
     time_zone: Annotated[str, AfterValidator(_time_zone)] = "UTC"
     paused: bool | None = None
     """Whether it is paused; left out, it is paused outside production."""
+    airflow: Airflow | None = None
+    """Where the DAG goes; read with ``engine = "airflow"`` only, so that changing the engine is changing one word."""
+
+    @model_validator(mode="after")
+    def _fit_for_airflow(self) -> Self:
+        if self.engine == "airflow":
+            if self.airflow is None:
+                raise ValueError("engine 'airflow' needs the table 'airflow', with bucket and region")
+            as_cron(self.cron)
+        return self
 
 
 class Catalog(Settings):
@@ -185,8 +220,8 @@ class S3State(Settings):
 
     backend: Literal["s3"]
     bucket: Bucket
-    region: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
-    key_prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$")] = "ml-pipeline"
+    region: Region
+    key_prefix: KeyPath = "ml-pipeline"
     """What the state's key starts with; environment and instance follow."""
     encrypt: bool = True
     kms_key_id: NonEmpty | None = None
@@ -241,6 +276,10 @@ class Environment:
         """Whether its schedule is paused."""
         paused = self.schedule.paused if self.schedule else None
         return bool(self.instance) or (not self.workspace.production if paused is None else paused)
+
+    def scheduled_by(self, engine: Engine) -> bool:
+        """Whether this engine starts runs by itself: one of them at most does."""
+        return self.schedule is not None and self.schedule.engine == engine and not self.paused
 
 
 def load(file: Path, *, instance: str = "") -> Environment:

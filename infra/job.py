@@ -75,7 +75,8 @@ class DeployedJob(Construct):
             schedule=JobSchedule(
                 quartz_cron_expression=schedule.cron,
                 timezone_id=schedule.time_zone,
-                pause_status="PAUSED" if environment.paused else "UNPAUSED",
+                # Kept where another engine is chosen: the way there and back changes one word of the plan.
+                pause_status="UNPAUSED" if environment.scheduled_by("databricks") else "PAUSED",
             )
             if scheduled and schedule
             else None,

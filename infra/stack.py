@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from infra import permissions
+from infra.airflow import DeliveredDag
 from infra.bindings import (
     Construct,
     DatabricksProvider,
@@ -95,6 +96,8 @@ class EnvironmentStack(TerraformStack):
             ).job
             control(of=job.name, levels=permissions.JOB, job_id=deployed.id)
             _output(self, f"job_{job.name}", deployed.id, f"Id of the job {job.name}")
+            if job.name == SCHEDULED and environment.schedule and environment.schedule.engine == "airflow":
+                DeliveredDag(self, job=job, environment=environment, schedule=environment.schedule, after=deployed)
         shared(of="experiment", levels=permissions.EXPERIMENT, experiment_id=experiment.experiment.id)
         if machines.pool:
             pool = machines.pool.id
