@@ -11,10 +11,8 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from airflow.exceptions import AirflowException
-from airflow.providers.databricks.hooks.databricks import RunState
+from airflow.exceptions import AirflowException, TaskDeferred
 from airflow.providers.databricks.operators.databricks import DatabricksRunNowOperator
-from airflow.providers.databricks.utils.databricks import extract_failed_task_errors
 from airflow.timetables.trigger import CronTriggerTimetable
 
 try:
@@ -35,14 +33,17 @@ class RunDeployedJob(DatabricksRunNowOperator):
     """Starts the job and waits for its end without holding a worker."""
 
     def execute(self, context: Any) -> None:
-        """Start the job; waiting for it ends this method by an exception."""
-        super().execute(context)
-        # So only a run that has ended by now comes here, and the provider takes any such end for a success.
-        run = self._hook.get_run(self.run_id)
-        state = RunState(**run["state"])
+        """Start the job; a run that is to be waited for ends this method by an exception."""
+        try:
+            super().execute(context)
+        except TaskDeferred as deferred:
+            # Airflow 3 holds a task that waits to no other time limit than this.
+            deferred.timeout = self.execution_timeout
+            raise
+        # A run that has ended before it could be waited for: the provider takes any such end for a success.
+        state = self._hook.get_run_state(self.run_id)
         if not state.is_successful:
-            errors = extract_failed_task_errors(self._hook, run, state)
-            raise AirflowException(f"Job run failed with terminal state: {state} and with the errors {errors}")
+            raise AirflowException(f"Job run {self.run_id} failed with terminal state: {state}")
 
 
 with DAG(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Blueprint, request
@@ -54,6 +55,11 @@ def body() -> Document:
     if not isinstance(content, dict):
         raise ApiError(400, "MALFORMED_REQUEST", "the request's body is not a JSON object")
     return content
+
+
+def asked() -> Mapping[str, Any]:
+    """What a GET asks for: its query or, as Airflow sends it from its triggers, a JSON object in its body."""
+    return request.args or body()
 
 
 def text(source: Document, key: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Blueprint, request
 
-from infra.rehearsal.api import Document, body, flag, invalid, missing, not_implemented, number, page, versioned
+from infra.rehearsal.api import Document, asked, body, flag, invalid, missing, not_implemented, number, page, versioned
 from infra.rehearsal.jobs import Rules, job
 from infra.rehearsal.runs import Runs, ended, graph, latest
 from infra.rehearsal.store import Store
@@ -93,8 +93,9 @@ def blueprint(store: Store, rules: Rules, runs: Runs) -> Blueprint:  # noqa: PLR
 
     @routes.get("/runs/get")
     def get() -> Document:
-        task = the_task(request.args.get("run_id"))
-        return _run_of_task(*task) if task else _shown(the_run(request.args))
+        given = asked()
+        task = the_task(given.get("run_id"))
+        return _run_of_task(*task) if task else _shown(the_run(given))
 
     @routes.get("/runs/list")
     def list_() -> Document:
@@ -150,9 +151,10 @@ def blueprint(store: Store, rules: Rules, runs: Runs) -> Blueprint:  # noqa: PLR
 
     @routes.get("/runs/get-output")
     def get_output() -> Document:
-        task = the_task(request.args.get("run_id"))
+        given = asked()
+        task = the_task(given.get("run_id"))
         if task is None:
-            the_run(request.args)
+            the_run(given)
             raise invalid(
                 "Retrieving the output of runs with multiple tasks is not supported."
                 " Please retrieve the output of each individual task run instead."
