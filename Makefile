@@ -17,6 +17,11 @@ INSTALLED := .venv/.installed
 SYNCED_LATEST := .venv-latest/.synced
 INSTALLED_LATEST := .venv-latest/.installed
 SYNCED_FORK := .venv-fork/.synced
+SYNCED_AIRFLOW := .venv-airflow-3/.synced .venv-airflow-2/.synced
+# Amazon's Airflow runs on Python 3.12; neither of the two runs on 3.13.
+AIRFLOW_PYTHON ?= $(or $(shell for python in python3.12 python3.11 .venv/bin/python; do \
+    $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
+    && command -v $$python && break; done),python3.12)
 BUILT := dist/.built
 NODE_MODULES := node_modules/.installed
 
@@ -37,7 +42,7 @@ SYNC = $(UV) pip sync --quiet --require-hashes --build-constraint
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run report ui synth diff deploy destroy rehearse check format test test-latest test-fork benchmark-run benchmark-synth mutation pre-commit lock wheel clean
+.PHONY: help setup run report ui synth diff deploy destroy rehearse check format test test-latest test-fork test-airflow benchmark-run benchmark-synth mutation pre-commit lock wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
@@ -83,10 +88,13 @@ test: check $(if $(shell command -v npm),$(NODE_MODULES)) ## Check, then test th
 	.venv/bin/pytest --cov --cov-report=term-missing
 
 test-latest: $(INSTALLED_LATEST) ## Test the wheel with the newest libraries
-	.venv-latest/bin/pytest --ignore=tests/deployment --ignore=tests/infra
+	.venv-latest/bin/pytest --ignore=tests/airflow --ignore=tests/deployment --ignore=tests/infra
 
 test-fork: setup $(SYNCED_FORK) ## Test that the framework's community fork synthesizes the same stacks
 	.venv/bin/pytest tests/fork
+
+test-airflow: setup $(SYNCED_AIRFLOW) ## Test the DAG in Airflow 3.0.6 and 2.11.0, and that it runs the deployed job
+	.venv/bin/pytest tests/airflow
 
 benchmark-run: setup ## Measure how long one pass through the pipeline takes
 	@.venv/bin/python tests/benchmarks/flow.py
@@ -104,6 +112,8 @@ lock: $(BOOTSTRAPPED) ## Write the lock files anew (UPGRADE=--upgrade renews the
 	$(LOCK) $(UPGRADE) pyproject.toml --extra spark --group dev --group infra --group runtime-17-3-ml -o requirements.lock
 	$(LOCK) --upgrade pyproject.toml --extra spark --group dev --group infra --group latest -o requirements-latest.lock
 	$(LOCK) --upgrade --group fork -o requirements-fork.lock
+	$(LOCK) --exclude-newer 2025-09-10 --group airflow-3 -o requirements-airflow-3.lock
+	$(LOCK) --exclude-newer 2025-05-25 --group airflow-2 -o requirements-airflow-2.lock
 	echo uv | $(LOCK) --no-annotate --constraint requirements.lock - -o requirements-bootstrap.lock
 	npm install --package-lock-only --silent
 	.venv/bin/python tests/lock_without_addresses.py package-lock.json
@@ -111,7 +121,7 @@ lock: $(BOOTSTRAPPED) ## Write the lock files anew (UPGRADE=--upgrade renews the
 wheel: $(BUILT) ## Build the wheel into dist/
 
 clean: ## Remove the environments, the wheel and the caches (what the pipeline wrote stays, in .state)
-	rm -rf .venv .venv-latest .venv-fork node_modules cdktf.out dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-latest .venv-fork .venv-airflow-3 .venv-airflow-2 node_modules cdktf.out dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	rm -f .coverage .coverage.*
 
 # Each stamp is touched last: a step that failed leaves none.
@@ -149,6 +159,12 @@ $(SYNCED_FORK): requirements-fork.lock $(SYNCED)
 	@echo "setup: installing the framework's fork into .venv-fork"
 	@$(UV) venv --quiet --clear --python .venv/bin/python .venv-fork
 	@$(UV) pip sync --quiet --require-hashes --python .venv-fork/bin/python $<
+	@touch $@
+
+$(SYNCED_AIRFLOW): .venv-airflow-%/.synced: requirements-airflow-%.lock $(SYNCED)
+	@echo "setup: installing Airflow $* into .venv-airflow-$*"
+	@$(UV) venv --quiet --clear --python $(AIRFLOW_PYTHON) .venv-airflow-$*
+	@$(UV) pip sync --quiet --require-hashes --compile-bytecode --python .venv-airflow-$*/bin/python $<
 	@touch $@
 
 $(INSTALLED_LATEST): $(BUILT) $(SYNCED_LATEST)

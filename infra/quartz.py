@@ -60,30 +60,23 @@ def as_cron(expression: str) -> str:
     Raises:
         ValueError: those five fields can't say it.
     """
-    seconds, *parts = checked(expression).upper().split()
-    try:
-        if _values(_FIELDS[0], seconds) != {0}:
-            raise ValueError(f"seconds '{seconds}'")
-        if parts[5:] not in ([], ["*"]):
-            raise ValueError(f"year '{parts[5]}'")
-        return " ".join(_listed(field, part) for field, part in zip(_FIELDS[1:6], parts, strict=False))
-    except ValueError as error:
-        raise ValueError(
-            f"cron '{expression}': {error} can't be said to Airflow; accepted with engine 'airflow': 0 seconds, every "
-            "year, and no L, W or #"
-        ) from None
-
-
-def _listed(field: _Field, part: str) -> str:
-    values = _values(field, part)
-    if len(values) == field.high - field.low + 1:
-        return "*"
-    # Quartz counts the days of the week from 1.
-    shift = 1 if field.names is _DAYS else 0
-    return ",".join(str(value - shift) for value in sorted(values))
+    said = []
+    for field, part in zip(_FIELDS, checked(expression).upper().split(), strict=False):
+        values = _values(field, part)
+        if not values or (field.name == "seconds" and values != {0}) or (field.name == "year" and part != "*"):
+            raise ValueError(
+                f"cron '{expression}': {field.name} '{part}' can't be said to Airflow; accepted with engine 'airflow': "
+                "0 seconds, every year, and no L, W or #"
+            )
+        # Quartz counts the days of the week from 1.
+        shift = 1 if field.names is _DAYS else 0
+        every = len(values) == field.high - field.low + 1
+        said.append("*" if every else ",".join(str(value - shift) for value in sorted(values)))
+    return " ".join(said[1:6])
 
 
 def _values(field: _Field, part: str) -> set[int]:
+    """All that a field stands for; nothing where that depends on the month."""
     values: set[int] = set()
     for item in part.split(","):
         range_, _, step = item.partition("/")
@@ -91,7 +84,7 @@ def _values(field: _Field, part: str) -> set[int]:
         first = field.low if range_ in ("*", "?") else _number(field, low)
         last = _number(field, high) if dash else (field.high if step or range_ in ("*", "?") else first)
         if first is None or last is None:
-            raise ValueError(f"{field.name} '{item}'")
+            return set()
         # Quartz takes a range that goes round, such as FRI-MON.
         size = field.high - field.low + 1
         span = range(first, last + 1 + (size if last < first else 0), int(step or 1))

@@ -15,7 +15,14 @@ import ml_pipeline
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-LOCKS = ["requirements.lock", "requirements-latest.lock", "requirements-fork.lock", "requirements-bootstrap.lock"]
+LOCKS = [
+    "requirements.lock",
+    "requirements-latest.lock",
+    "requirements-fork.lock",
+    "requirements-airflow-3.lock",
+    "requirements-airflow-2.lock",
+    "requirements-bootstrap.lock",
+]
 
 
 def sources() -> dict[str, bytes]:

@@ -7,7 +7,7 @@ nothing else: the connection is looked up, and the workspace asked, when a run s
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ except ImportError:
 SETTINGS: dict[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
 
 BATCH_DATE = "{{ ds if ds is defined else dag_run.run_after | ds }}"
-"""The day of the batch: in UTC the day for which the run is scheduled, which is also what Databricks' own schedule gives.
+"""The day of the batch: that for which the run is scheduled, in UTC, as it is with Databricks' own schedule.
 
 A run that somebody starts in Airflow 3 may have no logical date.
 """
@@ -54,7 +54,7 @@ with DAG(
     is_paused_upon_creation=False,
     # Of a trigger the logical date is the time it is for in both versions; of a plain cron text only in Airflow 3.
     schedule=None if SETTINGS["paused"] else CronTriggerTimetable(SETTINGS["cron"], timezone=SETTINGS["time_zone"]),
-    start_date=datetime(2025, 1, 1, tzinfo=timezone.utc),
+    start_date=datetime(2025, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
 ):
@@ -63,7 +63,7 @@ with DAG(
         job_name=SETTINGS["job_name"],
         job_parameters={"batch_date": BATCH_DATE},
         # The provider repeats a request that got no answer: that must not start a second run.
-        idempotency_token="{{ macros.uuid.uuid4() }}",
+        idempotency_token="{{ macros.uuid.uuid4() }}",  # noqa: S106 (it opens nothing)
         databricks_conn_id=SETTINGS["connection"],
         deferrable=True,
         polling_period_seconds=15,

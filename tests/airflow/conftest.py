@@ -38,7 +38,7 @@ Deliver = Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def deliver(tmp_path_factory: pytest.TempPathFactory) -> Deliver:
-    """Writes what the stack of an environment puts into the bucket; the word ``engine`` is changed, and what is said."""
+    """Writes what the stack of an environment puts into the bucket; with the one word changed, and what is said."""
     from infra import environment
     from infra.bindings import Testing
     from infra.stack import EnvironmentStack

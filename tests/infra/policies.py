@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -55,6 +56,19 @@ def tasks(stack: Stack) -> list[tuple[str, dict[str, Any]]]:
 
 def clusters(stack: Stack) -> list[tuple[str, dict[str, Any]]]:
     return [(job["name"], cluster["new_cluster"]) for job in jobs(stack) for cluster in job.get("job_cluster", [])]
+
+
+def settings_of_dags(stack: Stack) -> list[dict[str, Any]]:
+    delivered = resources(stack, "aws_s3_object").values()
+    return [json.loads(each["content"]) for each in delivered if each["key"].endswith(".json")]
+
+
+def running_by_itself(stack: Stack) -> list[str]:
+    """Names of jobs and DAGs that a schedule starts."""
+    scheduled = [(job["name"], job["schedule"].get("pause_status")) for job in jobs(stack) if "schedule" in job]
+    return [name for name, status in scheduled if status != "PAUSED"] + [
+        dag["dag_id"] for dag in settings_of_dags(stack) if not dag["paused"]
+    ]
 
 
 @rule("A run that hangs costs money until somebody notices.")
@@ -127,11 +141,18 @@ def instances_can_be_destroyed(stack: Stack, environment: Environment) -> Iterat
 
 @rule("An isolated copy and an environment that is not production run when somebody asks.")
 def only_production_runs_by_itself(stack: Stack, environment: Environment) -> Iterator[str]:
-    for job in jobs(stack):
-        if job.get("schedule", {}).get("pause_status", "PAUSED") != "PAUSED" and (
-            environment.name != "prod" or environment.instance
-        ):
-            yield job["name"]
+    if environment.name != "prod" or environment.instance:
+        yield from running_by_itself(stack)
+
+
+@rule("Two schedulers score a batch twice, and without one nobody notices that none is scored.")
+def exactly_one_scheduler_is_active(stack: Stack, environment: Environment) -> Iterator[str]:
+    running, schedule = running_by_itself(stack), environment.schedule
+    if len(running) != (0 if schedule is None or environment.paused else 1):
+        yield f"by themselves run: {running}"
+    # One that is paused can be set going by hand: the DAG is not even there.
+    if bool(settings_of_dags(stack)) != (schedule is not None and schedule.engine == "airflow"):
+        yield "the DAG is there with engine 'airflow' only"
 
 
 _SECRET_NAME = re.compile(r"(?i)(^|[_-])(token|password|secret|access_key|secret_key|private_key)$")

@@ -168,6 +168,11 @@ CHOSEN = [
     ("dev", "schedule.cron", "0 0 25 * * ?", "schedule.cron: hours '25'"),
     ("dev", "schedule.cron", "0 0 6 * * *", r"schedule.cron: accepted: '\?' in exactly one"),
     ("dev", "schedule.time_zone", "Mars/Olympus", "schedule.time_zone: is no time zone"),
+    ("dev", "schedule.engine", "cron", "schedule.engine: .*'databricks' or 'airflow'"),
+    ("dev", "schedule.airflow.buket", "b", "schedule.airflow.buket: unknown key, did you mean 'bucket'"),
+    ("dev", "schedule.airflow.bucket", "s3://my-airflow", "schedule.airflow.bucket: "),
+    ("dev", "schedule.airflow.kms_key_id", "alias/key", "schedule.airflow.kms_key_id: "),
+    ("dev", "schedule.airflow.prefix", "/dags", "schedule.airflow.prefix: "),
     ("dev", "workspace.host", "http://example.com", "workspace.host: "),
     ("dev", "workspace.host", "https://user:pass@example.com", "workspace.host: "),
     ("dev", "workspace.auth", "profile", "workspace: auth 'profile' needs the key 'profile'"),
@@ -191,6 +196,53 @@ CHOSEN = [
 def test_what_is_wrong_is_said(tmp_path: Path, name: str, path: str, value: Any, match: str) -> None:
     with pytest.raises(InputError, match=match):
         load(tmp_path, changed(name, path, value))
+
+
+def test_another_engine_is_one_word_of_the_file_and_needs_its_table(tmp_path: Path) -> None:
+    tables = changed("prod", "schedule.engine", "airflow")
+    loaded = load(tmp_path, tables)
+    assert (loaded.scheduled_by("airflow"), loaded.scheduled_by("databricks")) == (True, False)
+    assert not load(tmp_path, tables, "pr-1").scheduled_by("airflow")
+    del tables["schedule"]["airflow"]
+    with pytest.raises(InputError, match=r"dev\.toml: schedule: engine 'airflow' needs the table 'airflow'"):
+        load(tmp_path, tables)
+
+
+UNSAYABLE = [
+    ("30 0 6 * * ?", "seconds '30'"),
+    ("0 0 6 L * ?", "day of month 'L'"),
+    ("0 0 6 15W * ?", "day of month '15W'"),
+    ("0 0 6 ? * 6#3", "day of week '6#3'"),
+    ("0 0 6 ? * FRIL", "day of week 'FRIL'"),
+    ("0 0 6 * * ? 2030", "year '2030'"),
+]
+
+
+@pytest.mark.parametrize(("cron", "named"), UNSAYABLE)
+def test_what_airflow_can_t_be_told_is_refused_with_that_engine_only(tmp_path: Path, cron: str, named: str) -> None:
+    tables = changed("dev", "schedule.cron", cron)
+    load(tmp_path, tables)
+    tables["schedule"]["engine"] = "airflow"
+    with pytest.raises(InputError) as caught:
+        load(tmp_path, tables)
+    message = str(caught.value).removeprefix(str(tmp_path))
+    assert message.startswith(f"/dev.toml: schedule: cron '{cron}': {named} can't be said to Airflow; accepted")
+
+
+@pytest.mark.parametrize(
+    ("quartz_cron", "cron"),
+    [
+        ("0 0 6 * * ?", "0 6 * * *"),
+        ("0 0 6 ? * *", "0 6 * * *"),
+        ("0 0/15 8-10 ? * MON-FRI *", "0,15,30,45 8,9,10 * * 1,2,3,4,5"),
+        ("0 */20 22-2/2 ? * FRI-MON", "0,20,40 0,2,22 * * 0,1,5,6"),
+        ("0 0 0 ? * 1,7", "0 0 * * 0,6"),
+        ("0 30 4 1/10 JAN,jul ?", "30 4 1,11,21,31 1,7 *"),
+        ("0 * * 1-31 1/1 ?", "* * * * *"),
+    ],
+)
+def test_a_quartz_expression_is_said_to_airflow(quartz_cron: str, cron: str) -> None:
+    assert quartz.as_cron(quartz_cron) == cron
 
 
 def test_the_program_says_it_in_one_line_and_writes_nothing(tmp_path: Path) -> None:

@@ -26,6 +26,10 @@ ENVIRONMENTS = [(name, instance) for name in ("dev", "prod", "rehearsal", "stagi
 IDS = ["-".join(filter(None, pair)) for pair in ENVIRONMENTS]
 
 
+SCHEDULERS = [(*pair, engine) for pair in ENVIRONMENTS for engine in ("databricks", "airflow")]
+SCHEDULERS_IDS = [f"{name}-{engine}" for name in IDS for engine in ("databricks", "airflow")]
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel whose content, and so whose path, does not change with the code."""
@@ -44,35 +48,44 @@ def stack_of(loaded: Environment, wheel: Path, adopted: Mapping[str, str] | None
 
 
 Synthesized = tuple[Stack, Environment]
+Synthesize = Callable[..., Synthesized]
 
 
 @pytest.fixture(scope="module")
-def synthesized(wheel: Path) -> Callable[[str, str], Synthesized]:
-    made: dict[tuple[str, str], Synthesized] = {}
+def synthesized(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Synthesize:
+    made: dict[tuple[str, str, str], Synthesized] = {}
 
-    def synthesize(name: str, instance: str) -> Synthesized:
-        if (name, instance) not in made:
-            loaded = environment.load(ROOT / "environments" / f"{name}.toml", instance=instance)
-            made[name, instance] = stack_of(loaded, wheel), loaded
-        stack_, loaded = made[name, instance]
+    def synthesize(name: str, instance: str, engine: str = "databricks") -> Synthesized:
+        if (name, instance, engine) not in made:
+            text = (ROOT / "environments" / f"{name}.toml").read_text(encoding="utf-8")
+            # The files that ship say 'databricks', and the one word is all that changes.
+            assert text.count('\nengine = "databricks"') == 1
+            file = tmp_path_factory.mktemp("environments") / f"{name}.toml"
+            file.write_text(text.replace('\nengine = "databricks"', f'\nengine = "{engine}"'), encoding="utf-8")
+            loaded = environment.load(file, instance=instance)
+            made[name, instance, engine] = stack_of(loaded, wheel), loaded
+        stack_, loaded = made[name, instance, engine]
         return copy.deepcopy(stack_), loaded
 
     return synthesize
 
 
 @pytest.mark.parametrize(("name", "instance"), ENVIRONMENTS, ids=IDS)
-def test_a_stack_is_as_it_was(
-    name: str, instance: str, synthesized: Callable[[str, str], Synthesized], snapshot: SnapshotAssertion
-) -> None:
+def test_a_stack_is_as_it_was(name: str, instance: str, synthesized: Synthesize, snapshot: SnapshotAssertion) -> None:
     assert synthesized(name, instance)[0] == snapshot(extension_class=JSONSnapshotExtension)
 
 
+@pytest.mark.parametrize("instance", ["", "pr-123"], ids=["itself", "instance"])
+def test_a_stack_with_a_dag_is_as_it_was(instance: str, synthesized: Synthesize, snapshot: SnapshotAssertion) -> None:
+    assert synthesized("prod", instance, "airflow")[0] == snapshot(extension_class=JSONSnapshotExtension)
+
+
 @pytest.mark.parametrize("rule", RULES, ids=[rule.name for rule in RULES])
-@pytest.mark.parametrize(("name", "instance"), ENVIRONMENTS, ids=IDS)
+@pytest.mark.parametrize(("name", "instance", "engine"), SCHEDULERS, ids=SCHEDULERS_IDS)
 def test_a_stack_keeps_the_rules(
-    rule: policies.Rule, name: str, instance: str, synthesized: Callable[[str, str], Synthesized]
+    rule: policies.Rule, name: str, instance: str, engine: str, synthesized: Synthesize
 ) -> None:
-    assert list(rule.check(*synthesized(name, instance))) == [], rule.reason
+    assert list(rule.check(*synthesized(name, instance, engine))) == [], rule.reason
 
 
 def _job(stack: Stack) -> dict[str, Any]:
@@ -89,6 +102,14 @@ def _cluster(stack: Stack) -> dict[str, Any]:
 
 def _first(stack: Stack, kind: str) -> dict[str, Any]:
     return next(iter(policies.resources(stack, kind).values()))
+
+
+def _scheduled(stack: Stack) -> dict[str, Any]:
+    return next(job for job in policies.jobs(stack) if "schedule" in job)
+
+
+def _dag(*, paused: bool) -> dict[str, Any]:
+    return {"dag": {"key": "dags/other.json", "content": json.dumps({"dag_id": "other", "paused": paused})}}
 
 
 def _unprotected(kind: str) -> Callable[[Stack], object]:
@@ -122,11 +143,15 @@ BREACHES: dict[str, list[tuple[str, Callable[[Stack], object]]]] = {
     "only_production_runs_by_itself": [
         (
             name,
-            lambda stack: next(job for job in policies.jobs(stack) if "schedule" in job)["schedule"].update(
-                pause_status="UNPAUSED"
-            ),
+            lambda stack: _scheduled(stack)["schedule"].update(pause_status="UNPAUSED"),
         )
         for name in ("dev", "prod-pr-123")
+    ],
+    "exactly_one_scheduler_is_active": [
+        ("prod", lambda stack: _scheduled(stack)["schedule"].update(pause_status="PAUSED")),
+        ("dev", lambda stack: _scheduled(stack)["schedule"].pop("pause_status")),
+        ("prod", lambda stack: stack["resource"].update(aws_s3_object=_dag(paused=False))),
+        ("prod", lambda stack: stack["resource"].update(aws_s3_object=_dag(paused=True))),
     ],
     "nothing_looks_like_a_secret": [
         ("dev", lambda stack: stack["provider"]["databricks"][0].update(token="${var.token}")),
@@ -151,7 +176,7 @@ BREACHES: dict[str, list[tuple[str, Callable[[Stack], object]]]] = {
 
 
 @pytest.mark.parametrize("rule", RULES, ids=[rule.name for rule in RULES])
-def test_each_rule_finds_what_breaks_it(rule: policies.Rule, synthesized: Callable[[str, str], Synthesized]) -> None:
+def test_each_rule_finds_what_breaks_it(rule: policies.Rule, synthesized: Synthesize) -> None:
     for where, breach in BREACHES[rule.name]:
         name, _, instance = where.partition("-")
         stack, loaded = synthesized(name, instance)
@@ -159,7 +184,7 @@ def test_each_rule_finds_what_breaks_it(rule: policies.Rule, synthesized: Callab
         assert list(rule.check(stack, loaded)), rule.name
 
 
-def test_no_two_stacks_share_a_name_a_state_or_a_place(synthesized: Callable[[str, str], Synthesized]) -> None:
+def test_no_two_stacks_share_a_name_a_state_or_a_place(synthesized: Synthesize) -> None:
     taken: dict[str, str] = {}
     for name, instance in ENVIRONMENTS:
         stack, loaded = synthesized(name, instance)
@@ -178,9 +203,7 @@ def test_no_two_stacks_share_a_name_a_state_or_a_place(synthesized: Callable[[st
 
 
 @pytest.mark.parametrize(("name", "instance"), ENVIRONMENTS, ids=IDS)
-def test_every_task_fits_the_step_that_it_calls(
-    name: str, instance: str, synthesized: Callable[[str, str], Synthesized]
-) -> None:
+def test_every_task_fits_the_step_that_it_calls(name: str, instance: str, synthesized: Synthesize) -> None:
     stack, loaded = synthesized(name, instance)
     declared = {job.name: job for job in loaded.jobs}
     assert len(policies.jobs(stack)) == len(declared)
@@ -208,9 +231,7 @@ def test_the_entry_point_is_a_command_of_the_wheel() -> None:
     assert "run-task" in names
 
 
-def test_new_content_of_the_wheel_changes_its_path_and_nothing_else(
-    synthesized: Callable[[str, str], Synthesized], tmp_path: Path
-) -> None:
+def test_new_content_of_the_wheel_changes_its_path_and_nothing_else(synthesized: Synthesize, tmp_path: Path) -> None:
     before, loaded = synthesized("dev", "")
     other = tmp_path / "ml_pipeline-0.1.0-py3-none-any.whl"
     other.write_bytes(b"other content")
@@ -223,13 +244,49 @@ def test_new_content_of_the_wheel_changes_its_path_and_nothing_else(
     assert json.dumps(after).replace(paths[1], paths[0]) == json.dumps(before)
 
 
-def test_what_is_adopted_is_imported_and_nothing_else_changes(
-    synthesized: Callable[[str, str], Synthesized], wheel: Path
-) -> None:
+def test_what_is_adopted_is_imported_and_nothing_else_changes(synthesized: Synthesize, wheel: Path) -> None:
     plain, loaded = synthesized("dev", "")
     adopting = stack_of(loaded, wheel, adopted={"databricks_schema.all": "dev.iris"})
     assert adopting.pop("import") == [{"to": "databricks_schema.all", "id": "dev.iris"}]
     assert adopting == plain
+
+
+@pytest.mark.parametrize("instance", ["", "pr-123"])
+def test_another_engine_pauses_the_job_s_schedule_and_delivers_the_dag_and_changes_nothing_else(
+    instance: str, synthesized: Synthesize
+) -> None:
+    (before, loaded), (after, _) = synthesized("prod", instance), synthesized("prod", instance, "airflow")
+    job = f"{loaded.full_name}-batch_inference"
+    delivered = {each["key"]: each for each in after["resource"].pop("aws_s3_object").values()}
+    assert set(delivered) == {f"dags/{job}.py", f"dags/{job}.json"}
+    assert {each["bucket"] for each in delivered.values()} == {"my-airflow"}
+    settings = json.loads(delivered[f"dags/{job}.json"]["content"])
+    assert (settings["job_name"], settings["paused"]) == (job, bool(instance))
+    # Terraform makes what another depends on first: the job's pause, the settings, the DAG.
+    (paused,) = [name for name, each in policies.resources(after, "databricks_job").items() if each["name"] == job]
+    assert delivered[f"dags/{job}.json"]["depends_on"] == [f"databricks_job.{paused}"]
+    assert "aws_s3_object" in delivered[f"dags/{job}.py"]["depends_on"][0]
+
+    schedules = [_scheduled(each)["schedule"] for each in (before, after)]
+    assert [each.pop("pause_status") for each in schedules] == ["PAUSED" if instance else "UNPAUSED", "PAUSED"]
+    assert after["provider"].pop("aws") == [{"region": "eu-central-1"}]
+    assert after["terraform"]["required_providers"].pop("aws")["source"] == "hashicorp/aws"
+    assert after == before
+
+
+def test_the_delivered_dag_is_the_file_and_encrypted_by_the_key(
+    full: Callable[..., tuple[Stack, Environment]],
+) -> None:
+    key = "arn:aws:kms:eu-central-1:111122223333:key/0000"
+    stack, loaded = full("", 'engine = "airflow"\n', f'kms_key_id = "{key}"\nprefix = "team/dags"\n')
+    objects = policies.resources(stack, "aws_s3_object").values()
+    assert {(each["server_side_encryption"], each["kms_key_id"]) for each in objects} == {("aws:kms", key)}
+    (dag,) = [each for each in objects if each["key"] == "team/dags/full-batch_inference.py"]
+    written = dag["content"].replace("$${", "${").replace("%%{", "%{")
+    assert written == (ROOT / "infra" / "dags" / "batch_inference.py").read_text(encoding="utf-8")
+    (settings,) = policies.settings_of_dags(stack)
+    assert (settings["cron"], settings["time_zone"]) == ("30 5 * * 1,2,3,4,5", "Europe/Berlin")
+    assert (settings["paused"], loaded.scheduled_by("airflow")) == (False, True)
 
 
 PRINCIPAL = "00000000-0000-0000-0000-000000000001"
@@ -257,6 +314,10 @@ cron = "0 30 5 ? * MON-FRI"
 time_zone = "Europe/Berlin"
 paused = false
 
+[schedule.airflow]
+bucket = "full-airflow"
+region = "eu-central-1"
+
 [catalog]
 name = "full"
 schema = "all"
@@ -272,19 +333,21 @@ backend = "local"
 
 
 @pytest.fixture
-def full(tmp_path: Path, wheel: Path) -> Callable[[str], tuple[Stack, Environment]]:
+def full(tmp_path: Path, wheel: Path) -> Callable[..., tuple[Stack, Environment]]:
     pipeline = (ROOT / "environments" / "dev.toml").read_text(encoding="utf-8")
     file = tmp_path / "full.toml"
-    file.write_text(FULL + pipeline[pipeline.index("[pipeline]\n") :], encoding="utf-8")
+    rest = pipeline[pipeline.index("[pipeline]\n") :]
 
-    def synthesize(instance: str) -> tuple[Stack, Environment]:
+    def synthesize(instance: str, schedule: str = "", airflow: str = "") -> tuple[Stack, Environment]:
+        text = FULL.replace("[schedule]\n", f"[schedule]\n{schedule}").replace("[catalog]\n", f"{airflow}[catalog]\n")
+        file.write_text(text + rest, encoding="utf-8")
         loaded = environment.load(file, instance=instance)
         return stack_of(loaded, wheel), loaded
 
     return synthesize
 
 
-def test_every_setting_reaches_the_stack(full: Callable[[str], tuple[Stack, Environment]]) -> None:
+def test_every_setting_reaches_the_stack(full: Callable[..., tuple[Stack, Environment]]) -> None:
     stack, loaded = full("")
     assert stack["provider"]["databricks"] == [{"host": "https://full.cloud.databricks.com", "profile": "FULL"}]
     assert "databricks_instance_pool" not in stack["resource"]
@@ -327,7 +390,7 @@ def test_every_setting_reaches_the_stack(full: Callable[[str], tuple[Stack, Envi
 
 
 def test_an_instance_has_no_git_folder_and_never_runs_by_itself(
-    full: Callable[[str], tuple[Stack, Environment]],
+    full: Callable[..., tuple[Stack, Environment]],
 ) -> None:
     stack, _ = full("pr-1")
     assert "databricks_repo" not in stack["resource"]

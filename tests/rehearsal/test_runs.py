@@ -29,6 +29,16 @@ def test_a_run_by_the_clients_own_wait(client: WorkspaceClient) -> None:
     assert run.run_page_url == f"{client.config.host}/jobs/{job_id}/runs/{run.run_id}"
 
 
+def test_a_run_may_be_asked_for_in_the_body(client: WorkspaceClient) -> None:
+    run = user.run(client, task("one", "say", "hello"))
+
+    for kind, known in (("get", "state"), ("get-output", "metadata")):
+        run_id = run.tasks[0].run_id if run.tasks else None
+        answer = client.api_client.do("GET", f"/api/2.1/jobs/runs/{kind}", body={"run_id": run_id})
+        assert isinstance(answer, dict)
+        assert known in answer
+
+
 def test_parameters(client: WorkspaceClient) -> None:
     wheel = jobs.PythonWheelTask(
         package_name="tiny",
