@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -97,6 +98,14 @@ def test_a_job_that_is_not_deployed_fails_the_dag(deliver: Deliver, run: Run) ->
     done = run(deliver(job_name="rehearsal-none"), f"{DAY}T06:00:00+00:00")
     assert "the DAG is failed" in log(done)
     assert "rehearsal-none can not be found" in log(done)
+
+
+@pytest.mark.parametrize(
+    ("logical_date", "day"), [("2026-01-03T06:00:00+09:00", DAY), ("", f"{datetime.now(UTC):%Y-%m-%d}")]
+)
+def test_the_batch_is_that_of_the_day_in_utc(deliver: Deliver, run: Run, logical_date: str, day: str) -> None:
+    done = run(deliver(job_name="rehearsal-none"), logical_date)
+    assert f"'batch_date': '{day}'" in log(done)
 
 
 def test_the_dag_runs_the_deployed_job(deliver: Deliver, run: Run, client: Any) -> None:
