@@ -42,7 +42,7 @@ SYNC = $(UV) pip sync --quiet --require-hashes --build-constraint
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run report ui synth diff deploy destroy rehearse check format test test-latest test-fork test-airflow benchmark-run benchmark-synth mutation pre-commit lock wheel clean
+.PHONY: help setup run report ui synth diff plan drift deploy destroy rehearse check format test test-latest test-fork test-airflow benchmark-run benchmark-synth mutation pre-commit lock wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
@@ -65,8 +65,19 @@ synth: setup $(NODE_MODULES) ## Write the stack of every environment (INSTANCE=n
 diff: setup $(NODE_MODULES) ## Show what a deployment would change (ENV=dev)
 	@$(CDKTF) diff $(stack) $(OPTIONS)
 
-deploy: setup $(NODE_MODULES) ## Deploy an environment (ENV=dev, INSTANCE=name for an isolated copy of it)
+plan: setup $(NODE_MODULES) ## Write what a deployment would change, for review: plan.md and changes.json (ENV=dev, OUT=folder)
+	@.venv/bin/python -m infra.review plan $(stack) $(if $(OUT),--output $(OUT))
+
+drift: setup $(NODE_MODULES) ## Say whether what is deployed is what is declared: exit code 2 if not (ENV=dev)
+	@.venv/bin/python -m infra.review drift $(stack) $(if $(OUT),--output $(OUT))
+
+ifdef REVIEWED
+deploy: setup $(NODE_MODULES)
+	@.venv/bin/python -m infra.review apply $(stack) --reviewed $(REVIEWED)
+else
+deploy: setup $(NODE_MODULES) ## Deploy an environment (ENV=dev, INSTANCE=name for an isolated copy of it, REVIEWED=changes.json)
 	@ADOPT=$$(.venv/bin/python -m infra.adopt $(stack)) && export ADOPT && $(CDKTF) deploy $(stack) $(OPTIONS)
+endif
 
 destroy: setup $(NODE_MODULES) ## Destroy what was deployed (ENV=dev, INSTANCE=name)
 	@$(CDKTF) destroy $(stack) $(OPTIONS)

@@ -17,6 +17,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,8 @@ def main(arguments: list[str]) -> int:
     # Of failures it tells more than the one message.
     logging.getLogger("databricks.sdk").setLevel(logging.ERROR)
     try:
-        stack, held = _synthesized(name)
-        found = find(stack, held, _connect)
+        stack = synthesized(name)
+        found = missing(stack)
     except (PipelineError, DatabricksError, OSError, ValueError) as error:
         print(f"error: looking for what an interrupted deployment of {name} left: {error}", file=sys.stderr)
         return 2
@@ -53,28 +54,59 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _synthesized(name: str) -> tuple[dict[str, Any], set[str]]:
-    """A stack as it is declared now, and the addresses that its state holds: none before the first deployment."""
-    given = {key: value for key, value in os.environ.items() if key != "ADOPT"}
+@dataclass(frozen=True)
+class Synthesized:
+    """A stack as it is declared now, with its state at hand."""
+
+    folder: Path
+    """Where Terraform works on it, initialized."""
+    held: frozenset[str]
+    """Addresses of the resources that its state holds: none before the first deployment."""
+
+    def declared(self) -> dict[str, Any]:
+        """Its Terraform configuration."""
+        return dict(json.loads((self.folder / "cdk.tf.json").read_text(encoding="utf-8")))
+
+
+def out() -> Path:
+    """The folder that cdktf writes to."""
+    return Path(os.environ.get("CDKTF_OUTDIR", "cdktf.out"))
+
+
+def synthesized(name: str, *, mend: bool = True, importing: Mapping[str, str] | None = None) -> Synthesized:
+    """Synthesize a stack, and let Terraform open its state.
+
+    Args:
+        name: Name of the stack.
+        mend: Whether what the state holds as half made is untainted.
+        importing: What the stack shall import: ids by address.
+
+    Raises:
+        InputError: there is no such stack, or it can't be synthesized or initialized.
+    """
+    given = {**os.environ, "ADOPT": json.dumps({name: importing}) if importing else ""}
     _run("synthesis", [sys.executable, "-m", "infra"], env=given)
-    stacks = Path(os.environ.get("CDKTF_OUTDIR", "cdktf.out"), "stacks")
     # The stack's folder outlives the stack: with another INSTANCE this one may be of an earlier time.
-    manifest = json.loads((stacks.parent / "manifest.json").read_text(encoding="utf-8"))
+    manifest = json.loads((out() / "manifest.json").read_text(encoding="utf-8"))
     if name not in manifest["stacks"]:
-        raise InputError(f"there is no such stack; accepted: {', '.join(sorted(manifest['stacks']))}")
-    program, quiet = os.environ.get("TERRAFORM_BINARY_NAME", "terraform"), {**os.environ, **terraform.QUIET}
+        raise InputError(f"there is no stack '{name}'; accepted: {', '.join(sorted(manifest['stacks']))}")
+    program, quiet, folder = terraform.program(), {**os.environ, **terraform.QUIET}, out() / "stacks" / name
     # What is pinned may be another version than the one that an earlier deployment locked.
     init = [program, "init", "-upgrade", "-input=false", "-no-color"]
-    _run("terraform init", init, cwd=stacks / name, env=quiet)
-    shown = json.loads(_run("terraform show", [program, "show", "-json"], cwd=stacks / name, env=quiet))
+    _run("terraform init", init, cwd=folder, env=quiet)
+    shown = json.loads(_run("terraform show", [program, "show", "-json"], cwd=folder, env=quiet))
     resources = shown.get("values", {}).get("root_module", {}).get("resources", [])
-    for address in (resource["address"] for resource in resources if resource.get("tainted")):
+    for address in (resource["address"] for resource in resources if mend and resource.get("tainted")):
         # It would be replaced. Of a wheel's file, whose path stays the same, that deletes what was just uploaded; of
         # what is protected Terraform refuses it.
-        _run("terraform untaint", [program, "untaint", "-no-color", address], cwd=stacks / name, env=quiet)
+        _run("terraform untaint", [program, "untaint", "-no-color", address], cwd=folder, env=quiet)
         print(f"{address}: its creation was interrupted: is kept, and looked at again", file=sys.stderr)
-    stack = json.loads((stacks / name / "cdk.tf.json").read_text(encoding="utf-8"))
-    return stack, {resource["address"] for resource in resources}
+    return Synthesized(folder, frozenset(resource["address"] for resource in resources))
+
+
+def missing(stack: Synthesized) -> dict[str, str]:
+    """What `find` finds in the workspace that the stack's provider signs in to."""
+    return find(stack.declared(), stack.held, _connect)
 
 
 def _run(step: str, command: list[str], *, env: Mapping[str, str], cwd: Path | None = None) -> str:

@@ -6,6 +6,8 @@ Six fields or seven: seconds, minutes, hours, day of month, month, day of week, 
 
 from __future__ import annotations
 
+import calendar
+import datetime
 import re
 from typing import NamedTuple
 
@@ -111,3 +113,48 @@ def _number(field: _Field, text: str) -> int | None:
         return field.names.index(text) + field.low
     value = int(text) if text.isdecimal() else -1
     return value if field.low <= value <= field.high else None
+
+
+def per_month(expression: str) -> float:
+    """How often an expression comes true in a month, on the average of four years from this one on."""
+    parts = checked(expression).upper().split()
+    seconds, minutes, hours = (_values(field, part) for field, part in zip(_FIELDS, parts[:3], strict=False))
+    months = _values(_FIELDS[4], parts[4])
+    # A year that the expression names says nothing of a usual month.
+    first = datetime.date(datetime.datetime.now(tz=datetime.UTC).year, 1, 1)
+    days = (first + datetime.timedelta(days=day) for day in range(4 * 365 + 1))
+    matching = sum(day.month in months and _on(day, parts[3], parts[5]) for day in days)
+    return len(seconds) * len(minutes) * len(hours) * matching / 48
+
+
+def _on(day: datetime.date, of_month: str, of_week: str) -> bool:
+    last = calendar.monthrange(day.year, day.month)[1]
+    if of_month != "?":
+        return any(day.day in _of_month(day, item, last) for item in of_month.split(","))
+    weekday = day.isoweekday() % 7 + 1
+    for item in of_week.split(","):
+        name, nth, rank = item.partition("#")
+        is_last = item.endswith("L") and item != "L"
+        if nth or is_last:
+            right = _number(_FIELDS[5], name.removesuffix("L") if is_last else name) == weekday
+            if right and (day.day > last - 7 if is_last else (day.day - 1) // 7 == int(rank) - 1):
+                return True
+        elif weekday in _values(_FIELDS[5], "7" if item == "L" else item):
+            return True
+    return False
+
+
+def _of_month(day: datetime.date, item: str, last: int) -> set[int]:
+    if not (item.startswith("L") or item.endswith("W")):
+        return _values(_FIELDS[3], item)
+    nearest, item = item.endswith("W"), item.removesuffix("W")
+    wanted = last - int(item[2:] or 0) if item.startswith("L") else int(item)
+    if not 1 <= wanted <= last:
+        return set()
+    if nearest:
+        # The nearest day from Monday to Friday, in the same month.
+        around = [wanted, wanted - 1, wanted + 1, wanted - 2, wanted + 2]
+        wanted = next(
+            one for one in around if 1 <= one <= last and datetime.date(day.year, day.month, one).isoweekday() < 6
+        )
+    return {wanted}

@@ -14,6 +14,11 @@ QUIET = {"CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1", "DISABLE_VERSION_CH
 """Lets Terraform and cdktf ask nothing of the network that the work doesn't need."""
 
 
+def program() -> str:
+    """What is called for Terraform; cdktf reads the same variable."""
+    return os.environ.get("TERRAFORM_BINARY_NAME", "terraform")
+
+
 @functools.cache
 def problem(version: str = "1.99.0") -> str | None:
     """What keeps a plan from being made on this machine; ``None`` where nothing does.

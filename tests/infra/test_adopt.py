@@ -158,13 +158,20 @@ def test_two_jobs_that_it_could_be_are_both_named() -> None:
         adopt.find(STACK, set(), workspace.connect)
 
 
+@pytest.fixture
+def synthesized(tmp_path: Path) -> adopt.Synthesized:
+    """The stack, of whose resources the state holds none."""
+    (tmp_path / "cdk.tf.json").write_text(json.dumps(STACK))
+    return adopt.Synthesized(tmp_path, frozenset())
+
+
 def test_a_workspace_that_refuses_is_one_message(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], synthesized: adopt.Synthesized
 ) -> None:
     def refuse(_provider: Any) -> Any:
         raise PermissionDenied("not you")
 
-    monkeypatch.setattr(adopt, "_synthesized", lambda _name: (STACK, set()))
+    monkeypatch.setattr(adopt, "synthesized", lambda _name: synthesized)
     monkeypatch.setattr(adopt, "_connect", refuse)
     assert adopt.main(["dev"]) == 2
     said = capsys.readouterr()
@@ -173,10 +180,13 @@ def test_a_workspace_that_refuses_is_one_message(
     assert "not you" in said.err
 
 
-def test_no_credentials_are_one_message(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(adopt, "_synthesized", lambda _name: (STACK, set()))
+def test_no_credentials_are_one_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], synthesized: adopt.Synthesized
+) -> None:
+    monkeypatch.setattr(adopt, "synthesized", lambda _name: synthesized)
     nobody = {"profile": "NONE", "host": "http://127.0.0.1:9", "config_file": "/nowhere"}
-    monkeypatch.setitem(STACK["provider"], "databricks", [nobody])
+    stack = {**STACK, "provider": {"databricks": [nobody]}}
+    (synthesized.folder / "cdk.tf.json").write_text(json.dumps(stack))
     assert adopt.main(["dev"]) == 2
     said = capsys.readouterr()
     assert said.out == ""

@@ -1,0 +1,197 @@
+"""What a Terraform plan would change, read from its own JSON (``terraform show -json PLAN``).
+
+The form of that JSON is Terraform's "JSON Output Format", plan representation, format version 1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
+
+Action = Literal["create", "update", "replace", "delete", "import", "forget"]
+
+SENSITIVE = "(sensitive)"
+"""Stands for a value that Terraform holds to be sensitive: neither it nor a hash of it is kept anywhere."""
+UNKNOWN = "(known after apply)"
+ABSENT = "(none)"
+
+STATEFUL = frozenset(
+    {
+        "aws_s3_bucket",
+        "databricks_catalog",
+        "databricks_mlflow_experiment",
+        "databricks_mlflow_model",
+        "databricks_registered_model",
+        "databricks_schema",
+        "databricks_sql_table",
+        "databricks_volume",
+    }
+)
+"""Types of resources that hold what no deployment brings back: tables, files, models, runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attribute:
+    """One value that changes; values are JSON, or stand for one that isn't shown."""
+
+    path: str
+    """Where in the resource, such as ``task[0].timeout_seconds``."""
+    before: str
+    after: str
+    replaces: bool = False
+    """Whether this is why the resource is replaced."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """What a plan does to one resource, or to one output (``output.NAME``)."""
+
+    address: str
+    action: Action
+    attributes: tuple[Attribute, ...] = ()
+    imports: str = ""
+    """Id of what is imported first."""
+
+    @property
+    def holds_state(self) -> bool:
+        """Whether no deployment brings back what the resource holds."""
+        return self.address.partition(".")[0] in STATEFUL
+
+    @property
+    def loses_state(self) -> bool:
+        """Whether what the resource holds is gone afterwards."""
+        return self.holds_state and self.action in ("delete", "replace", "forget")
+
+
+@dataclass(frozen=True)
+class Changes:
+    """All that a plan would change, in the order of the addresses."""
+
+    items: tuple[Change, ...]
+
+    @classmethod
+    def of(cls, shown: Mapping[str, Any]) -> Self:
+        """Of a plan's JSON."""
+        resources = [
+            _change(each["address"], each["change"])
+            for each in shown.get("resource_changes", [])
+            if each.get("mode", "managed") == "managed"
+        ]
+        outputs = [_change(f"output.{name}", change) for name, change in shown.get("output_changes", {}).items()]
+        found = [change for change in (*resources, *outputs) if change is not None]
+        return cls(tuple(sorted(found, key=lambda change: change.address)))
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Of what `written` gave.
+
+        Raises:
+            ValueError: it is something else, or was changed since.
+        """
+        try:
+            content = json.loads(text)
+            items = tuple(
+                Change(**each | {"attributes": tuple(Attribute(**one) for one in each["attributes"])})
+                for each in content["changes"]
+            )
+            fingerprint = content["fingerprint"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"is no list of reviewed changes: {error!r}") from None
+        if cls(items).fingerprint != fingerprint:
+            raise ValueError("was changed since it was written: its fingerprint does not fit")
+        return cls(items)
+
+    def written(self) -> str:
+        """As JSON, with the fingerprint."""
+        content = {"fingerprint": self.fingerprint, "changes": [asdict(item) for item in self.items]}
+        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the changes: the same for the same ones, on whatever machine and day they are planned."""
+        items = [asdict(item) for item in self.items]
+        return hashlib.sha256(json.dumps(items, sort_keys=True).encode()).hexdigest()
+
+    def differences(self, reviewed: Changes) -> list[str]:
+        """What is planned now and was not reviewed, and the other way about: one line each."""
+        now, then = ({item.address: item for item in each.items} for each in (self, reviewed))
+        lines = []
+        for address in sorted({*now, *then}):
+            if address not in then:
+                lines.append(f"{address}: {now[address].action}, which was not reviewed")
+            elif address not in now:
+                lines.append(f"{address}: {then[address].action} was reviewed, and is not planned any more")
+            elif now[address] != then[address]:
+                lines += [f"{address}: {said}" for said in _differences(now[address], then[address])]
+        return lines
+
+
+def _differences(now: Change, then: Change) -> Iterator[str]:
+    if (now.action, now.imports) != (then.action, then.imports):
+        said = [f"{each.action}{f' of {each.imports}' if each.imports else ''}" for each in (then, now)]
+        yield f"reviewed was {said[0]}, now it is {said[1]}"
+    mine, theirs = ({one.path: one for one in each.attributes} for each in (now, then))
+    for path in sorted({*mine, *theirs}):
+        if mine.get(path) != theirs.get(path):
+            said = [f"{one.before} → {one.after}" if one else "no change" for one in (theirs.get(path), mine.get(path))]
+            yield f"{path}: reviewed was {said[0]}, now it is {said[1]}"
+
+
+def _change(address: str, change: Mapping[str, Any]) -> Change | None:
+    actions = change["actions"]
+    imports = (change.get("importing") or {}).get("id", "")
+    if actions in (["no-op"], ["read"]) and not imports:
+        return None
+    action: Action = "replace" if len(actions) == 2 else "import" if actions == ["no-op"] else actions[0]
+    before = _flat(change.get("before"), change.get("before_sensitive"))
+    after = _flat(change.get("after"), change.get("after_sensitive")) | _unknown(change.get("after_unknown"))
+    replaces = {_path(path) for path in change.get("replace_paths", [])}
+    attributes = tuple(
+        Attribute(
+            path=path,
+            before=before.get(path, (ABSENT, None))[0],
+            after=after.get(path, (ABSENT, None))[0],
+            replaces=path in replaces,
+        )
+        for path in sorted({*before, *after})
+        # What is compared is the value itself: two sensitive ones look the same.
+        if before.get(path, (ABSENT, None))[1] != after.get(path, (ABSENT, None))[1] or path in replaces
+    )
+    return Change(address=address, action=action, attributes=attributes, imports=imports)
+
+
+def _flat(value: Any, sensitive: Any, path: str = "") -> dict[str, tuple[str, Any]]:
+    """Each value in a value: by its path, what is shown of it and itself. What is null is left out."""
+    if value is None:
+        return {}
+    if sensitive is True:
+        return {path: (SENSITIVE, value)}
+    if isinstance(value, dict) and value:
+        hidden = sensitive if isinstance(sensitive, dict) else {}
+        parts = [_flat(each, hidden.get(key), f"{path}.{key}" if path else key) for key, each in value.items()]
+    elif isinstance(value, list) and value:
+        flags = sensitive if isinstance(sensitive, list) else []
+        flags = [*flags, *[None] * (len(value) - len(flags))]
+        parts = [_flat(each, flags[place], f"{path}[{place}]") for place, each in enumerate(value)]
+    else:
+        return {path: (json.dumps(value, ensure_ascii=False), value)}
+    return {key: shown for part in parts for key, shown in part.items()}
+
+
+def _unknown(value: Any, path: str = "") -> dict[str, tuple[str, Any]]:
+    if value is True:
+        return {path: (UNKNOWN, object())}
+    if isinstance(value, dict):
+        parts = [_unknown(each, f"{path}.{key}" if path else key) for key, each in value.items()]
+    elif isinstance(value, list):
+        parts = [_unknown(each, f"{path}[{place}]") for place, each in enumerate(value)]
+    else:
+        return {}
+    return {key: shown for part in parts for key, shown in part.items()}
+
+
+def _path(steps: list[Any]) -> str:
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).removeprefix(".")

@@ -1,0 +1,183 @@
+"""Plans as Terraform makes them: the files in ``plans/`` are its own JSON, written by ``python tests/infra/plans.py``."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from syrupy.assertion import SnapshotAssertion
+
+from infra import cost, environment, plan_summary, quartz
+from infra.plan import SENSITIVE, Change, Changes
+from ml_pipeline.errors import InputError
+
+PLANS = Path(__file__).parent / "plans"
+ROOT = Path(__file__).parents[2]
+SECRET = "hunter2-very-secret"
+
+
+def shown(name: str) -> dict[str, Any]:
+    return dict(json.loads((PLANS / f"{name}.json").read_text(encoding="utf-8")))
+
+
+@pytest.fixture
+def stack() -> Changes:
+    """Of a deployed stack a job is added, one changed, a pool replaced, a schema deleted."""
+    return Changes.of(shown("stack"))
+
+
+def test_the_summary_of_a_stack_is_as_it_was(stack: Changes, snapshot: SnapshotAssertion) -> None:
+    assert {"create", "update", "replace", "delete"} <= {change.action for change in stack.items}
+    assert plan_summary.render("dev", stack, cost="cost") == snapshot
+
+
+def test_what_loses_state_is_said_first_and_loud(stack: Changes) -> None:
+    lost = [change.address for change in stack.items if change.loses_state]
+    assert lost
+    head, _, _ = plan_summary.render("dev", stack).partition("<details>")
+    assert "[!CAUTION]" in head
+    assert all(address in head for address in lost)
+    harmless = Changes(tuple(change for change in stack.items if not change.loses_state))
+    assert "CAUTION" not in plan_summary.render("dev", harmless)
+
+
+def test_a_sensitive_value_is_nowhere_but_its_change_is() -> None:
+    text = json.dumps(shown("sensitive"))
+    assert SECRET in text
+    changes = Changes.of(shown("sensitive"))
+    assert SECRET not in changes.written() + plan_summary.render("dev", changes)
+    values = [one for change in changes.items for one in change.attributes if one.after == SENSITIVE]
+    assert values
+    other = Changes.of(json.loads(text.replace(SECRET, "another")))
+    assert other.fingerprint == changes.fingerprint
+    assert SECRET not in "\n".join(Changes(()).differences(changes))
+
+
+def test_an_empty_plan_says_so() -> None:
+    empty = Changes.of({"resource_changes": [], "output_changes": {}})
+    assert "no change" in plan_summary.render("dev", empty)
+    assert empty.differences(empty) == []
+
+
+def test_the_fingerprint_is_that_of_the_changes_in_any_order(stack: Changes) -> None:
+    content = shown("stack")
+    content["resource_changes"].reverse()
+    content["timestamp"] = "another"
+    assert Changes.of(content) == stack
+    assert Changes.of(content).fingerprint == stack.fingerprint
+    assert Changes.read(stack.written()) == stack
+
+
+@pytest.mark.parametrize("kind", ["update", "create", "replace", "delete"])
+def test_a_change_that_differs_is_named(stack: Changes, kind: str) -> None:
+    content = shown("stack")
+    actions = {"replace": [["delete", "create"], ["create", "delete"]]}.get(kind, [[kind]])
+    one = next(each for each in content["resource_changes"] if each["change"]["actions"] in actions)
+    dropped = copy.deepcopy(content)
+    dropped["resource_changes"].remove(one)
+    (line,) = stack.differences(Changes.of(dropped))
+    assert line == f"{one['address']}: {kind}, which was not reviewed"
+    (line,) = Changes.of(dropped).differences(stack)
+    assert line == f"{one['address']}: {kind} was reviewed, and is not planned any more"
+
+
+def test_an_attribute_that_differs_is_named_with_both_values(stack: Changes) -> None:
+    content = shown("stack")
+    job = next(each for each in content["resource_changes"] if each["change"]["actions"] == ["update"])
+    job["change"]["after"]["max_concurrent_runs"] = 7
+    changed = Changes.of(content)
+    assert changed.fingerprint != stack.fingerprint
+    (line,) = changed.differences(stack)
+    assert line.startswith(f"{job['address']}: max_concurrent_runs: reviewed was ")
+    assert line.endswith("now it is 1 → 7")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"changes": [1], "fingerprint": ""}'])
+def test_what_is_no_review_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no list of reviewed changes"):
+        Changes.read(text)
+
+
+def test_a_review_that_was_edited_is_refused(stack: Changes) -> None:
+    with pytest.raises(ValueError, match="was changed since it was written"):
+        Changes.read(stack.written().replace('"delete"', '"update"'))
+
+
+def test_any_value_leaves_the_page_whole() -> None:
+    value = "a | b\n`c` <script>|</details>" + "x" * 5000
+    change = {"actions": ["create"], "before": None, "after": {"text": value}}
+    page = plan_summary.render("dev", Changes.of({"resource_changes": [{"address": "a.b", "change": change}]}))
+    (row,) = [line for line in page.splitlines() if "text" in line]
+    assert row.count("|") == 4
+    assert "<script>" not in page
+    assert "characters)" in row
+
+
+def test_a_plan_too_long_for_a_comment_says_what_is_missing() -> None:
+    many = tuple(Change(address=f"databricks_schema.s{i}", action="delete") for i in range(50))
+    change = {"actions": ["create"], "before": None, "after": {f"k{i}": "v" * 150 for i in range(50)}}
+    resources = [{"address": f"databricks_job.j{i:03}", "change": change} for i in range(100)]
+    changes = Changes((*Changes.of({"resource_changes": resources}).items, *many))
+    page = plan_summary.render("dev", changes)
+    assert len(page) < 65_000
+    assert "100 to create, 50 to delete" in page
+    assert page.count("is deleted") == 50
+    assert "more changes are not shown here" in page
+    assert changes.fingerprint in page
+
+
+@pytest.mark.parametrize(
+    ("cron", "runs"),
+    [
+        ("0 0 6 * * ?", 365.25 / 12),
+        ("0 0/15 8-17 ? * MON-FRI", 40 * 365.25 * 5 / 7 / 12),
+        ("0 0 6 1 * ?", 1),
+        ("0 0 6 L * ?", 1),
+        ("0 0 6 L-2 * ?", 1),
+        ("0 0 6 15W * ?", 1),
+        ("0 0 6 LW 1,7 ?", 2 / 12),
+        ("0 0 6 ? * 6L", 1),
+        ("0 0 6 ? * MON#1", 1),
+        ("0 0 6 ? * L", 365.25 / 7 / 12),
+        ("0 0 6 31 * ?", 7 / 12),
+        ("0,30 0 6 1 1 ? 2027", 2 / 12),
+    ],
+)
+def test_runs_of_a_month(cron: str, runs: float) -> None:
+    assert quartz.per_month(cron) == pytest.approx(runs, rel=0.01)
+
+
+def test_the_cost_of_production() -> None:
+    prod = environment.load(ROOT / "environments" / "prod.toml")
+    rates = cost.Rates.model_validate(
+        {"minutes_per_run": 30, "dbu_price": 0.2, "machines": {"m6id.xlarge": {"hour": 1.0, "dbu": 2.0}}}
+    )
+    pool, schedule = cost.estimate(prod, rates).lines
+    assert (pool.what, pool.dollars) == ("pool", 730.0)
+    assert schedule.dollars == pytest.approx(365.25 / 12 * 0.5 * 1.4)
+    page = cost.estimate(prod, rates).markdown()
+    assert "an estimate from `infra/rates.toml`" in page
+    assert "**$751.31** a month" in page
+
+
+def test_a_machine_without_a_rate_is_not_guessed() -> None:
+    prod = environment.load(ROOT / "environments" / "prod.toml")
+    page = cost.estimate(prod, cost.Rates(minutes_per_run=1, dbu_price=1)).markdown()
+    assert page.count("no rate") == 2
+    assert "**$0.00** a month, and 2 without a rate" in page
+
+
+def test_what_is_paused_and_keeps_no_machine_costs_nothing() -> None:
+    dev = environment.load(ROOT / "environments" / "dev.toml")
+    assert cost.estimate(dev).markdown() == ""
+
+
+@pytest.mark.parametrize("text", ["minutes_per_run = 0\ndbu_price = 1", "x =", "dbu_price = 1"])
+def test_rates_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "rates.toml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=str(file)):
+        cost.rates(file)
