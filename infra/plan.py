@@ -121,12 +121,19 @@ class Changes:
         lines = []
         for address in sorted({*now, *then}):
             if address not in then:
-                lines.append(f"{address}: {now[address].action}, which was not reviewed")
+                lines.append(f"{address}: {now[address].action}, which was not reviewed{_values(now[address])}")
             elif address not in now:
                 lines.append(f"{address}: {then[address].action} was reviewed, and is not planned any more")
             elif now[address] != then[address]:
                 lines += [f"{address}: {said}" for said in _differences(now[address], then[address])]
         return lines
+
+
+def _values(change: Change) -> str:
+    """What an existing resource is changed to; what is made or removed is named by its address."""
+    if change.action not in ("update", "replace"):
+        return ""
+    return "".join(f"; {one.path}: {one.before} → {one.after}" for one in change.attributes)
 
 
 def _differences(now: Change, then: Change) -> Iterator[str]:
@@ -164,15 +171,15 @@ def _change(address: str, change: Mapping[str, Any]) -> Change | None:
 
 
 def _flat(value: Any, sensitive: Any, path: str = "") -> dict[str, tuple[str, Any]]:
-    """Each value in a value: by its path, what is shown of it and itself. What is null is left out."""
-    if value is None:
+    """Each value in a value: by its path, what is shown of it and itself. What is null or empty is left out."""
+    if value in (None, [], {}):
         return {}
     if sensitive is True:
         return {path: (SENSITIVE, value)}
-    if isinstance(value, dict) and value:
+    if isinstance(value, dict):
         hidden = sensitive if isinstance(sensitive, dict) else {}
         parts = [_flat(each, hidden.get(key), f"{path}.{key}" if path else key) for key, each in value.items()]
-    elif isinstance(value, list) and value:
+    elif isinstance(value, list):
         flags = sensitive if isinstance(sensitive, list) else []
         flags = [*flags, *[None] * (len(value) - len(flags))]
         parts = [_flat(each, flags[place], f"{path}[{place}]") for place, each in enumerate(value)]

@@ -1,4 +1,4 @@
-"""Plans as Terraform makes them: the files in ``plans/`` are its own JSON, written by ``python tests/infra/plans.py``."""
+"""Plans as Terraform makes them: ``plans/`` holds its own JSON, as ``tests/deployment/plans.py`` writes it."""
 
 from __future__ import annotations
 
@@ -79,7 +79,8 @@ def test_a_change_that_differs_is_named(stack: Changes, kind: str) -> None:
     dropped = copy.deepcopy(content)
     dropped["resource_changes"].remove(one)
     (line,) = stack.differences(Changes.of(dropped))
-    assert line == f"{one['address']}: {kind}, which was not reviewed"
+    assert line.partition(";")[0] == f"{one['address']}: {kind}, which was not reviewed"
+    assert ("timeout_seconds: 3600 → 7200" in line) == (kind == "update")
     (line,) = Changes.of(dropped).differences(stack)
     assert line == f"{one['address']}: {kind} was reviewed, and is not planned any more"
 

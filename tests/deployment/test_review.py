@@ -1,0 +1,120 @@
+"""What was reviewed is applied, and nothing else: real Terraform and the real provider, against the stand-in."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.deployment import plans
+from tests.deployment.conftest import ROOT, Deployment, missing
+
+PROBLEM = missing()
+pytestmark = pytest.mark.skipif(PROBLEM is not None, reason=str(PROBLEM))
+
+
+def review(deployment: Deployment, project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "infra.review", *arguments],
+        cwd=project,
+        env=deployment.environment(PYTHONPATH=str(ROOT)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The project's environment files, for a test to change, beside its wheel."""
+    folder = tmp_path / "project"
+    shutil.copytree(ROOT / "environments", folder / "environments")
+    shutil.copytree(ROOT / "dist", folder / "dist")
+    return folder
+
+
+def edit(project: Path, old: str, new: str) -> None:
+    file = project / "environments" / "rehearsal.toml"
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_what_was_reviewed_is_applied_and_nothing_else(deployment: Deployment, project: Path, tmp_path: Path) -> None:
+    from databricks.sdk import WorkspaceClient
+
+    client = WorkspaceClient(host=deployment.host, token=deployment.token, auth_type="pat")
+    reviewed = tmp_path / "reviewed"
+    apply = ("apply", "rehearsal", "--reviewed", str(reviewed / "changes.json"))
+
+    done = review(deployment, project, "plan", "rehearsal", "--output", str(reviewed))
+    assert done.returncode == 0, done.stderr
+    assert "to create" in done.stdout
+    assert done.stdout.strip() == (reviewed / "plan.md").read_text(encoding="utf-8").strip()
+
+    # The file says something else since.
+    edit(project, "max_capacity = 2", "max_capacity = 3")
+    done = review(deployment, project, *apply)
+    assert done.returncode == 1
+    assert "nothing was applied" in done.stderr
+    assert "databricks_instance_pool" in done.stderr
+    assert "max_capacity: reviewed was (none) → 2, now it is (none) → 3" in done.stderr
+    assert list(client.instance_pools.list()) == []
+    edit(project, "max_capacity = 3", "max_capacity = 2")
+
+    done = review(deployment, project, *apply)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Apply complete!" in done.stdout
+    assert review(deployment, project, "drift", "rehearsal").returncode == 0
+
+    # Somebody changes the workspace after the review.
+    edit(project, "max_capacity = 2", "max_capacity = 4")
+    assert review(deployment, project, "plan", "rehearsal", "--output", str(reviewed)).returncode == 0
+    (job,) = client.jobs.list(name="rehearsal-training")
+    client.api_client.do(
+        "POST", "/api/2.2/jobs/update", body={"job_id": job.job_id, "new_settings": {"timeout_seconds": 77}}
+    )
+    done = review(deployment, project, *apply)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if "databricks_job.training" in line]
+    assert "update, which was not reviewed; timeout_seconds: 77 → " in line
+    (pool,) = client.instance_pools.list()
+    assert pool.max_capacity == 2
+
+    done = review(deployment, project, "drift", "rehearsal")
+    assert done.returncode == 2
+    assert "to update" in done.stdout
+
+
+def test_a_stack_that_there_is_not_and_a_review_that_is_none(
+    deployment: Deployment, project: Path, tmp_path: Path
+) -> None:
+    done = review(deployment, project, "plan", "nowhere")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "there is no stack 'nowhere'; accepted: dev, prod, rehearsal, staging" in done.stderr
+    file = tmp_path / "none.json"
+    file.write_text("{}")
+    done = review(deployment, project, "apply", "rehearsal", "--reviewed", str(file))
+    assert done.returncode == 1
+    assert f"error: {file}: is no list of reviewed changes" in done.stderr
+
+
+def test_the_plans_that_other_tests_read_are_what_terraform_makes(deployment: Deployment, tmp_path: Path) -> None:
+    from infra.plan import Changes
+
+    for make in (plans.stack, plans.sensitive):
+        kept = json.loads((ROOT / "tests" / "infra" / "plans" / f"{make.__name__}.json").read_text(encoding="utf-8"))
+        made = make(tmp_path / make.__name__, deployment.environment())
+        assert actions(made) == actions(kept)
+        assert [change.address for change in Changes.of(made).items] == [
+            change.address for change in Changes.of(kept).items
+        ]
+
+
+def actions(plan: dict[str, Any]) -> dict[str, list[str]]:
+    return {each["address"]: each["change"]["actions"] for each in plan["resource_changes"]}
