@@ -25,6 +25,9 @@ AIRFLOW_PYTHON ?= $(or $(shell for python in python3.12 python3.11 .venv/bin/pyt
 BUILT := dist/.built
 NODE_MODULES := node_modules/.installed
 
+# Two at a time, because a test waits for other processes half of its time; a file's tests share what they set up.
+PARALLEL ?= --numprocesses=2 --dist=loadfile
+
 # Neither Terraform nor cdktf shall look for newer versions of themselves.
 export CHECKPOINT_DISABLE := 1
 export DISABLE_VERSION_CHECK := 1
@@ -42,7 +45,7 @@ SYNC = $(UV) pip sync --quiet --require-hashes --build-constraint
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run report ui synth diff plan drift deploy destroy rehearse check format test test-latest test-fork test-airflow benchmark-run benchmark-synth mutation pre-commit lock wheel clean
+.PHONY: help setup run report ui synth diff plan drift deploy destroy rehearse check format test test-latest test-fork test-airflow benchmark-run benchmark-synth mutation pre-commit lock wheel clean benchmark benchmark-history soak
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
@@ -96,10 +99,10 @@ format: setup ## Format the code and apply the linter's safe fixes
 	.venv/bin/ruff format
 
 test: check $(if $(shell command -v npm),$(NODE_MODULES)) ## Check, then test the installed wheel and its coverage
-	.venv/bin/pytest --cov --cov-report=term-missing
+	.venv/bin/pytest $(PARALLEL) --cov --cov-report=term-missing
 
 test-latest: $(INSTALLED_LATEST) ## Test the wheel with the newest libraries
-	.venv-latest/bin/pytest --ignore=tests/airflow --ignore=tests/deployment --ignore=tests/infra
+	.venv-latest/bin/pytest $(PARALLEL) $(foreach folder,airflow deployment infra integration rehearsal,--ignore=tests/$(folder))
 
 test-fork: setup $(SYNCED_FORK) ## Test that the framework's community fork synthesizes the same stacks
 	.venv/bin/pytest tests/fork
@@ -107,11 +110,20 @@ test-fork: setup $(SYNCED_FORK) ## Test that the framework's community fork synt
 test-airflow: setup $(SYNCED_AIRFLOW) ## Test the DAG in Airflow 3.0.6 and 2.11.0, and that it runs the deployed job
 	.venv/bin/pytest tests/airflow
 
+benchmark: setup ## Measure scoring against MLflow's, scikit-learn's and Arrow alone
+	@.venv/bin/python tests/benchmarks/scoring.py
+
 benchmark-run: setup ## Measure how long one pass through the pipeline takes
 	@.venv/bin/python tests/benchmarks/flow.py
 
 benchmark-synth: setup ## Measure synthesis against loading the whole provider package
 	@.venv/bin/python tests/benchmarks/synth.py
+
+benchmark-history: setup ## Measure comparison and monitoring with 10,000 past runs and 1,000 past batches
+	@.venv/bin/python tests/benchmarks/history.py
+
+soak: setup ## Kill batch inference 50 times and start it twice 20 times; each row must have one prediction
+	@.venv/bin/python tests/soak.py
 
 mutation: setup ## Change the code and see whether a test notices
 	.venv/bin/python tests/mutation.py
@@ -120,8 +132,8 @@ pre-commit: setup ## Run the commit hooks on all files
 	.venv/bin/pre-commit run --all-files
 
 lock: $(BOOTSTRAPPED) ## Write the lock files anew (UPGRADE=--upgrade renews the pinned tools too)
-	$(LOCK) $(UPGRADE) pyproject.toml --extra spark --group dev --group infra --group runtime-17-3-ml -o requirements.lock
-	$(LOCK) --upgrade pyproject.toml --extra spark --group dev --group infra --group latest -o requirements-latest.lock
+	$(LOCK) $(UPGRADE) pyproject.toml --extra spark --extra fast --group dev --group infra --group runtime-17-3-ml -o requirements.lock
+	$(LOCK) --upgrade pyproject.toml --extra spark --extra fast --group dev --group infra --group latest -o requirements-latest.lock
 	$(LOCK) --upgrade --group fork -o requirements-fork.lock
 	$(LOCK) --exclude-newer 2025-09-10 --group airflow-3 -o requirements-airflow-3.lock
 	$(LOCK) --exclude-newer 2025-05-25 --group airflow-2 -o requirements-airflow-2.lock

@@ -46,6 +46,7 @@ from cdktf import (
     TerraformResourceLifecycle,
     TerraformStack,
     Testing,
+    Token,
 )
 from cdktf_cdktf_provider_databricks.directory import Directory
 from cdktf_cdktf_provider_databricks.grants import Grants, GrantsGrant
@@ -63,8 +64,10 @@ from cdktf_cdktf_provider_databricks.job import (
     JobSchedule,
     JobTask,
     JobTaskDependsOn,
+    JobTaskEmailNotifications,
     JobTaskLibrary,
     JobTaskPythonWheelTask,
+    JobTaskRunJobTask,
 )
 from cdktf_cdktf_provider_databricks.mlflow_experiment import MlflowExperiment
 from cdktf_cdktf_provider_databricks.permissions import Permissions, PermissionsAccessControl
@@ -146,8 +149,10 @@ __all__ = [
     "JobSchedule",
     "JobTask",
     "JobTaskDependsOn",
+    "JobTaskEmailNotifications",
     "JobTaskLibrary",
     "JobTaskPythonWheelTask",
+    "JobTaskRunJobTask",
     "LocalBackend",
     "MlflowExperiment",
     "Permissions",
@@ -162,6 +167,7 @@ __all__ = [
     "TerraformResourceLifecycle",
     "TerraformStack",
     "Testing",
+    "Token",
     "Volume",
     "WorkspaceFile",
 ]

@@ -18,9 +18,12 @@ from infra.bindings import (
     JobSchedule,
     JobTask,
     JobTaskDependsOn,
+    JobTaskEmailNotifications,
     JobTaskLibrary,
     JobTaskPythonWheelTask,
+    JobTaskRunJobTask,
     RegisteredModel,
+    Token,
 )
 from infra.cluster_pool import Machines
 from infra.environment import Environment
@@ -33,7 +36,10 @@ _SLOW = 0.8
 
 
 class DeployedJob(Construct):
-    """One Databricks job; its tasks share a cluster, so that libraries are installed once a run."""
+    """One Databricks job; its tasks share a cluster, so that libraries are installed once a run.
+
+    ``known`` are the jobs that came before, of which tasks may start runs.
+    """
 
     def __init__(
         self,
@@ -44,11 +50,14 @@ class DeployedJob(Construct):
         machines: Machines,
         wheel: wheels.Wheel,
         after: RegisteredModel,
+        known: Mapping[str, Job],
         scheduled: bool,
         tags: Mapping[str, str],
     ) -> None:
         super().__init__(scope, job.name)
         workspace, schedule = environment.workspace, environment.schedule
+        # A run whose failure another task takes care of is no failed run, of which the job would notify.
+        handled = {name for task in job.tasks if task.run_if != "ALL_SUCCESS" for name in task.depends_on}
         self.job = Job(
             self,
             "job",
@@ -82,22 +91,34 @@ class DeployedJob(Construct):
             else None,
             job_cluster=[JobJobCluster(job_cluster_key=_CLUSTER, new_cluster=machines.cluster())],
             # The provider keeps tasks in the order of their keys: any other shows as a change in each plan.
-            task=[_task(task, wheel) for task in sorted(job.tasks, key=lambda task: task.name)],
+            task=[
+                _task(task, wheel, known, workspace.notify if task.name in handled else None)
+                for task in sorted(job.tasks, key=lambda task: task.name)
+            ],
             depends_on=[wheel.file, after],
         )
 
 
-def _task(task: graph.Task, wheel: wheels.Wheel) -> JobTask:
+def _task(task: graph.Task, wheel: wheels.Wheel, known: Mapping[str, Job], notify: list[str] | None) -> JobTask:
     return JobTask(
         task_key=task.name,
         depends_on=[JobTaskDependsOn(task_key=name) for name in sorted(task.depends_on)] or None,
-        job_cluster_key=_CLUSTER,
-        library=[JobTaskLibrary(whl=wheel.path)],
-        python_wheel_task=JobTaskPythonWheelTask(
+        run_if=task.run_if if task.run_if != "ALL_SUCCESS" else None,
+        job_cluster_key=None if task.run_job else _CLUSTER,
+        library=None if task.run_job else [JobTaskLibrary(whl=wheel.path)],
+        python_wheel_task=None
+        if task.run_job
+        else JobTaskPythonWheelTask(
             package_name=wheels.PACKAGE,
             entry_point=_ENTRY_POINT,
             named_parameters={"entry-point": task.entry_point, **task.parameters},
         ),
+        run_job_task=JobTaskRunJobTask(
+            job_id=Token.as_number(known[task.run_job].id), job_parameters=dict(task.parameters)
+        )
+        if task.run_job
+        else None,
+        email_notifications=JobTaskEmailNotifications(on_failure=notify) if notify else None,
         timeout_seconds=task.timeout_seconds,
         max_retries=task.max_retries,
         min_retry_interval_millis=1000 * task.min_retry_interval_seconds if task.max_retries else None,

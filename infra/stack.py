@@ -12,6 +12,7 @@ from infra.bindings import (
     Construct,
     DatabricksProvider,
     Directory,
+    Job,
     LocalBackend,
     Repo,
     S3Backend,
@@ -82,14 +83,16 @@ class EnvironmentStack(TerraformStack):
             Repo(self, "git-folder", url=git.url, git_provider=git.provider, path=git.path, branch=git.branch)
         control = partial(AccessControl, self, permissions=environment.permissions)
         shared = partial(control, service_principal=environment.workspace.run_as)
+        known: dict[str, Job] = {}
         for job in environment.jobs:
-            deployed = DeployedJob(
+            deployed = known[job.name] = DeployedJob(
                 self,
                 job=job,
                 environment=environment,
                 machines=machines,
                 wheel=built,
                 after=catalog.model,
+                known=known,
                 scheduled=job.name == SCHEDULED,
                 # Not on the pool: machines that are warm would be replaced with each commit.
                 tags={**tags, "commit": commit},

@@ -151,7 +151,11 @@ def run_jobs(names: tuple[str, ...], parameters: tuple[str, ...], environment: s
     where = f"{chosen.file}: "
     try:
         runs = local_runner.run(
-            selected, parameters=given, defaults=local_runner.git_parameters(), follow=_Follower(console)
+            selected,
+            parameters=given,
+            defaults=local_runner.git_parameters(),
+            follow=_Follower(console),
+            declared=chosen.jobs,
         )
         failures = [run for run in runs if run.error]
         verbose = "--verbose" in sys.argv[1:]
@@ -176,7 +180,7 @@ def _key_values(pairs: Sequence[str]) -> dict[str, str]:
 class _Follower:
     """Shows each task as it runs: a line when it ends, and on a terminal a moving one meanwhile."""
 
-    _COLOURS = {"SUCCESS": "green", "FAILED": "red", "SKIPPED": "yellow"}  # noqa: RUF012 (a constant)
+    _COLOURS = {"SUCCESS": "green", "FAILED": "red", "SKIPPED": "yellow", "EXCLUDED": "dim"}  # noqa: RUF012 (a constant)
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -190,6 +194,8 @@ class _Follower:
         self._status.stop()
         state = f"[{self._COLOURS[run.state]}]{run.state:<8}[/]"
         said = f"after {run.because}" if run.because else f"{run.seconds:6.1f} s"
+        if run.state == "EXCLUDED":
+            said = "nothing failed before it"
         self._console.print(f"{state} {f'{job}.{task}':<24} {said}")
 
 
@@ -326,10 +332,12 @@ def _show(job: Job) -> None:
     for parameter in job.parameters:
         click.echo(f"  --parameter {parameter.name}={parameter.default}  {parameter.description}")
     for task in job.tasks:
-        after = f" (after {', '.join(task.depends_on)})" if task.depends_on else ""
-        click.echo(f"  {task.name}{after}: run-task --entry-point={task.entry_point}")
+        when = ", if one failed" if task.run_if == "AT_LEAST_ONE_FAILED" else ""
+        after = f" (after {', '.join(task.depends_on)}{when})" if task.depends_on else ""
+        does = f"runs the job {task.run_job}" if task.run_job else f"run-task --entry-point={task.entry_point}"
+        click.echo(f"  {task.name}{after}: {does}")
         for name, value in task.parameters.items():
-            click.echo(f"    --{name}={value}")
+            click.echo(f"    {'--parameter ' if task.run_job else '--'}{name}={value}")
     click.echo()
 
 

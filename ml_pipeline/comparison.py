@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml_pipeline import tables, tracking
+from ml_pipeline import sampling, tables, tracking
 from ml_pipeline.data_preparation import Made
 from ml_pipeline.errors import CheckFailedError
 from ml_pipeline.evaluation import Classes, Difference, Measured, Metric, Responses, measure
 from ml_pipeline.features import Features
+from ml_pipeline.sampling import Sample
 from ml_pipeline.settings import Significance, Threshold, Tolerance
 
 if TYPE_CHECKING:
@@ -153,7 +154,8 @@ def measured(run: Run, metric: str) -> Measured:
 
 
 def _branch(run: Run, mine: Measured, experiment: str, metric: str, *, significance: float) -> list[Rival]:
-    tags = {name: run.data.tags[name] for name in ("git_branch", "validation_fingerprint")}
+    same = ("git_branch", "validation_fingerprint", "validation_sample")
+    tags = {name: run.data.tags[name] for name in same if name in run.data.tags}
     found = tracking.search(
         experiment,
         f"attributes.status = 'FINISHED' and attributes.run_id != '{run.info.run_id}' and params.metric = "
@@ -179,7 +181,8 @@ def _champion(run: Run, mine: Measured, model: str, metric: str, *, significance
     features = Features.of_model(signature)
     target = run.data.params["target"]
     columns = features.columns(rows, where=f"the champion's input, table {table}")
-    frame = tables.to_pandas(rows, [*columns, rows[tables.quote(target)]])
+    # The rows that the run measured itself on: only then are both resampled alike.
+    frame = sampling.to_pandas(rows, [*columns, rows[tables.quote(target)]], Sample.of_run(run, "validation"))
     classes = Classes(tuple(tracking.read_json(run, "evaluation")["classes"]))
     truth = classes.encode(frame[target])
     responses = Responses.of(fitted, frame[list(features.kinds)], classes)

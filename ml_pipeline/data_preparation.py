@@ -111,6 +111,7 @@ def prepare(
         "train_validation_fingerprint": fingerprint,
         "train_table": train_table,
         "train_version": str(train.version),
+        "classes": str(len(profiles[False].groups)),
         "train_fingerprint": train.digest.text,
         "validation_table": validation_table,
         "validation_version": str(validation.version),

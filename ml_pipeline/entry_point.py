@@ -14,7 +14,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from ml_pipeline import settings
+from ml_pipeline import faults, settings
 from ml_pipeline.errors import InputError
 from ml_pipeline.graph import ENTRY_POINT
 
@@ -29,8 +29,17 @@ class Call:
     arguments: dict[str, Any]
 
     def __call__(self) -> dict[str, str]:
-        """Run the step; it returns what it made."""
-        return self.function(**self.arguments) or {}
+        """Run the step; it returns what it made.
+
+        Raises:
+            PipelineError: the step says no, or something that it works with is at fault.
+        """
+        try:
+            return self.function(**self.arguments) or {}
+        except Exception as error:
+            if (fault := faults.explain(error)) is None:
+                raise
+            raise fault from error
 
 
 def parse(arguments: Sequence[str]) -> Call:

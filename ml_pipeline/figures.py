@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from sklearn.metrics import ConfusionMatrixDisplay
 
 _MINE, _OTHER, _BAD = "#1f77b4", "#9aa5b1", "#d62728"
 _MOST_BARS = 25
+_MOST_FEATURES = 12
 
 
 def confusion_matrix(truth: NDArray[np.int64], predicted: NDArray[np.int64], classes: Sequence[str]) -> Figure:
@@ -87,3 +89,61 @@ def comparison(mine: float, rivals: Sequence[Mapping[str, Any]], *, metric: str,
     axes.invert_yaxis()
     axes.legend(frameon=False)
     return figure
+
+
+def drift(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Shares of the batch's rows by bin, as bars, beside those of the training rows, as steps; a feature a line.
+
+    Args:
+        rows: The features, those that drifted most first, each with ``name``, ``training`` and ``batch`` (shares by
+            bin), ``psi`` and ``alarm``.
+    """
+    shown = rows[:_MOST_FEATURES]
+    # One pair of axes for all of them, with a fixed layout: a pair for each takes longer to draw than to compute.
+    figure = Figure(figsize=(7.5, 0.9 + 0.62 * max(1, len(shown))))
+    axes = figure.subplots()
+    figure.subplots_adjust(left=0.36, right=0.98, top=1 - 0.45 / figure.get_figheight(), bottom=0.05)
+    for line, row in enumerate(shown):
+        bins = len(row["batch"])
+        at, foot = (np.arange(bins) + 0.5) / bins, float(len(shown) - 1 - line)
+        highest = max(*row["batch"], *row["training"], 1e-9) / 0.85
+        color = _BAD if row["alarm"] else _MINE
+        axes.bar(at, np.asarray(row["batch"]) / highest, 0.8 / bins, bottom=foot, color=color, alpha=0.75)
+        steps = np.asarray(row["training"]) / highest
+        axes.stairs(steps + foot, np.linspace(0, 1, bins + 1), baseline=foot, color="black", linewidth=0.9)
+    axes.set(
+        xlim=(0, 1), ylim=(0, max(1, len(shown))), xticks=[], title="Batch (bars) and training rows (steps), by bin"
+    )
+    names = [f"{row['name'][:34]}\nPSI {row['psi']:.3f}" for row in shown]
+    axes.set_yticks(len(shown) - 1 - np.arange(len(shown)) + 0.4, names, fontsize=8)
+    return figure
+
+
+def history(series: Mapping[str, Sequence[tuple[Any, float]]], *, limit: float) -> Figure:
+    """The population stability index of features over the batches.
+
+    Args:
+        series: For each feature its batches' dates and indices, the batch itself last.
+        limit: Index past which a feature has drifted.
+    """
+    figure = Figure(figsize=(7.5, 2.6))
+    axes = figure.subplots()
+    figure.subplots_adjust(left=0.1, right=0.66, top=0.88, bottom=0.2)
+    dates = sorted({date for points in series.values() for date, _ in points})
+    for name, points in list(series.items())[:8]:
+        axes.plot(
+            [dates.index(date) for date, _ in points], [value for _, value in points], marker=".", label=name[:30]
+        )
+    axes.axhline(limit, color=_BAD, linewidth=1, linestyle=":", label="limit")
+    some = sorted({0, len(dates) // 2, len(dates) - 1})
+    axes.set_xticks(some, [str(dates[i]) for i in some], fontsize=8)
+    axes.set_title("Population stability index over the batches", fontsize=10)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """A picture's file."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=90)
+    return file.getvalue()

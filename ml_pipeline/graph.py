@@ -11,10 +11,13 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar, get_args
 
 DYNAMIC_VALUES = ("job.run_id", "job.start_time.iso_date")
 """The dynamic value references of Databricks that tasks may use beside ``job.parameters.*``."""
+
+RunIf = Literal["ALL_SUCCESS", "AT_LEAST_ONE_FAILED"]
+"""When a task runs, in Databricks' terms; one that may not run since nothing failed before it is ``EXCLUDED``."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 ENTRY_POINT = re.compile(r"[a-zA-Z_]\w*(\.\w+)*:[a-zA-Z_]\w*")
@@ -87,15 +90,20 @@ class JobParameter:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One step: a function of the wheel, called with named parameters."""
+    """One step: a function of the wheel, called with named parameters, or a run of another job."""
 
     name: str
-    entry_point: str
+    entry_point: str = ""
     """``package.module:function``."""
+    run_job: str = ""
+    """In place of an entry point: name of a job that comes before; the task starts a run of it and awaits its end."""
     parameters: Mapping[str, str]
-    """Named parameters as Databricks passes them: strings, with references where a value is known only at run time."""
+    """Named parameters as Databricks passes them: strings, with references where a value is known only at run time.
+    Those of a task that runs a job are parameters of that job."""
     depends_on: tuple[str, ...] = ()
-    """Names of tasks of the same job that must have succeeded."""
+    """Names of tasks of the same job that must have ended."""
+    run_if: RunIf = "ALL_SUCCESS"
+    """What must have become of those tasks. One that was skipped after a failure counts as failed."""
     timeout_seconds: int = 3600
     max_retries: int = 1
     min_retry_interval_seconds: int = 60
@@ -103,8 +111,14 @@ class Task:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"task name '{self.name}' is not lower case with underscores")
-        if not ENTRY_POINT.fullmatch(self.entry_point):
+        if self.run_job and self.entry_point:
+            raise ValueError(f"task '{self.name}' has an entry point and runs a job; accepted: one of the two")
+        if not self.run_job and not ENTRY_POINT.fullmatch(self.entry_point):
             raise ValueError(f"task '{self.name}': entry point '{self.entry_point}' is not 'package.module:function'")
+        if self.run_if not in get_args(RunIf):
+            raise ValueError(f"task '{self.name}': run_if '{self.run_if}'; accepted: {', '.join(get_args(RunIf))}")
+        if self.run_if != "ALL_SUCCESS" and not self.depends_on:
+            raise ValueError(f"task '{self.name}': run_if '{self.run_if}' needs a task that it depends on")
         if self.timeout_seconds <= 0:
             raise ValueError(f"task '{self.name}': timeout_seconds {self.timeout_seconds} is not above 0")
         if self.max_retries < 0:
@@ -112,8 +126,12 @@ class Task:
 
     def arguments(self, values: Mapping[str, str]) -> list[str]:
         """The command line of ``run-task`` for this task, with every reference replaced."""
-        named = (f"--{name}={substitute(value, values)}" for name, value in self.parameters.items())
+        named = (f"--{name}={value}" for name, value in self.job_parameters(values).items())
         return [f"--entry-point={self.entry_point}", *named]
+
+    def job_parameters(self, values: Mapping[str, str]) -> dict[str, str]:
+        """The parameters, with every reference replaced."""
+        return {name: substitute(value, values) for name, value in self.parameters.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,3 +190,32 @@ class Job:
         values = dict(zip(DYNAMIC_VALUES, (run_id, start_date), strict=True))
         given = {p.name: parameters.get(p.name, substitute(p.default, values)) for p in self.parameters}
         return values | {f"job.parameters.{name}": value for name, value in given.items()}
+
+
+def check_started(jobs: Iterable[Job]) -> None:
+    """Check the tasks that run a job: it comes before theirs, so that none starts itself, and takes what it is given.
+
+    Args:
+        jobs: All jobs, in flow order.
+
+    Raises:
+        ValueError: a job does not come before, or lacks a parameter.
+    """
+    before: dict[str, Job] = {}
+    for job in jobs:
+        for task in job.tasks:
+            if task.run_job:
+                _check_run(f"job '{job.name}': task '{task.name}'", task, before)
+        before[job.name] = job
+
+
+def _check_run(where: str, task: Task, before: Mapping[str, Job]) -> None:
+    other = task.run_job
+    if other not in before:
+        raise ValueError(f"{where} runs job '{other}'; accepted: {', '.join(before) or 'none'}")
+    known = [parameter.name for parameter in before[other].parameters]
+    for name in task.parameters:
+        if name not in known:
+            raise ValueError(
+                f"{where}: job '{other}' has no parameter '{name}'; accepted: {', '.join(known) or 'none'}"
+            )

@@ -361,6 +361,8 @@ class Launcher:
         except PipelineError as error:
             self._say(f"  its log can't be read: {escape(str(error))}")
             return
+        if output.run_job_output and output.run_job_output.run_id:
+            self._say(f"  it ran another job, as run {output.run_job_output.run_id}")
         # Of a failure that has no log there may be a trace.
         lines = (output.logs or output.error_trace or "").rstrip().splitlines()
         shown = [f"  | {line}" for line in lines[-_LOG_LINES:]]

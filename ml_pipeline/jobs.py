@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from ml_pipeline.graph import Job, JobParameter, Task, in_order
+from ml_pipeline.graph import Job, JobParameter, Task, check_started, in_order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,7 +64,12 @@ def declare(settings: PipelineSettings) -> tuple[Job, ...]:
     schema = settings.schema_name
     train_validation_table, test_table = f"{schema}.train_validation", f"{schema}.test"
     train_table, validation_table = f"{schema}.train", f"{schema}.validation"
-    predictions_table = f"{schema}.predictions"
+    batch = {
+        "predictions_table": f"{schema}.predictions",
+        "quarantine_table": f"{schema}.quarantine",
+        "shadow_table": f"{schema}.shadow_predictions",
+        "batch_date": _reference(BATCH_DATE),
+    }
     reason = JobParameter(name="reason", default=settings.reason, description="Why it runs: feature, ci or retraining")
     columns = {"target": settings.target, "key": settings.key, "features": settings.features}
     model = {"experiment": settings.experiment, "model": f"{schema}.{settings.model}"}
@@ -131,6 +136,8 @@ def declare(settings: PipelineSettings) -> tuple[Job, ...]:
                     folds=settings.folds,
                     seed=settings.seed,
                     n_jobs=settings.n_jobs,
+                    search_on=settings.search_on,
+                    max_training_rows=settings.max_training_rows,
                     experiment=settings.experiment,
                     job_run_id=JOB_RUN_ID,
                 ),
@@ -171,6 +178,41 @@ def declare(settings: PipelineSettings) -> tuple[Job, ...]:
             ),
         ),
     )
+    inference, watching = settings.batch_inference, settings.watching
+    watch: list[Task] = []
+    if watching:
+        monitor = Task(
+            name="monitor",
+            entry_point="ml_pipeline.monitoring:monitor",
+            depends_on=("score",),
+            max_retries=0,
+            parameters=_parameters(
+                **model,
+                **batch,
+                monitoring_table=f"{schema}.monitoring",
+                target=settings.target,
+                key=settings.key,
+                positive_class=settings.positive_class,
+                metric=settings.metric,
+                monitoring=watching,
+                minimum_agreement=inference.minimum_agreement,
+                significance=settings.significance,
+                job_run_id=JOB_RUN_ID,
+            ),
+        )
+        watch.append(monitor)
+        if watching.on_drift == "retrain":
+            retrain = Task(
+                name="retrain",
+                run_job=training.name,
+                parameters={reason.name: "retraining"},
+                depends_on=(monitor.name,),
+                run_if="AT_LEAST_ONE_FAILED",
+                timeout_seconds=training.timeout_seconds,
+                # The tasks of that job try again by themselves.
+                max_retries=0,
+            )
+            watch.append(retrain)
     batch_inference = Job(
         name="batch_inference",
         description="Scores a batch with the champion into the predictions table",
@@ -182,12 +224,19 @@ def declare(settings: PipelineSettings) -> tuple[Job, ...]:
                 entry_point="ml_pipeline.scoring:score",
                 timeout_seconds=3 * 3600,
                 parameters=_parameters(
-                    source=settings.batch_inference.source or settings.source,
+                    source=inference.source or settings.source,
                     model=model["model"],
-                    predictions_table=predictions_table,
-                    batch_date=_reference(BATCH_DATE),
+                    mode=inference.mode,
+                    probabilities=inference.probabilities,
+                    checks=settings.checks,
+                    job_run_id=JOB_RUN_ID,
+                    **batch,
                 ),
             ),
+            *watch,
         ),
+        timeout_seconds=4 * 3600 + sum(task.timeout_seconds for task in watch if task.run_job),
     )
-    return in_order((datasets, training, validation, promotion, batch_inference), what="job")
+    flow = in_order((datasets, training, validation, promotion, batch_inference), what="job")
+    check_started(flow)
+    return flow

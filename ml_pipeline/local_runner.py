@@ -19,7 +19,7 @@ from ml_pipeline import entry_point, graph, tables
 from ml_pipeline.errors import InputError
 
 T = TypeVar("T")
-State = Literal["SUCCESS", "FAILED", "SKIPPED"]
+State = Literal["SUCCESS", "FAILED", "SKIPPED", "EXCLUDED"]
 
 
 @dataclass(kw_only=True)
@@ -33,7 +33,15 @@ class TaskRun:
     made: dict[str, str] = field(default_factory=dict)
     error: Exception | None = None
     because: str = ""
-    """For a skipped task: what failed before it."""
+    """For a skipped task: what failed before it; for one that ran a job: what failed in it."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A run of a job, with what each of its tasks does."""
+
+    job: graph.Job
+    steps: dict[str, entry_point.Call | _Plan]
 
 
 _WITHOUT_SPARK = ("promotion",)
@@ -61,15 +69,22 @@ def select(jobs: Sequence[graph.Job], names: Sequence[str]) -> tuple[graph.Job, 
 
 
 def run(
-    jobs: Sequence[graph.Job], *, parameters: Mapping[str, str], defaults: Mapping[str, str], follow: Follow
+    jobs: Sequence[graph.Job],
+    *,
+    parameters: Mapping[str, str],
+    defaults: Mapping[str, str],
+    follow: Follow,
+    declared: Sequence[graph.Job] = (),
 ) -> list[TaskRun]:
     """Run jobs one after the other; what depends on a failure is skipped.
 
     Args:
         jobs: Jobs in flow order.
         parameters: Values of job parameters, each for every job that declares it.
-        defaults: Values for those that are not given, in place of the declared defaults.
+        defaults: Values for those that are not given, in place of the declared defaults. What the jobs' tasks start
+            gets these too, and none of the given ones.
         follow: Is told of each task.
+        declared: Jobs that tasks may start, beside those that run.
 
     Raises:
         InputError: a parameter is unknown, or one of a task is wrong; nothing has run then.
@@ -81,42 +96,73 @@ def run(
                 f"--parameter {name}: no job of this run has it; accepted: {', '.join(accepted) or 'none'}"
             )
     with _eager_threads():
-        return _run_all(jobs, {**defaults, **parameters}, follow)
+        given = {**defaults, **parameters}
+        known = {job.name: job for job in (*declared, *jobs)}
+        inherited = {name: given[name] for name in defaults}
+        return _run_all(jobs, lambda: [_plan(job, known, given, inherited) for job in jobs], follow)
 
 
-def _run_all(jobs: Sequence[graph.Job], parameters: Mapping[str, str], follow: Follow) -> list[TaskRun]:
+def _run_all(jobs: Sequence[graph.Job], plan: Callable[[], list[_Plan]], follow: Follow) -> list[TaskRun]:
     if any(job.name not in _WITHOUT_SPARK for job in jobs):
         # The JVM starts while Python imports the steps' libraries, each of which takes seconds.
         _import("pyspark.sql", "delta")
         _ahead(tables.session)
         # The session waits for pandas, and for nothing else of what the steps import.
         _import("pandas")
-    calls = _without_collection(lambda: _calls(jobs, parameters))
+    plans = _without_collection(plan)
     tracking = _ahead(_open_tracking)
     runs: list[TaskRun] = []
     ended: dict[str, State] = {}
-    for job in jobs:
+
+    def note(run_: TaskRun) -> None:
+        follow(run_.job, run_.task, run_)
+        if not runs and any(later.name in _SCORING for later in jobs[1:]):
+            _ahead(_start_worker)
+        runs.append(run_)
+
+    def carry_out(plan: _Plan, ended: dict[str, State]) -> None:
+        job = plan.job
         for task in job.tasks:
-            failed = next((name for name in _upstream(job, task) if ended.get(name, "SUCCESS") != "SUCCESS"), "")
-            if failed:
-                run_ = TaskRun(job=job.name, task=task.name, state="SKIPPED", because=failed)
-            else:
+            run_ = _hindered(job, task, ended)
+            if run_ is None:
                 follow(job.name, task.name, None)
                 if job.name not in _WITHOUT_TRACKING:
                     tracking.join()  # Two threads must not import MLflow at the same time.
-                run_ = _run(job.name, task.name, calls[job.name, task.name])
+                step = plan.steps[task.name]
+                run_ = start(job.name, task.name, step) if isinstance(step, _Plan) else _run(job.name, task.name, step)
             ended[f"{job.name}.{task.name}"] = run_.state
-            follow(job.name, task.name, run_)
-            if not runs and any(later.name in _SCORING for later in jobs[1:]):
-                _ahead(_start_worker)
-            runs.append(run_)
-        states = {ended[f"{job.name}.{task.name}"] for task in job.tasks}
-        ended[job.name] = "SUCCESS" if states == {"SUCCESS"} else "FAILED"
+            note(run_)
+        failed = _failed([f"{job.name}.{task.name}" for task in job.tasks], ended)
+        ended[job.name] = "FAILED" if failed else "SUCCESS"
+
+    def start(job: str, task: str, plan: _Plan) -> TaskRun:
+        began, inside = time.monotonic(), dict[str, State]()
+        carry_out(plan, inside)
+        because = next((name for name, state in inside.items() if state == "FAILED" and name != plan.job.name), "")
+        return TaskRun(
+            job=job, task=task, state=inside[plan.job.name], seconds=time.monotonic() - began, because=because
+        )
+
+    for each in plans:
+        carry_out(each, ended)
     return runs
 
 
-def _upstream(job: graph.Job, task: graph.Task) -> list[str]:
-    return [*job.depends_on, *(f"{job.name}.{name}" for name in task.depends_on)]
+def _hindered(job: graph.Job, task: graph.Task, ended: Mapping[str, State]) -> TaskRun | None:
+    """What becomes of a task that may not run, as on Databricks; ``None`` if it may."""
+    before = [f"{job.name}.{name}" for name in task.depends_on]
+    failed = _failed([*job.depends_on, *(before if task.run_if == "ALL_SUCCESS" else [])], ended)
+    if failed:
+        return TaskRun(job=job.name, task=task.name, state="SKIPPED", because=failed)
+    unwanted = task.run_if == "AT_LEAST_ONE_FAILED" and not _failed(before, ended)
+    if unwanted or (before and all(ended[name] == "EXCLUDED" for name in before)):
+        return TaskRun(job=job.name, task=task.name, state="EXCLUDED")
+    return None
+
+
+def _failed(names: Sequence[str], ended: Mapping[str, State]) -> str:
+    """The first of them that failed, or was skipped since another one did."""
+    return next((name for name in names if ended.get(name) in ("FAILED", "SKIPPED")), "")
 
 
 def _without_collection(import_: Callable[[], T]) -> T:
@@ -168,25 +214,30 @@ def _open_tracking() -> None:
 
 
 def _start_worker() -> None:
-    from ml_pipeline import scoring
+    from ml_pipeline import predictor
 
-    scoring.start_worker()
+    predictor.start_worker()
 
 
-def _calls(jobs: Sequence[graph.Job], parameters: Mapping[str, str]) -> dict[tuple[str, str], entry_point.Call]:
+def _plan(
+    job: graph.Job, known: Mapping[str, graph.Job], parameters: Mapping[str, str], inherited: Mapping[str, str]
+) -> _Plan:
     """Every task's call, so that a wrong parameter of the last one is found before the first one runs."""
     now = datetime.datetime.now(datetime.UTC)
-    calls = {}
-    for job in jobs:
-        declared = {parameter.name for parameter in job.parameters}
-        values = job.values_of_run(
-            run_id=f"{now:%Y%m%d%H%M%S}{uuid.uuid4().int % 10**6:06}",
-            start_date=now.date().isoformat(),
-            parameters={name: value for name, value in parameters.items() if name in declared},
-        )
-        for task in job.tasks:
-            calls[job.name, task.name] = entry_point.parse(task.arguments(values))
-    return calls
+    names = {parameter.name for parameter in job.parameters}
+    values = job.values_of_run(
+        run_id=f"{now:%Y%m%d%H%M%S}{uuid.uuid4().int % 10**6:06}",
+        start_date=now.date().isoformat(),
+        parameters={name: value for name, value in parameters.items() if name in names},
+    )
+    steps: dict[str, entry_point.Call | _Plan] = {}
+    for task in job.tasks:
+        if task.run_job:
+            given = {**inherited, **task.job_parameters(values)}
+            steps[task.name] = _plan(known[task.run_job], known, given, inherited)
+        else:
+            steps[task.name] = entry_point.parse(task.arguments(values))
+    return _Plan(job, steps)
 
 
 def _run(job: str, task: str, call: entry_point.Call) -> TaskRun:

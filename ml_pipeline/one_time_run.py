@@ -62,7 +62,9 @@ def settings_of(deployed: Document, parameters: Mapping[str, str], *, wheel: str
     for task in deployed["tasks"]:
         made = {key: value for key, value in task.items() if key not in _NOTIFICATIONS}
         shared = made.pop("job_cluster_key", None)
-        if cluster:
+        if "run_job_task" in made:
+            pass  # It runs on the other job's compute.
+        elif cluster:
             made.pop("new_cluster", None)
             made["existing_cluster_id"] = cluster
         elif shared:

@@ -30,13 +30,18 @@ def promote(*, model: str, run_by: str = "", job_run_id: str = "") -> Made:
 
     Raises:
         InputError: there is no challenger.
-        PipelineError: the challenger was not validated.
+        PipelineError: the challenger was not validated, or failed in shadow.
     """
     challenger = tracking.version_by_alias(model, tracking.CHALLENGER)
     if challenger is None:
         raise InputError(f"model {model} has no alias '{tracking.CHALLENGER}'; validate a run first")
     if challenger.tags.get("test") != "passed":
         raise PipelineError(f"model {model} version {challenger.version} did not pass validation; it is not promoted")
+    if challenger.tags.get(tracking.SHADOW) == "failed":
+        raise PipelineError(
+            f"model {model} version {challenger.version} failed in shadow, it is not promoted: "
+            f"{challenger.tags.get(f'{tracking.SHADOW}.reason', '')}"
+        )
     champion = tracking.version_by_alias(model, tracking.CHAMPION)
     by = {"by": run_by, "job_run_id": job_run_id}
     if champion is None or champion.version != challenger.version:

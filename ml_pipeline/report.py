@@ -93,7 +93,8 @@ def collect(experiment: str, model: str, *, run_id: str | None = None) -> Scorec
     Raises:
         InputError: there is no such run.
     """
-    condition = "attributes.status = 'FINISHED'"
+    # Each training run notes the metric that it was trained for; the runs of batches have no such parameter.
+    condition = "attributes.status = 'FINISHED' and params.metric LIKE '%'"
     if run_id:
         condition += f" and attributes.run_id = {tracking.quoted(run_id)}"
     found = tracking.search(experiment, condition, most=1)
@@ -123,22 +124,27 @@ def _json(run: Run, name: str) -> Any:
     return None if content is None else json.loads(content)
 
 
+def render(name: str, **values: Any) -> str:
+    """The text of a file from its template, ``NAME.j2``; in a page, values are escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("ml_pipeline"),
+        autoescape=name.endswith(".html"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
+    return environment.get_template(f"{name}.j2").render(**values)
+
+
 def write(scorecard: Scorecard, folder: Path) -> list[Path]:
     """Write ``report.md`` and ``report.html``; the page carries its pictures, the Markdown refers to none."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name in ("report.md", "report.html"):
-        environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("ml_pipeline"),
-            autoescape=name.endswith(".html"),
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
         target = folder / name
         partial = target.with_suffix(".partial")
-        partial.write_text(environment.get_template(f"{name}.j2").render(card=scorecard), encoding="utf-8")
+        partial.write_text(render(name, card=scorecard), encoding="utf-8")
         partial.replace(target)
         written.append(target)
     return written

@@ -65,7 +65,7 @@ class Follower:
         # Of several attempts the last one counts.
         states = {each.task_key: state_of(each.state) for each in tasks if each.task_key in before}
         failed = [f"{self._job}.{name}" for name, state in states.items() if state != "SUCCESS"]
-        return f"after {failed[0]}" if failed else ""
+        return f"after {failed[0]}" if failed else "nothing failed before it"
 
 
 def life_of(state: RunState | None) -> str:

@@ -1,25 +1,26 @@
-"""The scoring function, and batch inference with it."""
+"""Batch inference: scores a batch's rows, each exactly once.
+
+A batch is one commit of the predictions table, the last thing that a run writes. What else it writes (the rows that
+failed their checks, the challenger's predictions) is keyed by batch too and comes before: a run that was killed leaves
+nothing that the next one does not replace.
+"""
 
 from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import numpy as np
-import pandas as pd
 from pydantic import BeforeValidator
 
-from ml_pipeline import tables, tracking
+from ml_pipeline import predictor, quality, tables, tracking
 from ml_pipeline.data_preparation import Made
 from ml_pipeline.errors import InputError
-from ml_pipeline.features import Features
-from ml_pipeline.settings import Source
+from ml_pipeline.settings import Checks, Source
 
 if TYPE_CHECKING:
-    from mlflow.models import ModelSignature
-    from pyspark.sql import Column, DataFrame
+    from mlflow.entities.model_registry import ModelVersion
+    from pyspark.sql import DataFrame
 
 
 def _iso_day(text: object) -> object:
@@ -31,85 +32,99 @@ def _iso_day(text: object) -> object:
 Day = Annotated[datetime.date, BeforeValidator(_iso_day)]
 """A day, ``YYYY-MM-DD``."""
 BATCH_COLUMN = "batch_date"
+CHAMPION_PREDICTION = "champion_prediction"
+"""What the champion said of the same row, in the shadow table."""
 _ANSWER = "__answer"
 ADDED = ("prediction", "model_name", "model_version", "run_id", BATCH_COLUMN)
 """Columns that a predictions table has beside those of its source."""
-
-_SPARK_TYPES = {"i": "bigint", "u": "bigint", "f": "double", "b": "boolean"}
-
-
-def answer(rows: DataFrame, model: Any, signature: ModelSignature, *, where: str, scores: bool = False) -> Column:
-    """The scoring function: a model's answer to each row, as a column of structs.
-
-    Args:
-        rows: Rows that hold the model's features.
-        model: A fitted scikit-learn model.
-        signature: The model's signature.
-        where: What the rows are called in messages.
-        scores: Whether the answer has ``scores`` too: the model's probabilities in the order of its classes, its
-            decision values where it gives none, or an empty list where it gives neither.
-
-    Returns:
-        A struct with ``prediction``, of the target's type.
-
-    Raises:
-        InputError: a feature is missing, or of another type.
-    """
-    from pyspark.sql import functions as F
-    from pyspark.sql.pandas.functions import pandas_udf
-
-    features = Features.of_model(signature).columns(rows, where=where)
-    # Spark runs one task a core: threads of the model's own would fight for the same cores.
-    threads = [name for name in model.get_params() if name == "n_jobs" or name.endswith("__n_jobs")]
-    model.set_params(**dict.fromkeys(threads, 1))
-    scorer = "predict_proba" if hasattr(model, "predict_proba") else "decision_function"
-    type_ = _SPARK_TYPES.get(np.asarray(model.classes_).dtype.kind, "string")
-
-    def predicted(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        for batch in batches:
-            out = pd.DataFrame({"prediction": model.predict(batch) if len(batch) else []})
-            if scores:
-                known = len(batch) and hasattr(model, scorer)
-                values = getattr(model, scorer)(batch) if known else np.empty((len(batch), 0))
-                out["scores"] = list(np.asarray(values, dtype=float).reshape(len(batch), -1))
-            yield out
-
-    schema = f"prediction {type_}" + (", scores array<double>" if scores else "")
-    return pandas_udf(predicted, schema)(F.struct(*features))  # type: ignore[call-overload, no-any-return]
+SCORES = "scores"
+"""The column that it has too where probabilities are configured."""
 
 
-def start_worker() -> None:
-    """Let Spark start a Python worker, and it import its libraries, ahead of the first task that needs them."""
-
-    def started(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        import sklearn.compose
-        import sklearn.ensemble  # noqa: F401
-
-        yield from batches
-
-    tables.session().range(0, 1, 1, 1).mapInPandas(started, "id bigint").collect()
-
-
-def score(*, source: Source, model: str, predictions_table: str, batch_date: Day) -> Made:
+def score(
+    *,
+    source: Source,
+    model: str,
+    mode: Literal["champion", "shadow"],
+    probabilities: bool,
+    checks: Checks,
+    predictions_table: str,
+    quarantine_table: str,
+    shadow_table: str,
+    batch_date: Day,
+    job_run_id: str,
+) -> Made:
     """Score a batch with the champion; the predictions of the same batch, if there are any, are replaced in one commit.
 
+    In shadow the challenger scores the same rows in the same pass, and what it says goes to the shadow table.
+
     Raises:
-        InputError: there is no champion, no row, or the rows don't fit the model's signature; nothing is written then.
+        InputError: there is no champion, no row, or the rows don't fit checks or signature; nothing is written then.
+        CheckFailedError: more rows fail their checks than may; nothing is written then.
+        PipelineError: another run is at work on this batch, or wrote it meanwhile.
     """
-    where = f"source {source}"
-    rows = tables.read_source(source)
-    for column in (*ADDED, _ANSWER):
-        if column in rows.columns:
-            raise InputError(f"{where}: column '{column}' has the name of one that scoring adds; rename it")
-    champion = tracking.champion(model)
-    fitted, signature = tracking.load_model(tracking.version_uri(champion))
-    answered = rows.withColumn(_ANSWER, answer(rows, fitted, signature, where=where))
-    predictions = answered.select(*map(tables.quote, rows.columns), f"{_ANSWER}.prediction")
-    stamped = tables.with_constants(
-        predictions, model_name=model, model_version=int(champion.version), run_id=str(champion.run_id)
+    where, day = f"source {source}", batch_date.isoformat()
+    made: Made = {}
+
+    def write(batch: DataFrame | None, table: str, what: str, *, since: int | None = None) -> None:
+        if batch is None:
+            tables.drop_batch(table, column=BATCH_COLUMN, value=day)
+            return
+        written = tables.replace_batch(
+            batch, table, column=BATCH_COLUMN, value=day, since=since, note=f"job run {job_run_id}"
+        )
+        made[table] = f"batch {day}, {written}, {what}"
+
+    with tables.claimed(predictions_table, day), tables.reading(where):
+        began = tables.latest_version(predictions_table)
+        versions = _versions(model, shadow=mode == "shadow")
+        rows = tables.read_source(source)
+        for column in (*ADDED, SCORES, CHAMPION_PREDICTION, quality.REASONS, _ANSWER):
+            if column in rows.columns:
+                raise InputError(f"{where}: column '{column}' has the name of one that scoring adds; rename it")
+        predictors = {alias: predictor.load(tracking.version_uri(version)) for alias, version in versions.items()}
+        checked = quality.check(rows, checks, where=where)
+        with tables.kept(checked, needed=checked is not rows):
+            verdict = quality.judge(checked, checks, where=where)
+            good = quality.good(checked, checks)
+            answered = good.withColumn(_ANSWER, predictor.answers(good, predictors, where=where, scores=probabilities))
+            if good.isEmpty():
+                raise InputError(f"{where}: is empty; accepted: at least one row")
+            write(quality.bad(checked) if verdict and verdict.failed else None, quarantine_table, str(verdict))
+            with tables.kept(answered, needed=len(versions) > 1):
+                for alias, table, since in (
+                    (tracking.CHALLENGER, shadow_table, None),
+                    (tracking.CHAMPION, predictions_table, began),
+                ):
+                    if alias in versions:
+                        version = versions[alias]
+                        said = _predictions(answered, rows.columns, alias, version, scores=probabilities)
+                        write(said, table, f"by {model} version {version.version}", since=since)
+                    else:
+                        write(None, table, "")
+    if mode == "shadow" and tracking.CHALLENGER not in versions:
+        made["shadow"] = f"model {model} has no alias '{tracking.CHALLENGER}': the champion scored alone"
+    return made
+
+
+def _versions(model: str, *, shadow: bool) -> dict[str, ModelVersion]:
+    """The versions that score, by alias, the champion first."""
+    versions = {tracking.CHAMPION: tracking.champion(model)}
+    challenger = tracking.version_by_alias(model, tracking.CHALLENGER) if shadow else None
+    return versions if challenger is None else {**versions, tracking.CHALLENGER: challenger}
+
+
+def _predictions(
+    answered: DataFrame, columns: list[str], alias: str, version: ModelVersion, *, scores: bool
+) -> DataFrame:
+    """What one version says of each row, with the row's own columns."""
+    from pyspark.sql import functions as F
+
+    said = [f"{_ANSWER}.{alias}.{name}" for name in ("prediction", SCORES)[: 1 + scores]]
+    beside = [] if alias == tracking.CHAMPION else [F.col(f"{_ANSWER}.{tracking.CHAMPION}.prediction")]
+    return tables.with_constants(
+        answered.select(*map(tables.quote, columns), *said, *(each.alias(CHAMPION_PREDICTION) for each in beside)),
+        model_name=version.name,
+        model_version=int(version.version),
+        run_id=str(version.run_id),
     )
-    with tables.reading(where):
-        if rows.isEmpty():
-            raise InputError(f"{where}: is empty; accepted: at least one row")
-        written = tables.replace_batch(stamped, predictions_table, column=BATCH_COLUMN, value=batch_date.isoformat())
-    return {predictions_table: f"batch {batch_date}, {written}, by {model} version {champion.version}"}

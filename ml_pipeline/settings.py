@@ -60,6 +60,8 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Threshold = Annotated[float, Field(allow_inf_nan=False)]
 Tolerance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Significance = Annotated[float, Field(gt=0, lt=0.5)]
+Bound = Annotated[float, Field(allow_inf_nan=False)]
+Rows = Annotated[int, Field(ge=1)]
 
 
 class Settings(BaseModel):
@@ -103,7 +105,7 @@ class Source(Settings):
         kind, value = next((kind, value) for kind, value in self if value is not None)
         return f"{kind} {value}"
 
-    def relative_to(self, folder: Path) -> Source:
+    def relative_to(self, folder: Path) -> Self:
         """The same source with a relative path made absolute, counted from a folder."""
         paths = {kind: getattr(self, kind) for kind in ("csv", "parquet", "table")}
         changed = {
@@ -125,11 +127,74 @@ class Estimator(Settings):
     """For each hyper-parameter the values to try; all combinations are cross-validated."""
 
 
+ColumnType = Literal["boolean", "long", "double", "string", "date", "timestamp"]
+
+
+class ColumnCheck(Settings):
+    """What a value of one column must be. A row with another value is set aside, in the quarantine table."""
+
+    required: bool = False
+    """Whether a row without a value fails."""
+    type: ColumnType | None = None
+    """What the value must be; one that comes as text and can be read as it, is."""
+    minimum: Bound | None = None
+    """The least value."""
+    maximum: Bound | None = None
+    """The greatest value."""
+    accepted: Annotated[list[str | int | float | bool], Field(min_length=1)] | None = None
+    """The values there are."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(f"minimum {self.minimum:g} is above maximum {self.maximum:g}")
+        ranged = self.minimum is not None or self.maximum is not None
+        if ranged and self.type not in (None, "long", "double"):
+            raise ValueError(f"type '{self.type}' has no minimum and maximum; accepted: long, double")
+        return self
+
+
+class Checks(Settings):
+    """The checks that each row of a batch goes through before it is scored."""
+
+    columns: dict[NonEmpty, ColumnCheck] = {}
+    """The checks of each column, by its name."""
+    unique: Columns = []
+    """Columns whose values together no two rows of a batch may share; rows that do are set aside, all of them."""
+    max_quarantine_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of a batch's rows that may fail; past it the batch stops and nothing is scored."""
+
+
 class BatchInference(Settings):
-    """What batch inference scores."""
+    """What batch inference scores, and with which models."""
 
     source: Source | None = None
     """The rows to score; the pipeline's own source where it is left out."""
+    mode: Literal["champion", "shadow"] = "champion"
+    """In shadow the challenger scores the same rows beside the champion, whose predictions alone are served."""
+    probabilities: bool = False
+    """Whether predictions come with the probability of each class."""
+    minimum_agreement: Annotated[float, Field(ge=0, le=1)] = 0.9
+    """Share of a batch's rows on which a challenger must surely agree with the champion to be promoted."""
+
+
+class Monitoring(Settings):
+    """How a batch is compared with what the champion was trained on."""
+
+    max_drift: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.2
+    """Population stability index of a feature, or of the predictions, past which a batch has drifted."""
+    max_missing_increase: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """By how much the share of missing values of a feature may exceed that of the training rows."""
+    max_quarantine_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Share of a batch's rows that may have been set aside."""
+    max_row_count_change: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.5
+    """By what share of the median of the batches before a batch's row count may differ from it."""
+    max_lateness_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Hours after the end of the batch's day by which its predictions must be there; left out: whenever."""
+    on_drift: Literal["fail", "retrain"] = "fail"
+    """What a batch past a limit leads to: the task fails, or it fails and the training job is started."""
+    labels: Source | None = None
+    """Where the true classes arrive, later than the batch: rows with the columns of ``key`` and the target."""
 
 
 class PipelineSettings(Settings):
@@ -169,9 +234,27 @@ class PipelineSettings(Settings):
     """Seed of the cross-validation, and of the estimator where it takes a ``random_state`` and none is given."""
     n_jobs: int = -1
     """Processes of the search, as scikit-learn counts them: -1 is one for each core."""
+    search_on: Literal["driver", "workers"] = "driver"
+    """Where the hyper-parameter search fits its models: in processes of the driver, or on the cluster's workers."""
+    max_training_rows: Rows = 1_000_000
+    """Rows that the driver takes of the train and of the validation table at most; of more, a sample by hash."""
     reason: Reason = "feature"
     """Why runs of this environment train, unless a run says otherwise."""
+    checks: Checks = Checks()
     batch_inference: BatchInference = BatchInference()
+    monitoring: Monitoring | None = None
+    """How a batch is watched; where the table is missing, only a batch that is scored in shadow is."""
+
+    @property
+    def watching(self) -> Monitoring | None:
+        """How batches are watched, if they are: a challenger in shadow is judged by what a watched batch shows."""
+        return self.monitoring or (Monitoring() if self.batch_inference.mode == "shadow" else None)
+
+    @model_validator(mode="after")
+    def _labels_need_key(self) -> Self:
+        if self.monitoring and self.monitoring.labels and not self.key:
+            raise ValueError("monitoring.labels: rows are told apart by 'key', which is missing; accepted: a key")
+        return self
 
     @field_validator("key", "features")
     @classmethod
@@ -222,12 +305,19 @@ def load(file: Path, *, instance: str = "") -> PipelineSettings:
         settings = PipelineSettings.model_validate(_placed(content, file, instance))
     except ValidationError as error:
         raise InputError(f"{file}: " + explain(error, PipelineSettings, prefix="pipeline")) from None
-    folder = file.resolve().parent
-    scored = settings.batch_inference.source
+    return _with_absolute_paths(settings, file.resolve().parent)
+
+
+def _with_absolute_paths(settings: PipelineSettings, folder: Path) -> PipelineSettings:
+    scored, watched = settings.batch_inference.source, settings.monitoring
+    labels = watched and watched.labels
     return settings.model_copy(
         update={
             "source": settings.source.relative_to(folder),
-            "batch_inference": BatchInference(source=scored and scored.relative_to(folder)),
+            "batch_inference": settings.batch_inference.model_copy(
+                update={"source": scored and scored.relative_to(folder)}
+            ),
+            "monitoring": watched and watched.model_copy(update={"labels": labels and labels.relative_to(folder)}),
         }
     )
 

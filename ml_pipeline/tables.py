@@ -7,6 +7,7 @@ name is the path ``STATE/warehouse/catalog/schema/table``: a Delta table needs n
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import json
 import os
@@ -18,8 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
 from ml_pipeline import local_spark
-from ml_pipeline.errors import InputError
+from ml_pipeline.errors import InputError, PipelineError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 
 _LOCK = threading.Lock()
 _BUCKETS = 1_000_000
+_LAST_COMMIT = "spark.databricks.delta.lastCommitVersionInSession"
+_ATTEMPTS = 5
+"""How often a commit is tried that other batches' commits get in the way of."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,12 @@ class Digest:
     def text(self) -> str:
         """As it is kept with a table's commit."""
         return f"{self.rows}-{self.hash}"
+
+    @classmethod
+    def parse(cls, text: str) -> Digest:
+        """What was kept with a commit."""
+        rows, _, hash_ = text.partition("-")
+        return cls(int(rows), hash_)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +69,18 @@ class Written:
 
     def __str__(self) -> str:
         return f"{self.digest.rows:,} rows, version {self.version}{'' if self.changed else ' (unchanged)'}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What writing a batch left behind."""
+
+    rows: int
+    version: int
+    """Delta version of the table that holds the batch."""
+
+    def __str__(self) -> str:
+        return f"{self.rows:,} rows, version {self.version}"
 
 
 @dataclass(frozen=True)
@@ -194,36 +218,136 @@ def _version_with(name: str, fingerprint: str) -> int:
     return max(int(row["version"]) for row in history.select("version").collect())
 
 
-def replace_batch(rows: DataFrame, name: str, *, column: str, value: str) -> str:
+def latest_version(name: str) -> int:
+    """The number of a table's latest version; -1 where there is no such table."""
+    return last_write(name)[0] if exists(name) else -1
+
+
+def replace_batch(
+    rows: DataFrame, name: str, *, column: str, value: str, since: int | None = None, note: str = ""
+) -> Batch:
     """Make one batch of a table hold exactly these rows, in one commit; other batches stay.
+
+    The commit carries an application transaction: the batch is the application, and the transaction's number is one
+    more than the version that the table had when the run began. Delta lets only one of the runs that began with the
+    same batch commit (Delta protocol, "Transaction Identifiers"), whatever their clocks say.
 
     Args:
         rows: The batch, without its batch column.
         name: The table; it is made if it isn't there, and gains columns that are new.
         column: Batch column, a date.
         value: The batch's date, ``YYYY-MM-DD``.
-
-    Returns:
-        How many rows were written, in which version.
+        since: Version that the table had when the run began (``latest_version``); its present one if left out.
+        note: What the table's history says of the commit.
 
     Raises:
         InputError: a column has another type than in the batches before.
+        PipelineError: another run wrote this batch after this one began.
     """
-    from pyspark.errors import AnalysisException
+    began = latest_version(name) if since is None else since
+    retrying = Retrying(
+        retry=retry_if_exception(_another_batch),
+        wait=wait_random_exponential(multiplier=0.5, max=10),
+        stop=stop_after_attempt(_ATTEMPTS),
+        before_sleep=lambda _: print(f"table {name}: another batch was written meanwhile; trying again", flush=True),
+        reraise=True,
+    )
+    batch: Batch = retrying(_replace_batch, rows, name, column=column, value=value, began=began, note=note)
+    return batch
+
+
+def _replace_batch(rows: DataFrame, name: str, *, column: str, value: str, began: int, note: str) -> Batch:
+    from py4j.protocol import Py4JError
+    from pyspark.errors import AnalysisException, PySparkException
     from pyspark.sql import Observation
     from pyspark.sql import functions as F
 
     counted = Observation()
     batch = rows.withColumn(column, F.lit(value).cast("date")).observe(counted, F.count(F.lit(1)).alias("rows"))
-    writer = batch.write.format("delta").partitionBy(column)
-    if exists(name):
+    writer = batch.write.format("delta").partitionBy(column).option("mergeSchema", "true")
+    writer = writer.option("txnAppId", f"{name} {value}").option("txnVersion", began + 1)
+    writer = writer.option("userMetadata", note) if note else writer
+    if began < 0:
+        # Whoever makes the table first, the others find its transaction.
+        writer = writer.mode("append")
+    else:
         writer = writer.mode("overwrite").option("replaceWhere", f"{column} = DATE'{value}'")
-        writer = writer.option("mergeSchema", "true")
+    session().conf.unset(_LAST_COMMIT)
     try:
         version = _save(writer, name)
     except AnalysisException as error:
         raise InputError(f"table {name}: the rows don't fit the batches before: {cause(error)}") from error
-    return f"{counted.get['rows']:,} rows, version {version}"
+    except (PySparkException, Py4JError) as error:
+        if "DELTA_CONCURRENT_TRANSACTION" not in str(error):
+            raise
+        version = None
+    if version is None:
+        raise PipelineError(
+            f"table {name}: another run wrote batch {value} while this one was at work; what it wrote stays"
+        )
+    return Batch(rows=counted.get["rows"], version=version)
+
+
+def _another_batch(error: BaseException) -> bool:
+    """Whether a commit met one that has nothing to do with it, such as another batch's.
+
+    By the name of Delta's error: the wheel of delta-spark 4.0.0 leaves its Python exceptions out.
+    """
+    return any(name in str(error) for name in ("DELTA_CONCURRENT", "DELTA_METADATA_CHANGED", "DELTA_PROTOCOL_CHANGED"))
+
+
+def drop_batch(name: str, *, column: str, value: str) -> None:
+    """Remove one batch of a table, if there is one."""
+    if exists(name):
+        from delta.tables import DeltaTable
+
+        path = _path(name)
+        table = DeltaTable.forPath(session(), path) if path else DeltaTable.forName(session(), name)
+        table.delete(f"{quote(column)} = DATE'{value}'")
+
+
+@contextlib.contextmanager
+def claimed(name: str, value: str) -> Iterator[None]:
+    """Let no other run of this machine work on a table's batch meanwhile.
+
+    A lock of the operating system, which ends with its process however that ends. On Databricks the job's own limit of
+    one run at a time is what stands for it, and the transaction of ``replace_batch`` holds everywhere.
+
+    Raises:
+        PipelineError: another run is at work on it.
+    """
+    state = local_state()
+    if state is None:
+        yield
+        return
+    folder = state / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{re.sub(r'[^A-Za-z0-9.]', '_', name)} {value}").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            raise PipelineError(
+                f"table {name}: another run is at work on batch {value} (process {file.read() or 'unknown'}); "
+                "this one stops"
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+@contextlib.contextmanager
+def kept(rows: DataFrame, *, needed: bool = True) -> Iterator[None]:
+    """Compute rows once, though they are used more than once inside; on the workers' disks where memory is short."""
+    if not needed:
+        yield
+        return
+    rows.persist()
+    try:
+        yield
+    finally:
+        rows.unpersist()
 
 
 def with_constants(rows: DataFrame, **values: str | int) -> DataFrame:
@@ -233,7 +357,7 @@ def with_constants(rows: DataFrame, **values: str | int) -> DataFrame:
     return rows.withColumns({name: F.lit(value) for name, value in values.items()})
 
 
-def _save(writer: DataFrameWriter, name: str) -> int:
+def _save(writer: DataFrameWriter, name: str) -> int | None:
     # People's columns keep their names: without the mapping, Delta refuses spaces and parentheses.
     writer = writer.option("delta.columnMapping.mode", "name")
     path = _path(name)
@@ -242,7 +366,8 @@ def _save(writer: DataFrameWriter, name: str) -> int:
     else:
         writer.saveAsTable(name)
     # Delta's own word on the commit of this session, which another writer's commit does not change.
-    return int(session().conf.get("spark.databricks.delta.lastCommitVersionInSession") or 0)
+    version = session().conf.get(_LAST_COMMIT, None)
+    return None if version is None else int(version)
 
 
 def quote(column: str) -> str:
@@ -366,7 +491,7 @@ def _read_source(source: Source) -> DataFrame:
     if source.sklearn:
         return _read_sklearn(source.sklearn)
     if source.table:
-        return read(source.table)
+        return read(source.table, version=_present_version(source.table))
     if source.parquet:
         return session().read.parquet(source.parquet)
     reader = session().read.option("header", True).option("inferSchema", True)
@@ -375,6 +500,16 @@ def _read_source(source: Source) -> DataFrame:
     reader = reader.option("escape", '"').option("multiLine", True).option("mode", "FAILFAST")
     reader = reader.option("ignoreLeadingWhiteSpace", True).option("ignoreTrailingWhiteSpace", True)
     return reader.csv(source.csv or "")
+
+
+def _present_version(name: str) -> int | None:
+    """The version to read all through, whatever is written meanwhile; ``None`` for a view, which has none."""
+    from pyspark.errors import AnalysisException
+
+    try:
+        return last_write(name)[0] if exists(name) else None
+    except AnalysisException:
+        return None
 
 
 _UNREADABLE = (

@@ -11,6 +11,7 @@ import io
 import json
 import logging
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -30,11 +31,19 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
 
+
 _LOCK = threading.Lock()
 _DATABASE = "mlflow.db"
 
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "6", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"}
+"""A server that is away for half a minute is waited for; for longer, the job's own retry is there."""
+_MOST_METRICS = 1000
+"""Metrics that MLflow takes in one call."""
+
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+SHADOW = "shadow"
+"""Tag of a version: ``passed`` or ``failed`` by the last batch that it scored in shadow; ``shadow.reason`` says why."""
 MODEL = "model"
 """Name of the model within its run."""
 
@@ -51,6 +60,8 @@ def _client() -> MlflowClient:
     from mlflow import MlflowClient
 
     _quieten()
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)
     state = tables.local_state()
     if state is None:
         mlflow.set_registry_uri("databricks-uc")
@@ -137,6 +148,57 @@ def create_run(experiment: str, *, name: str, tags: Mapping[str, str]) -> Run:
     run = client().create_run(experiment_id(experiment), run_name=name, tags=dict(tags))
     client().update_run(run.info.run_id, status="SCHEDULED")
     return run
+
+
+def record_run(experiment: str, *, name: str, tags: Mapping[str, str], metrics: Mapping[str, float]) -> Run:
+    """A run that is over: what has been measured is noted at once.
+
+    Args:
+        experiment: The experiment.
+        name: The run's name.
+        tags: Its tags.
+        metrics: Its metrics; what MLflow accepts in no name becomes ``_``.
+    """
+    import time
+
+    from mlflow.entities import Metric
+
+    run = client().create_run(experiment_id(experiment), run_name=name, tags=dict(tags))
+    now = int(time.time() * 1000)
+    named = {re.sub(r"[^\w\-. /]", "_", name)[:250]: value for name, value in metrics.items()}
+    values = [Metric(name, float(value), now, 0) for name, value in named.items()]
+    for i in range(0, len(values), _MOST_METRICS):
+        client().log_batch(run.info.run_id, metrics=values[i : i + _MOST_METRICS])
+    client().set_terminated(run.info.run_id)
+    return run
+
+
+def run(run_id: str) -> Run:
+    """A run by its id.
+
+    Raises:
+        InputError: there is no such run.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client().get_run(run_id)
+    except MlflowException as error:
+        raise InputError(f"MLflow has no run {run_id}: {tables.cause(error)}") from error
+
+
+def log_texts(run: Run, files: Mapping[str, str]) -> None:
+    """Keep texts with a run, by file name."""
+    for name, text in files.items():
+        client().log_text(run.info.run_id, text, name)
+
+
+def log_picture(run: Run, name: str, png: bytes) -> None:
+    """Keep a picture with a run, as ``NAME.png``."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, f"{name}.png")
+        file.write_bytes(png)
+        client().log_artifact(run.info.run_id, str(file))
 
 
 def matching(**tags: str) -> str:
@@ -273,14 +335,41 @@ def load_model(uri: str) -> tuple[Any, ModelSignature]:
         PipelineError: there is no such model, or it can't be read.
     """
     import mlflow.sklearn
-    from mlflow.exceptions import MlflowException
     from mlflow.models import get_model_info
 
     try:
         signature = get_model_info(uri).signature
         return mlflow.sklearn.load_model(uri), signature
+    except Exception as error:
+        # An artifact that was cut off can fail in as many ways as there are formats.
+        raise PipelineError(f"model {uri} can't be loaded: {tables.cause(error)}") from error
+
+
+def signature(uri: str) -> ModelSignature:
+    """A model's signature.
+
+    Raises:
+        PipelineError: there is no such model.
+    """
+    from mlflow.exceptions import MlflowException
+    from mlflow.models import get_model_info
+
+    try:
+        return get_model_info(uri).signature  # type: ignore[no-any-return]
     except (MlflowException, OSError) as error:
         raise PipelineError(f"model {uri} can't be loaded: {tables.cause(error)}") from error
+
+
+def tag_of_model(uri: str, name: str) -> str:
+    """A tag of the run that logged a model; empty where the run, or the tag, is not to be had."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.models import get_model_info
+
+    try:
+        run_id = get_model_info(uri).run_id
+        return str(client().get_run(run_id).data.tags.get(name, ""))
+    except MlflowException:
+        return ""
 
 
 def version_by_alias(model: str, alias: str) -> ModelVersion | None:

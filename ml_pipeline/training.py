@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import inspect
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,17 +18,20 @@ from sklearn.dummy import DummyClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.inspection import permutation_importance
 from sklearn.metrics import precision_recall_fscore_support
-from sklearn.model_selection import GridSearchCV, ParameterGrid, StratifiedKFold
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils import all_estimators
 
-from ml_pipeline import settings, tables, tracking
+from ml_pipeline import evaluator as evaluators
+from ml_pipeline import sampling, search, settings, tables, tracking
 from ml_pipeline.data_preparation import Made
 from ml_pipeline.errors import InputError
 from ml_pipeline.evaluation import Classes, Encoded, Metric, Responses, measure, score
 from ml_pipeline.features import Features
-from ml_pipeline.settings import ClassName, Columns, Folds, Seed
+from ml_pipeline.sampling import Sample
+from ml_pipeline.search import Place, Scoring
+from ml_pipeline.settings import ClassName, Columns, Folds, Rows, Seed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,10 +115,14 @@ def train(
     folds: Folds,
     seed: Seed,
     n_jobs: int,
+    search_on: Place = "driver",
+    max_training_rows: Rows = 1_000_000,
     experiment: str,
     job_run_id: str,
 ) -> Made:
     """Search the grid on the train table, evaluate the best model on the validation table, log all of it.
+
+    Of a table that holds more rows than ``max_training_rows``, a sample is taken.
 
     Raises:
         InputError: estimator, metric and data do not fit together.
@@ -123,22 +130,25 @@ def train(
     announced = tracking.the_run(experiment, finished=False, job_run_id=job_run_id)
     with tracking.resumed(announced) as run:
         began = time.monotonic()
-        chosen, rows = _read(announced, "train", target=target, key=key, features=features)
+        samples = {side: _sample(announced, side, key=key, most=max_training_rows) for side in ("train", "validation")}
+        read = functools.partial(_read, announced, target=target, key=key)
+        chosen, rows = read("train", features=features, sample=samples["train"])
+        if samples["train"]:
+            _check_sample(announced, rows[target], samples["train"], folds=folds)
         classes = Classes.of(rows[target], positive=positive_class)
         _check_metric(metric, classes)
-        search = _search(estimator, chosen, metric=metric, folds=folds, seed=seed, n_jobs=n_jobs, classes=classes)
-        # Spark has nothing else to do while the search runs.
+        grid = _search(estimator, chosen, metric=metric, folds=folds, seed=seed, n_jobs=n_jobs, classes=classes)
+        # Spark has little else to do while the search runs.
         with ThreadPoolExecutor(1) as reader:
-            reading = reader.submit(_read, announced, "validation", target=target, key=key, features=list(chosen.kinds))
+            reading = reader.submit(read, "validation", features=list(chosen.kinds), sample=samples["validation"])
             try:
-                search.fit(rows[list(chosen.kinds)], rows[target])
+                model = search.fit(grid, rows[list(chosen.kinds)], rows[target], on=search_on)
             except (ValueError, TypeError) as error:
                 said = str(error).splitlines()[-1]
                 raise InputError(f"estimator: {estimator.class_} can't learn this: {said}") from error
             _, validation = reading.result()
         for side, frame in (("train", rows), ("validation", validation)):
             _log_dataset(announced, side, frame, target=target)
-        model = search.best_estimator_
         truth = classes.encode(validation[target])
         responses = Responses.of(model, validation[list(chosen.kinds)], classes)
         value, resampled = measure(metric, responses, truth)
@@ -146,7 +156,7 @@ def train(
             {
                 "estimator": estimator.class_,
                 **estimator.parameters,
-                **{name.removeprefix("estimator__"): value for name, value in search.best_params_.items()},
+                **{name.removeprefix("estimator__"): value for name, value in grid.best_params_.items()},
                 "features": ", ".join(chosen.kinds),
                 "target": target,
                 "metric": metric,
@@ -154,14 +164,16 @@ def train(
                 "seed": seed,
             }
         )
-        best = search.best_index_
+        best = grid.best_index_
         tracking.log_metrics(
             {
                 f"validation_{metric}": value,
-                f"cv_{metric}": search.cv_results_["mean_test_score"][best],
-                f"cv_{metric}_std": search.cv_results_["std_test_score"][best],
+                f"cv_{metric}": grid.cv_results_["mean_test_score"][best],
+                f"cv_{metric}_std": grid.cv_results_["std_test_score"][best],
                 "train_rows": len(rows),
+                "train_table_rows": _table_rows(announced, "train"),
                 "validation_rows": len(validation),
+                "validation_table_rows": _table_rows(announced, "validation"),
                 "training_seconds": time.monotonic() - began,
             }
         )
@@ -184,19 +196,51 @@ def train(
                 "bootstrap": resampled.tolist(),
             },
         )
+        evaluates, why = evaluators.choose(model, validation[list(chosen.kinds)], train_rows=len(rows))
+        tracking.set_tags(run, {evaluators.TAG: evaluates, f"{evaluators.TAG}.reason": why})
         type_ = _MLFLOW_TYPES.get(np.asarray(classes.values).dtype.kind, "string")
         tracking.log_model(model, signature=chosen.signature(type_), example=rows[list(chosen.kinds)].head(5))
-    return {"MLflow run": run.info.run_id, f"validation {metric}": f"{value:.4f}"}
+    sampled = {f"{side} rows": str(sample) for side, sample in samples.items() if sample}
+    return {"MLflow run": run.info.run_id, f"validation {metric}": f"{value:.4f}", **sampled}
 
 
-def _read(run: Run, side: str, *, target: str, key: list[str], features: list[str]) -> tuple[Features, pd.DataFrame]:
+def _sample(run: Run, side: str, *, key: list[str], most: int) -> Sample | None:
+    """What to take of a side; says so, and leaves it with the run, by which others find the same rows."""
+    sample = Sample.needed(run.data.tags[f"{side}_fingerprint"], most=most, by=key)
+    tracking.set_tags(run, {f"{side}_sample": sampling.tag(sample)})
+    if sample:
+        print(f"{side}: {sample} (max_training_rows)", flush=True)
+    return sample
+
+
+def _table_rows(run: Run, side: str) -> int:
+    return tables.Digest.parse(run.data.tags[f"{side}_fingerprint"]).rows
+
+
+def _check_sample(run: Run, target: pd.Series[Any], sample: Sample, *, folds: int) -> None:
+    """Refuse a sample in which a class of the table is too rare to be cross-validated."""
+    counts, known = target.value_counts(), int(run.data.tags["classes"])
+    rare = f"class {counts.index[-1]!r} has {counts.iloc[-1]} rows, fewer than the {folds} folds"
+    if len(counts) < known:
+        rare = f"{known - len(counts)} of {known} classes have no row"
+    elif counts.iloc[-1] >= folds:
+        return
+    raise InputError(
+        f"max_training_rows: in the sample of table {run.data.tags['train_table']} ({sample}), {rare}; "
+        "accepted: a greater max_training_rows, or more rows of the rare class"
+    )
+
+
+def _read(
+    run: Run, side: str, *, target: str, key: list[str], features: list[str], sample: Sample | None
+) -> tuple[Features, pd.DataFrame]:
     from pyspark.sql import functions as F
 
     table, version = run.data.tags[f"{side}_table"], int(run.data.tags[f"{side}_version"])
     rows = tables.read(table, version=version)
     chosen = Features.of(rows, target=target, key=key, features=features, where=f"table {table}")
     columns = chosen.columns(rows, where=f"table {table}")
-    return chosen, tables.to_pandas(rows, [*columns, F.col(tables.quote(target))])
+    return chosen, sampling.to_pandas(rows, [*columns, F.col(tables.quote(target))], sample)
 
 
 def _log_dataset(run: Run, side: str, rows: pd.DataFrame, *, target: str) -> None:
@@ -236,31 +280,14 @@ def _search(
             if on
         ]
     )
-    grid = {f"estimator__{name}": values for name, values in estimator.grid.items()}
-    fits = len(ParameterGrid(grid)) * folds
-
     return GridSearchCV(
         Pipeline([("columns", columns), ("estimator", estimator.build(seed=seed))]),
-        grid,
-        scoring=_scoring(metric, classes, fits=fits),
+        {f"estimator__{name}": values for name, values in estimator.grid.items()},
+        scoring=Scoring(metric, classes),
         cv=StratifiedKFold(folds, shuffle=True, random_state=seed),
         n_jobs=n_jobs,
         error_score="raise",
     )
-
-
-def _scoring(metric: str, classes: Classes, *, fits: int) -> Callable[[Any, Any, Any], float]:
-    done, told = 0, time.monotonic()
-
-    def scored(model: Any, rows: pd.DataFrame, target: pd.Series[Any]) -> float:
-        nonlocal done, told
-        done += 1
-        if time.monotonic() - told > 5:
-            told = time.monotonic()
-            print(f"fit {done} of {fits}", flush=True)
-        return score(metric, Encoded(model, classes), rows, classes.encode(target))
-
-    return scored
 
 
 def _log_evidence(

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_pipeline import tables, tracking
+from ml_pipeline import predictor, tables, tracking
 from ml_pipeline.comparison import Rival, decide
 from ml_pipeline.data_preparation import Made
 from ml_pipeline.errors import CheckFailedError, InputError
 from ml_pipeline.evaluation import Classes, Metric, Responses, measure, score
-from ml_pipeline.scoring import answer
 from ml_pipeline.settings import Significance, Threshold, Tolerance
 
 if TYPE_CHECKING:
@@ -76,10 +75,12 @@ def _answers(
     rows: DataFrame, uri: str, *, target: str, classes: Classes, where: str
 ) -> tuple[Responses, NDArray[np.int64]]:
     """A model's answers to a table's rows by the scoring function, and the true classes."""
-    fitted, signature = tracking.load_model(uri)
+    loaded = predictor.load(uri)
+    fitted = loaded.model
     from pyspark.sql import functions as F
 
-    answered = rows.withColumn("__answer", answer(rows, fitted, signature, where=where, scores=True))
+    answers = predictor.answers(rows, {"model": loaded}, where=where, scores=True)
+    answered = rows.withColumn("__answer", answers["model"])
     columns = [F.col(tables.quote(target)).alias("truth"), F.col("__answer.prediction"), F.col("__answer.scores")]
     frame = tables.to_pandas(answered, columns, order_by=rows.columns)
     truth = classes.encode(frame["truth"])

@@ -98,6 +98,17 @@ class Rules:
                 clusters.cluster(self._store, task["existing_cluster_id"])
             except ApiError as error:
                 raise invalid(f"{where}: {error.message}") from None
+        self._check_work(task, where)
+        for library in task.get("libraries") or []:
+            if "whl" in library and self._wheel_is_missing(library["whl"]):
+                raise invalid(f"{where}: library {library['whl']} does not exist in the workspace")
+
+    def _check_work(self, task: Document, where: str) -> None:
+        if "run_job_task" in task:
+            try:
+                job(self._store, task["run_job_task"].get("job_id"))
+            except ApiError as error:
+                raise invalid(f"{where}: {error.message}") from None
         if "python_wheel_task" in task:
             wheel = task["python_wheel_task"]
             for key in ("package_name", "entry_point"):
@@ -105,9 +116,6 @@ class Rules:
                     raise invalid(f"{where}: python_wheel_task must have a {key}")
             if wheel.get("parameters") and wheel.get("named_parameters"):
                 raise invalid(f"{where}: python_wheel_task has parameters and named_parameters; only one is accepted")
-        for library in task.get("libraries") or []:
-            if "whl" in library and self._wheel_is_missing(library["whl"]):
-                raise invalid(f"{where}: library {library['whl']} does not exist in the workspace")
 
     def _wheel_is_missing(self, path: str) -> bool:
         try:

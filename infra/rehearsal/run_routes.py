@@ -14,6 +14,8 @@ from infra.rehearsal.store import Store
 
 _OWN = ("settings", "idempotency_token")
 """What is kept of a run that Databricks doesn't show."""
+_INNER = ("resolved", "started")
+"""The same of a task."""
 
 
 def find(store: Store, run_id: object) -> Document:
@@ -29,7 +31,7 @@ def find(store: Store, run_id: object) -> Document:
 
 
 def _shown(run: Document) -> Document:
-    tasks = [{key: value for key, value in task.items() if key != "resolved"} for task in run["tasks"]]
+    tasks = [{key: value for key, value in task.items() if key not in _INNER} for task in run["tasks"]]
     return {key: value for key, value in run.items() if key not in _OWN} | {"tasks": tasks}
 
 
@@ -37,9 +39,9 @@ def _run_of_task(run: Document, task: Document) -> Document:
     """A task's run as a run of its own, which is how Databricks shows it by its own id."""
     kept = ("job_id", "creator_user_name", "run_type", "trigger", "format", "job_clusters", "job_parameters")
     own = {"run_name": task["task_key"], "parent_run_id": run["run_id"], "tasks": [task]}
-    settings = ("task_key", "depends_on", "libraries", "python_wheel_task")
+    settings = ("task_key", "depends_on", "libraries", "python_wheel_task", "run_job_task", "run_if")
     shared = {key: run[key] for key in kept}
-    return shared | {key: value for key, value in task.items() if key not in (*settings, "resolved")} | own
+    return shared | {key: value for key, value in task.items() if key not in (*settings, *_INNER)} | own
 
 
 def blueprint(store: Store, rules: Rules, runs: Runs) -> Blueprint:  # noqa: PLR0915 (one function an endpoint)

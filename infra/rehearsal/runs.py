@@ -142,6 +142,7 @@ class Runs:
         parameters: Mapping[str, str],
         overriding: Document | None = None,
         token: str | None = None,
+        trigger: str = "ONE_TIME",
     ) -> Document:
         """Start a run, or let it wait for the others of its job.
 
@@ -151,6 +152,7 @@ class Runs:
             parameters: Values of job parameters.
             overriding: Parameters of wheel tasks, as older callers give them.
             token: Names the run, so that asking twice starts it once.
+            trigger: What starts it.
 
         Raises:
             ApiError: a parameter is not the job's.
@@ -171,7 +173,7 @@ class Runs:
                 {"name": name, "default": default, "value": str(parameters.get(name, substitute(default, values)))}
                 for name, default in declared.items()
             ]
-            run |= {"job_parameters": given, "overriding_parameters": overriding or {}}
+            run |= {"job_parameters": given, "overriding_parameters": overriding or {}, "trigger": trigger}
             others = len(self._active(job_id)) if job_id else 0
             if others >= int(settings.get("max_concurrent_runs") or 1) and job_id:
                 self._hold_back(run, settings)
@@ -247,7 +249,7 @@ class Runs:
             "job.start_time.iso_date": start.date().isoformat(),
             "job.start_time.iso_datetime": start.strftime("%Y-%m-%dT%H:%M:%S"),
             "job.start_time.timestamp_ms": str(run["start_time"]),
-            "job.trigger.type": "one_time",
+            "job.trigger.type": run["trigger"].lower(),
         }
         for part in ("year", "month", "day", "hour", "minute", "second"):
             values[f"job.start_time.{part}"] = str(getattr(start, part))
@@ -407,6 +409,8 @@ class Runs:
             self._note(run_id, key, {**state("TERMINATED", ended_early), "end_time": now()})
             return ended_early
         record = self._note(run_id, key, {**state("PENDING"), "start_time": now()})
+        if "run_job_task" in task:
+            return self._run_job(run_id, record, stop)
         try:
             python = environments.interpreter(self._folder / "environments", self._wheels(task))
         except environments.InstallationError as error:
@@ -430,9 +434,40 @@ class Runs:
             self._note(run_id, key, {**state("TERMINATED", result, messages.get(result, "")), "end_time": now()})
         return result
 
+    def _run_job(self, run_id: int, task: Document, stop: _Stop) -> str:
+        """Start a run of another job, and wait for its end."""
+        run, called = self._store.get("runs", run_id), task["run_job_task"]
+        job = self._store.get("jobs", called["job_id"])
+        assert run is not None
+        if job is None:
+            why = f"Job {called['job_id']} does not exist."
+            self._note(run_id, task["task_key"], {**state("TERMINATED", "FAILED", why), "end_time": now()})
+            return "FAILED"
+        values = self._values(run, task)
+        given = {name: substitute(str(value), values) for name, value in (called.get("job_parameters") or {}).items()}
+        other = self.start(job["job_id"], job["settings"], parameters=given, trigger="RUN_JOB_TASK")["run_id"]
+        self._note(run_id, task["task_key"], {**state("RUNNING"), "resolved": given, "started": other})
+        seconds = int(task.get("timeout_seconds") or 0)
+        deadline = time.monotonic() + seconds if seconds else float("inf")
+        stopped = None
+        while (found := self._store.get("runs", other)) and not ended(found) and not self._closing:
+            stopped = stopped or stop.result(deadline)
+            if stopped and found["status"]["state"] != "TERMINATING":
+                self.cancel(other)
+            time.sleep(0.1)
+        became = found["state"].get("result_state", "FAILED") if found else "FAILED"
+        fine = became in ("SUCCESS", "SUCCESS_WITH_FAILURES")
+        result = stopped or ("SUCCESS" if fine else "FAILED")
+        message = "" if result == "SUCCESS" else f"Run {other} of job {job['job_id']} is {became}"
+        if not self._closing:
+            self._note(run_id, task["task_key"], {**state("TERMINATED", result, message), "end_time": now()})
+        return result
+
     def _wheels(self, task: Document) -> list[Path]:
         if "python_wheel_task" not in task:
-            raise environments.InstallationError("the rehearsal workspace runs nothing but a python_wheel_task")
+            raise environments.InstallationError(
+                "the rehearsal workspace runs nothing but a python_wheel_task and a run_job_task"
+            )
         wheels = []
         for library in task.get("libraries") or []:
             wheel = self._files.library(library["whl"]) if "whl" in library else None
@@ -509,6 +544,8 @@ class Runs:
         content = log.read_bytes() if log.exists() else b""
         logs = content[-_MOST_LOG:].decode(errors="replace")
         shown: Document = {"logs": logs, "logs_truncated": len(content) > _MOST_LOG}
+        if "started" in task:
+            shown["run_job_output"] = {"run_id": task["started"]}
         if task["state"].get("result_state") in ("FAILED", "TIMEDOUT"):
             shown |= why(logs, task["state"]["state_message"])
         return shown

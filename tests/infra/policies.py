@@ -108,7 +108,20 @@ def clusters_run_without_photon(stack: Stack, _: Environment) -> Iterator[str]:
 def tasks_name_a_cluster_of_their_job(stack: Stack, _: Environment) -> Iterator[str]:
     for job in jobs(stack):
         known = {cluster["job_cluster_key"] for cluster in job.get("job_cluster", [])}
-        yield from (f"{job['name']}.{t['task_key']}" for t in job["task"] if t.get("job_cluster_key") not in known)
+        own = [task for task in job["task"] if "run_job_task" not in task]
+        yield from (f"{job['name']}.{t['task_key']}" for t in own if t.get("job_cluster_key") not in known)
+
+
+@rule("A task that runs a job of another environment, or of none, would train on the wrong tables.")
+def tasks_run_jobs_of_their_own_stack(stack: Stack, _: Environment) -> Iterator[str]:
+    ids = {f"${{databricks_job.{name}.id}}": job for name, job in resources(stack, "databricks_job").items()}
+    for name, task in tasks(stack):
+        run = task.get("run_job_task")
+        if run is None:
+            continue
+        known = {parameter["name"] for parameter in ids.get(run["job_id"], {}).get("parameter", [])}
+        if run["job_id"] not in ids or not known >= set(run.get("job_parameters", {})) or "job_cluster_key" in task:
+            yield name
 
 
 @rule("State on one laptop is lost with it, and names what may be secret.")
@@ -184,6 +197,8 @@ def wheels_lie_under_a_hash_of_their_content(stack: Stack, _: Environment) -> It
     hashed = re.compile(r"^(/Workspace)?/.+/wheels/[0-9a-f]{16}/[\w.-]+-py3-none-any\.whl$")
     files = {f"/Workspace{file['path']}" for file in resources(stack, "databricks_workspace_file").values()}
     for name, task in tasks(stack):
+        if "run_job_task" in task:
+            continue
         wheels = [library["whl"] for library in task["library"]]
         if len(wheels) != 1 or not hashed.match(wheels[0]) or wheels[0] not in files:
             yield name

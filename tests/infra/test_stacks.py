@@ -112,6 +112,11 @@ def _dag(*, paused: bool) -> dict[str, Any]:
     return {"dag": {"key": "dags/other.json", "content": json.dumps({"dag_id": "other", "paused": paused})}}
 
 
+def _of_training(stack: Stack, parameters: dict[str, str]) -> dict[str, Any]:
+    name = next(name for name in policies.resources(stack, "databricks_job") if name.startswith("training"))
+    return {"job_id": f"${{databricks_job.{name}.id}}", "job_parameters": parameters}
+
+
 def _unprotected(kind: str) -> Callable[[Stack], object]:
     return lambda stack: _first(stack, kind).pop("lifecycle")
 
@@ -132,6 +137,11 @@ BREACHES: dict[str, list[tuple[str, Callable[[Stack], object]]]] = {
     ],
     "clusters_run_without_photon": [("dev", lambda stack: _cluster(stack).update(runtime_engine="PHOTON"))],
     "tasks_name_a_cluster_of_their_job": [("dev", lambda stack: _task(stack).update(job_cluster_key="other"))],
+    "tasks_run_jobs_of_their_own_stack": [
+        ("dev", lambda stack: _task(stack).update(run_job_task={"job_id": 1})),
+        ("dev", lambda stack: _task(stack).update(run_job_task=_of_training(stack, {"unknown": "1"}))),
+        ("dev", lambda stack: _task(stack).update(run_job_task=_of_training(stack, {}))),
+    ],
     "state_of_shared_environments_is_remote_and_encrypted": [
         ("prod", lambda stack: stack["terraform"]["backend"]["s3"].update(encrypt=False)),
         ("staging", lambda stack: stack["terraform"].update(backend={"local": {}})),
@@ -395,3 +405,33 @@ def test_an_instance_has_no_git_folder_and_never_runs_by_itself(
     stack, _ = full("pr-1")
     assert "databricks_repo" not in stack["resource"]
     assert {job["schedule"]["pause_status"] for job in policies.jobs(stack) if "schedule" in job} == {"PAUSED"}
+
+
+def test_drift_that_retrains_is_a_task_that_runs_the_training_job(tmp_path: Path, wheel: Path) -> None:
+    pipeline = (ROOT / "environments" / "dev.toml").read_text(encoding="utf-8")
+    file = tmp_path / "retrains.toml"
+    watched = pipeline[pipeline.index("[pipeline]\n") :].replace(
+        "[pipeline.monitoring]", '[pipeline.monitoring]\non_drift = "retrain" #'
+    )
+    file.write_text(FULL + watched, encoding="utf-8")
+    loaded = environment.load(file)
+    stack = stack_of(loaded, wheel)
+    (name,) = [
+        n for n, job in policies.resources(stack, "databricks_job").items() if job["name"] == "retrains-training"
+    ]
+    (job,) = [job for job in policies.jobs(stack) if job["name"] == "retrains-batch_inference"]
+    tasks = {task["task_key"]: task for task in job["task"]}
+    assert list(tasks) == ["monitor", "retrain", "score"]
+    assert tasks["retrain"] == {
+        "task_key": "retrain",
+        "depends_on": [{"task_key": "monitor"}],
+        "run_if": "AT_LEAST_ONE_FAILED",
+        "run_job_task": {"job_id": f"${{databricks_job.{name}.id}}", "job_parameters": {"reason": "retraining"}},
+        "timeout_seconds": 4 * 3600,
+        "max_retries": 0,
+    }
+    # The job's own notification leaves out a failure that another task takes care of.
+    assert tasks["monitor"]["email_notifications"] == {"on_failure": ["team@example.com"]}
+    assert "email_notifications" not in tasks["score"]
+    assert job["timeout_seconds"] == 8 * 3600
+    assert [r.name for r in RULES if r.name != "only_production_runs_by_itself" and list(r.check(stack, loaded))] == []

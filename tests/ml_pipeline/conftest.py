@@ -90,8 +90,14 @@ class State:
 
     def run(self, *names: str, parameters: Mapping[str, str] | None = None, **changes: Any) -> Outcome:
         """Run jobs, all of them where none is named; keyword arguments change the settings."""
-        declared = local_runner.select(jobs.declare(self.settings(**changes)), names)
-        runs = local_runner.run(declared, parameters=parameters or {}, defaults=GIT, follow=lambda *_: None)
+        declared = jobs.declare(self.settings(**changes))
+        runs = local_runner.run(
+            local_runner.select(declared, names),
+            parameters=parameters or {},
+            defaults=GIT,
+            follow=lambda *_: None,
+            declared=declared,
+        )
         return Outcome(runs)
 
     def step(
@@ -125,8 +131,13 @@ class State:
 
     @staticmethod
     def found(condition: str = "") -> list[Run]:
-        """Runs, the newest first."""
-        return tracking.search(EXPERIMENT, condition, most=100)
+        """Training runs, the newest first."""
+        return [run for run in tracking.search(EXPERIMENT, condition, most=100) if "job" not in run.data.tags]
+
+    @staticmethod
+    def batch_runs() -> list[Run]:
+        """Runs of batches, the newest first."""
+        return tracking.search(EXPERIMENT, "tags.job = 'batch_inference'", most=100)
 
     def newest(self) -> Run:
         return self.found()[0]
@@ -251,7 +262,7 @@ def _after_training(new_state: Callable[[], State]) -> State:
 def _after_flow(_after_training: State, clone: Callable[[State], State]) -> State:
     state = clone(_after_training)
     parameters = {"batch_date": "2026-01-02", "run_by": "ann"}
-    state.run("validation", "promotion", "batch_inference", parameters=parameters).succeeded()
+    state.run("validation", "promotion", "batch_inference", parameters=parameters, monitoring={}).succeeded()
     return state
 
 

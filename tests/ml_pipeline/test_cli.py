@@ -131,13 +131,13 @@ def test_a_step_runs_in_a_process_of_its_own(project: Path, flow: subprocess.Com
         pytest.param(["--entry-point=ml_pipeline.promotion:promote", "--modell=m"], "did you mean 'model'", id="name"),
         pytest.param(
             [
-                "--entry-point=ml_pipeline.scoring:score",
-                '--source={"csv": "x"}',
+                "--entry-point=ml_pipeline.comparison:compare",
+                "--experiment=e",
                 "--model=m",
-                "--predictions_table=p",
-                "--batch_date=tomorrow",
+                "--metric=accuracy",
+                "--threshold=high",
             ],
-            "batch_date: is no day",
+            "threshold: ",
             id="value",
         ),
     ],
@@ -238,3 +238,12 @@ def test_jobs_shows_each_step_as_a_command(tmp_path: Path, environment_file: Wri
     assert "--batch_date={{job.parameters.batch_date}}" in done.stdout
     assert '--source={"' in done.stdout
     assert "datasets" not in done.stdout
+
+
+def test_jobs_shows_a_task_that_runs_another_job(tmp_path: Path, environment_file: WriteEnvironment) -> None:
+    file = environment_file(monitoring={"on_drift": "retrain"})
+    done = call("jobs", "batch_inference", "--environment", str(file), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    at = lines.index("  retrain (after monitor, if one failed): runs the job training")
+    assert lines[at + 1] == "    --parameter reason=retraining"

@@ -314,16 +314,10 @@ def test_a_batch_replaces_itself_and_no_other(flown: State) -> None:
     ],
 )
 def test_scoring_refuses_rows_that_do_not_fit_and_writes_nothing(flown: State, text: str, match: str) -> None:
-    source = Source(csv=flown.csv(text)["csv"])
+    before = flown.versions()
     with flown.refuses(match):
-        scoring.score(
-            source=source, model=MODEL, predictions_table="local.test.other", batch_date=predictions_day(flown)
-        )
-    assert not tables.exists("local.test.other")
-
-
-def predictions_day(state: State) -> Any:
-    return predictions(state)["batch_date"].iloc[0]
+        flown.step("score", batch_inference={"source": flown.csv(text)})
+    assert flown.versions() == before
 
 
 def test_scoring_refuses_a_wrong_day(flown: State) -> None:

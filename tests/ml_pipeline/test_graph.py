@@ -8,7 +8,16 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ml_pipeline.graph import DYNAMIC_VALUES, Job, JobParameter, Task, in_order, references, substitute
+from ml_pipeline.graph import (
+    DYNAMIC_VALUES,
+    Job,
+    JobParameter,
+    Task,
+    check_started,
+    in_order,
+    references,
+    substitute,
+)
 
 
 @dataclass(frozen=True)
@@ -299,3 +308,60 @@ def test_every_reference_of_a_job_has_a_value_in_each_run() -> None:
 
     assert set(values) == set(declared.values)
     assert declared.tasks[0].arguments(values)[1] == "--all=7/2024-02-29/default"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        pytest.param(
+            {"run_job": "other"}, "task 'a' has an entry point and runs a job; accepted: one of the two", id="both"
+        ),
+        pytest.param(
+            {"run_if": "ALL_DONE", "depends_on": ("b",)},
+            "task 'a': run_if 'ALL_DONE'; accepted: ALL_SUCCESS, AT_LEAST_ONE_FAILED",
+            id="unknown condition",
+        ),
+        pytest.param(
+            {"run_if": "AT_LEAST_ONE_FAILED"},
+            "task 'a': run_if 'AT_LEAST_ONE_FAILED' needs a task that it depends on",
+            id="nothing can fail before it",
+        ),
+    ],
+)
+def test_a_task_that_can_not_be_is_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Task(**{"name": "a", "entry_point": "steps:run", "parameters": {}, **given})
+
+
+def starts(run_job: str, **parameters: str) -> Task:
+    return Task(name="a", run_job=run_job, parameters=parameters)
+
+
+def test_a_task_that_runs_a_job_gives_it_parameters() -> None:
+    other = job(task("b"), name="other", parameters=(parameter("p"),))
+    starting = job(starts("other", p="run {{job.run_id}}"), name="starting")
+
+    check_started([other, starting])
+
+    assert starting.tasks[0].job_parameters({"job.run_id": "7"}) == {"p": "run 7"}
+
+
+@pytest.mark.parametrize(
+    ("jobs", "message"),
+    [
+        pytest.param([job(starts("job"))], "job 'job': task 'a' runs job 'job'; accepted: none", id="itself"),
+        pytest.param(
+            [job(task("b"), name="x"), job(starts("z"), name="y"), job(task("c"), name="z")],
+            "job 'y': task 'a' runs job 'z'; accepted: x",
+            id="one that comes later",
+        ),
+        pytest.param(
+            [job(task("b"), name="x", parameters=(parameter("p"),)), job(starts("x", q="1"), name="y")],
+            "job 'y': task 'a': job 'x' has no parameter 'q'; accepted: p",
+            id="unknown parameter",
+        ),
+    ],
+)
+def test_a_job_that_can_not_be_run_by_a_task_is_refused(jobs: list[Job], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        check_started(jobs)

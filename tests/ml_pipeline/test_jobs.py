@@ -99,9 +99,9 @@ def test_every_reference_is_declared_and_every_declared_parameter_is_used() -> N
 
 
 def test_a_check_that_failed_is_not_tried_again() -> None:
-    retries = {task.name: task.max_retries for task in tasks(declared())}
+    retries = {task.name: task.max_retries for task in tasks(declared(monitoring={}))}
 
-    assert [name for name, most in retries.items() if most == 0] == ["compare", "validate"]
+    assert [name for name, most in retries.items() if most == 0] == ["compare", "validate", "monitor"]
 
 
 def test_only_training_runs_beside_itself() -> None:
@@ -276,3 +276,24 @@ def test_the_declaration_loads_no_library() -> None:
 
     assert "ml_pipeline" in loaded
     assert loaded.isdisjoint({"delta", "mlflow", "numpy", "pandas", "pydantic", "pyspark", "sklearn"})
+
+
+def test_a_batch_is_watched_where_the_settings_say_so_and_in_shadow() -> None:
+    flows = {
+        "plain": declared(),
+        "watched": declared(monitoring={}),
+        "shadow": declared(batch_inference={"mode": "shadow"}),
+    }
+    names = {case: [task.name for task in flow["batch_inference"].tasks] for case, flow in flows.items()}
+    assert names == {"plain": ["score"], "watched": ["score", "monitor"], "shadow": ["score", "monitor"]}
+
+
+def test_drift_that_retrains_runs_the_training_job_after_a_failed_monitor() -> None:
+    plain, retraining = (declared(monitoring={"on_drift": choice})["batch_inference"] for choice in ("fail", "retrain"))
+
+    assert [task.name for task in plain.tasks] == ["score", "monitor"]
+    assert [task.name for task in retraining.tasks] == ["score", "monitor", "retrain"]
+    retrain = retraining.tasks[-1]
+    assert (retrain.run_job, retrain.depends_on, retrain.run_if) == ("training", ("monitor",), "AT_LEAST_ONE_FAILED")
+    assert retrain.parameters == {"reason": "retraining"}
+    assert retraining.timeout_seconds == plain.timeout_seconds + retrain.timeout_seconds

@@ -461,3 +461,33 @@ def test_a_profile_counts_more_than_the_variables(project: Project) -> None:
     variables = {"DATABRICKS_HOST": "http://127.0.0.1:9", "DATABRICKS_TOKEN": "of another workspace"}
     done = project.launch("training", "--no-wait", **variables)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "inside", "code", "retrain"),
+    [
+        ("none", "none", 0, "SKIPPED training.retrain nothing failed before it"),
+        ("fail", "none", 1, "SUCCESS training.retrain"),
+        ("fail", "fail", 1, "FAILED training.retrain"),
+    ],
+    ids=["excluded", "ran", "failed"],
+)
+def test_a_task_that_runs_another_job_is_followed(
+    project: Project, given: str, inside: str, code: int, retrain: str
+) -> None:
+    job_id, other = project.deploy(), project.deploy("promotion")
+    task = {
+        "task_key": "retrain",
+        "depends_on": [{"task_key": "prepare"}],
+        "run_if": "AT_LEAST_ONE_FAILED",
+        "run_job_task": {"job_id": other, "job_parameters": {"reason": inside}},
+    }
+    project.client.jobs.update(job_id, new_settings=JobSettings.from_dict({"tasks": [task]}))
+    done = project.launch("training", "--parameter", f"reason={given}")
+    assert done.returncode == code, done.stderr
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert any(line.startswith(retrain) for line in lines), done.stdout
+    started = project.runs(other)
+    assert len(started) == (given == "fail")
+    said = [line for line in lines if line.startswith("it ran another job")]
+    assert said == ([f"it ran another job, as run {started[0].run_id}"] if inside == "fail" else [])

@@ -35,8 +35,12 @@ PIPELINE: Mapping[str, Any] = {
     "significance": 0.1,
     "seed": 3,
     "n_jobs": 2,
+    "search_on": "workers",
+    "max_training_rows": 1000,
     "reason": "retraining",
+    "checks": {"unique": ["customer id"]},
     "batch_inference": {"source": {"parquet": "today"}},
+    "monitoring": {"max_drift": 0.3},
 }
 REQUIRED = ["schema", "experiment", "source", "target", "estimator", "estimator.class", "metric", "threshold"]
 REMOVED = object()
@@ -88,8 +92,12 @@ def refusal(file: Path) -> str:
 def test_a_good_environment_is_read_as_it_is_written(tmp_path: Path) -> None:
     settings = load(write(tmp_path, PIPELINE))
 
-    read = settings.model_dump(by_alias=True, exclude_unset=True, exclude={"source", "batch_inference"})
-    assert read == {key: value for key, value in PIPELINE.items() if key not in ("source", "batch_inference")}
+    # The paths in these are made absolute, which counts as setting them.
+    placed = {"source", "batch_inference", "monitoring"}
+    read = settings.model_dump(by_alias=True, exclude_unset=True, exclude=placed)
+    assert read == {key: value for key, value in PIPELINE.items() if key not in placed}
+    assert settings.monitoring
+    assert settings.monitoring.max_drift == 0.3
 
 
 def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
@@ -173,7 +181,14 @@ WRONG_TYPES = {
     "significance": "5 %",
     "seed": "3",
     "n_jobs": 1.5,
+    "search_on": True,
+    "max_training_rows": 1e6,
     "reason": 1,
+    "checks": ["id"],
+    "checks.columns": ["id"],
+    "checks.unique": "id",
+    "checks.max_quarantine_share": "10 %",
+    "monitoring": 0.2,
     "batch_inference": "today.csv",
     "batch_inference.source": "today.csv",
 }
@@ -326,7 +341,7 @@ def test_a_misspelt_key_is_told_once_with_the_right_one(tmp_path: Path, key: str
     [
         ("estimator.zzz", "class, parameters, grid"),
         ("source.zzz", "sklearn, csv, parquet, table, separator, null_value"),
-        ("batch_inference.zzz", "source"),
+        ("batch_inference.zzz", "source, mode, probabilities, minimum_agreement"),
         ("batch_inference.source.zzz", "sklearn, csv, parquet, table, separator, null_value"),
         ("zzz", ", ".join(PIPELINE)),
     ],
@@ -578,3 +593,58 @@ def test_a_path_without_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
 )
 def test_a_suggestion(name: str, known: tuple[str, ...], said: str) -> None:
     assert suggest(name, known) == said
+
+
+CHECKS: Mapping[str, Any] = {
+    "columns": {
+        "sepal length (cm)": {"required": True, "type": "double", "minimum": 0, "maximum": 10.5},
+        "plan": {"accepted": ["basic", "plus"]},
+        "rank": {"accepted": [1, 2.5, True]},
+    },
+    "unique": ["customer id", "day"],
+    "max_quarantine_share": 0.25,
+}
+
+
+def test_checks_are_read_as_they_are_written(tmp_path: Path) -> None:
+    checks = load(write(tmp_path, changed(checks=CHECKS))).checks
+
+    assert checks.model_dump(exclude_unset=True) == CHECKS
+    assert list(map(type, checks.columns["rank"].accepted or [])) == [int, float, bool]
+
+
+def test_without_checks_there_are_none(tmp_path: Path) -> None:
+    checks = load(write(tmp_path, changed(checks=REMOVED))).checks
+
+    assert (checks.columns, checks.unique, checks.max_quarantine_share) == ({}, [], 0.1)
+
+
+@pytest.mark.parametrize(
+    ("checks", "message"),
+    [
+        ({"column": {}}, "column: unknown key, did you mean 'columns'?"),
+        ({"columns": {"a": {"min": 1}}}, "columns.a.min: unknown key"),
+        ({"columns": {"a": {"type": "float"}}}, "columns.a.type: must be 'boolean', 'long', 'double'"),
+        ({"columns": {"a": {"minimum": 2, "maximum": 1.5}}}, "columns.a: minimum 2 is above maximum 1.5"),
+        ({"columns": {"a": {"minimum": "0"}}}, "columns.a.minimum: must be a valid number (given: '0')"),
+        ({"columns": {"a": {"maximum": float("inf")}}}, "columns.a.maximum: must be a finite number"),
+        ({"columns": {"a": {"type": "date", "minimum": 1}}}, "columns.a: type 'date' has no minimum and maximum"),
+        ({"columns": {"a": {"accepted": []}}}, "columns.a.accepted: List must have at least 1 item"),
+        ({"columns": {"a": {"required": "yes"}}}, "columns.a.required: must be a valid boolean (given: 'yes')"),
+        ({"columns": {"": {"required": True}}}, "columns.[key]: String must have at least 1 character"),
+        ({"unique": ["a", "b", "a"]}, "unique: names 'a' more than once"),
+        ({"unique": "a"}, "unique: must be a valid list (given: 'a')"),
+        ({"max_quarantine_share": -0.1}, "max_quarantine_share: must be greater than or equal to 0 (given: -0.1)"),
+        ({"max_quarantine_share": 1.1}, "max_quarantine_share: must be less than or equal to 1 (given: 1.1)"),
+        ({"max_quarantine_share": float("nan")}, "max_quarantine_share: must be "),
+    ],
+)
+def test_checks_that_make_no_sense_are_refused(tmp_path: Path, checks: dict[str, Any], message: str) -> None:
+    assert refusal(write(tmp_path, changed(checks=checks))).startswith(f"pipeline.checks.{message}")
+
+
+@pytest.mark.parametrize("share", [0, 1, 0.0, 1.0])
+def test_a_share_at_the_end_of_its_range_is_accepted(tmp_path: Path, share: float) -> None:
+    settings = load(write(tmp_path, changed(checks={"max_quarantine_share": share})))
+
+    assert settings.checks.max_quarantine_share == share

@@ -45,7 +45,7 @@ def content(name: str = NAME) -> list[tuple[Any, ...]]:
     return sorted((tuple(row) for row in tables.read(name).collect()), key=repr)
 
 
-def batch(rows: DataFrame, day: str = DAY) -> str:
+def batch(rows: DataFrame, day: str = DAY) -> tables.Batch:
     return tables.replace_batch(rows, NAME, column="day", value=day)
 
 
@@ -164,10 +164,10 @@ def test_replace_writes_what_changed_and_keeps_the_version_before(spark: SparkSe
 def test_replace_batch_replaces_exactly_its_batch(spark: SparkSession) -> None:
     other = datetime.date(2026, 1, 3)
     mine = datetime.date.fromisoformat(DAY)
-    assert batch(rows_of(spark, (1, "x"), (2, "y"), schema="a int, b string")).startswith("2 rows, version ")
+    assert batch(rows_of(spark, (1, "x"), (2, "y"), schema="a int, b string")).rows == 2
     batch(rows_of(spark, (3, "z"), schema="a int, b string"), day=other.isoformat())
     assert content() == [(1, "x", mine), (2, "y", mine), (3, "z", other)]
-    assert batch(rows_of(spark, (9, "n"), schema="a int, b string")).startswith("1 rows, version ")
+    assert batch(rows_of(spark, (9, "n"), schema="a int, b string")).rows == 1
     assert content() == [(3, "z", other), (9, "n", mine)]
     batch(rows_of(spark, (4, "w", "new"), schema="a int, b string, c string"), day="2026-01-04")
     found = tables.read(NAME).select("a", "c").orderBy("a").collect()
@@ -245,7 +245,7 @@ def test_a_write_tells_the_version_that_holds_its_rows_though_another_was_commit
     rows = rows_of(spark, (1,), (2,), schema="a int")
     save = tables._save
 
-    def overtaken(*arguments: Any) -> int:
+    def overtaken(*arguments: Any) -> int | None:
         version = save(*arguments)
         other = rows.where("a = 1")
         other.write.format("delta").mode("overwrite").save(tables.where(NAME))

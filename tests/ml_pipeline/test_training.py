@@ -1,16 +1,28 @@
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 import random
+import re
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
+from sklearn.datasets import load_wine
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.pipeline import Pipeline
+from sklearn.tree import DecisionTreeClassifier
 
-from ml_pipeline import tables, tracking
+from ml_pipeline import sampling, search, tables, tracking
 from ml_pipeline.errors import InputError
+from ml_pipeline.evaluation import Classes
+from ml_pipeline.sampling import Sample
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -20,6 +32,7 @@ if TYPE_CHECKING:
 NO_GRID = {"class": "sklearn.tree.DecisionTreeClassifier", "parameters": {"max_depth": 3}}
 LOGISTIC = {"class": "sklearn.linear_model.LogisticRegression", "grid": {"C": [0.1, 1.0]}}
 SVC = {"class": "sklearn.svm.LinearSVC"}
+PLACES: tuple[search.Place, ...] = ("driver", "workers")
 MULTINOMIAL = {"class": "sklearn.naive_bayes.MultinomialNB"}
 
 
@@ -257,3 +270,259 @@ def test_what_comes_after_a_failed_training_is_skipped(prepared: State) -> None:
     outcome = prepared.activate().run("training", metric="f1")
     assert outcome.states == {"prepare": "SUCCESS", "train": "FAILED", "compare": "SKIPPED"}
     assert isinstance(outcome.error("train"), InputError)
+
+
+FOREST = {
+    "class": "sklearn.ensemble.RandomForestClassifier",
+    "parameters": {"n_estimators": 5, "n_jobs": -1},
+    "grid": {"max_depth": [1, 2, 3]},
+}
+
+
+class OwnThreads(DecisionTreeClassifier):  # type: ignore[misc]
+    """A classifier whose number of threads, as it was asked for, decides what it answers."""
+
+    def __init__(self, *, n_jobs: int = 8, max_depth: int | None = None) -> None:
+        super().__init__(max_depth=max_depth)
+        self.n_jobs = n_jobs
+
+    def fit(self, rows: Any, target: Any) -> OwnThreads:
+        super().fit(rows, target)
+        self.fitted_with_ = self.n_jobs
+        return self
+
+
+def grid_search(estimator: Any, grid: Mapping[str, list[Any]], *, metric: Any = None, n_jobs: int = 2) -> GridSearchCV:
+    pipeline = Pipeline([("columns", "passthrough"), ("estimator", estimator)])
+    names = {f"estimator__{name}": values for name, values in grid.items()}
+    folds = StratifiedKFold(3, shuffle=True, random_state=0)
+    scoring = metric and search.Scoring(metric, Classes((0, 1, 2)))
+    return GridSearchCV(pipeline, names, scoring=scoring, cv=folds, n_jobs=n_jobs, error_score="raise")
+
+
+needs_joblibspark = pytest.mark.skipif(importlib.util.find_spec("joblibspark") is None, reason="joblibspark is missing")
+
+
+@needs_joblibspark
+@pytest.mark.usefixtures("spark")
+@pytest.mark.parametrize(
+    ("estimator", "grid"),
+    [
+        # Its own threads would add up probabilities in the order in which they end, which is another each time.
+        (RandomForestClassifier(n_estimators=7, random_state=3), {"max_depth": [1, 2, None]}),
+        (LogisticRegression(max_iter=30), {"C": [0.01, 0.1, 1.0, 10.0]}),
+    ],
+    ids=["forest", "logistic"],
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_search_on_workers_gives_what_the_driver_gives_to_the_last_digit(estimator: Any, grid: Any) -> None:
+    rows, target = load_wine(return_X_y=True, as_frame=True)
+    found = {}
+    for place in PLACES:
+        searched = grid_search(estimator, grid, metric="neg_log_loss")
+        model = search.fit(searched, rows, target, on=place)
+        results = {k: list(v) for k, v in searched.cv_results_.items() if not k.endswith("_time")}
+        found[place] = results, searched.best_params_, searched.best_index_, model.predict_proba(rows).tolist()
+        assert model["estimator"].get_params() == {**estimator.get_params(), **one_level(searched.best_params_)}
+    assert found["driver"] == found["workers"]
+
+
+def one_level(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix("estimator__"): value for name, value in params.items()}
+
+
+@needs_joblibspark
+@pytest.mark.usefixtures("spark")
+def test_on_a_worker_an_estimator_has_one_core_and_on_the_driver_its_own_number() -> None:
+    rows, target = load_wine(return_X_y=True, as_frame=True)
+    found = {}
+    for place in PLACES:
+        searched = grid_search(OwnThreads(), {"max_depth": [1, 2]}, n_jobs=-1 if place == "workers" else 1)
+        searched.set_params(scoring=_threads)
+        model = search.fit(searched, rows, target, on=place)
+        found[place] = set(searched.cv_results_["mean_test_score"]), model["estimator"].fitted_with_
+    assert found == {"driver": ({8.0}, 8), "workers": ({1.0}, 8)}
+
+
+def _threads(model: Any, *_: Any) -> float:
+    return float(model["estimator"].fitted_with_)
+
+
+@needs_joblibspark
+@pytest.mark.usefixtures("spark")
+@pytest.mark.parametrize("n_jobs", [-1, -2, 1, 100])
+def test_there_are_as_many_jobs_as_spark_has_task_slots(n_jobs: int) -> None:
+    slots = os.cpu_count() or 1
+    workers = search._workers(search.Progress(1))
+    assert workers.effective_n_jobs(n_jobs) == {-1: slots, -2: max(1, slots - 1), 1: 1, 100: slots}[n_jobs]
+
+
+@needs_joblibspark
+@pytest.mark.usefixtures("spark")
+@pytest.mark.parametrize("place", ["driver", "workers"])
+def test_the_driver_says_how_far_a_search_is(
+    place: Any, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "_PAUSE", 0)
+    rows, target = load_wine(return_X_y=True, as_frame=True)
+    searched = grid_search(RandomForestClassifier(2), {"max_depth": [1, 2]}, metric="accuracy", n_jobs=1)
+    if place == "workers":
+        searched.set_params(n_jobs=2)
+    search.fit(searched, rows, target, on=place)
+    said = capfd.readouterr().out.splitlines()
+    assert said[-1] == "fit 6 of 6"
+    assert all(re.fullmatch(r"fit \d of 6", line) for line in said)
+
+
+@needs_joblibspark
+def test_training_on_workers_logs_what_training_on_the_driver_logs(state: State) -> None:
+    settings: dict[str, Any] = {"estimator": FOREST, "n_jobs": 2}
+    runs = [trained(state, run_id=place, search_on=place, **settings) for place in PLACES]
+    for run in runs:
+        run.data.metrics.pop("training_seconds")
+    assert runs[0].data.metrics == runs[1].data.metrics
+    assert runs[0].data.params == runs[1].data.params
+    assert tracking.read_json(runs[0], "evaluation") == tracking.read_json(runs[1], "evaluation")
+    assert model_of(runs[1])["estimator"].n_jobs == -1
+
+
+@needs_joblibspark
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"metric": "neg_log_loss", "estimator": SVC}, "metric: 'neg_log_loss' does not fit"),
+        ({"estimator": MULTINOMIAL}, "estimator: .*MultinomialNB can't learn this: "),
+    ],
+    ids=["the metric", "the estimator"],
+)
+def test_an_error_on_a_worker_is_told_as_on_the_driver(prepared: State, changes: Mapping[str, Any], match: str) -> None:
+    state = prepared.activate()
+    messages = []
+    for place in PLACES:
+        run_id = str(len(state.found()) + 1)
+        state.step("prepare", run_id=run_id, **changes)
+        with pytest.raises(InputError, match=match) as caught:
+            state.step("train", run_id=run_id, search_on=place, n_jobs=2, **changes)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+
+
+def test_without_joblibspark_a_search_on_workers_is_refused_before_anything_runs(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if not Path(path, "joblibspark").is_dir()])
+    for name in [name for name in sys.modules if name.partition(".")[0] == "joblibspark"]:
+        monkeypatch.delitem(sys.modules, name)
+    importlib.invalidate_caches()
+    with state.refuses(
+        r"search_on: 'workers' needs the package joblibspark.*; accepted: .*ml-pipeline\[spark\].*driver"
+    ):
+        state.step("train", search_on="workers")
+
+
+SAMPLED: dict[str, Any] = {"target": "answer", "estimator": LOGISTIC, "max_training_rows": 60}
+
+
+def test_of_a_large_table_the_driver_takes_a_sample_and_says_so(
+    state: State, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {**SAMPLED, "source": state.csv(mixed(600))}
+    state.step("split", **settings)
+    state.step("prepare", **settings)
+    capsys.readouterr()
+    made = state.step("train", **settings)
+    said = capsys.readouterr().out
+    run = state.newest()
+    tables_rows = {side: len(state.frame(side)) for side in ("train", "validation")}
+    assert min(tables_rows.values()) > 60
+    for side, rows in tables_rows.items():
+        metrics = run.data.metrics
+        assert (metrics[f"{side}_rows"], metrics[f"{side}_table_rows"]) == (60, rows)
+        assert json.loads(run.data.tags[f"{side}_sample"]) == {"rows": 60, "of": rows, "by": []}
+        sample = f"60 of {rows} rows, sampled by a hash of the whole row"
+        assert made[f"{side} rows"] == sample
+        assert f"{side}: {sample} (max_training_rows)\n" in said
+    assert sum(row["rows"] for row in tracking.read_json(run, "per_class").values()) == 60
+
+
+def test_all_rows_are_taken_of_a_table_that_is_small_enough(iris_run: Run) -> None:
+    metrics = iris_run.data.metrics
+    assert metrics["train_rows"] == metrics["train_table_rows"]
+    assert iris_run.data.tags["validation_sample"] == "all"
+    assert Sample.of_run(iris_run, "validation") is None
+
+
+def numbered(rows: range) -> Any:
+    return tables.session().createDataFrame([(i, f"row {i}") for i in rows], "id long, text string")
+
+
+def taken(rows: range, most: int, *, by: tuple[str, ...] = ("id",)) -> list[int]:
+    sample = Sample.needed(f"{len(rows)}-ab", most=most, by=by)
+    # Spread differently each time: which rows are taken depends on them alone.
+    frame = sampling.to_pandas(numbered(rows).repartition(3), ["id"], sample)
+    return [int(value) for value in frame["id"]]
+
+
+@pytest.mark.usefixtures("spark")
+def test_a_sample_has_as_many_rows_as_asked_for_and_keeps_most_when_rows_are_added() -> None:
+    before, after = taken(range(2000), 500), taken(range(2200), 500)
+    assert len(set(before)) == len(set(after)) == 500
+    assert before == taken(range(2000), 500)
+    # A tenth more rows: of the 500, some 45 make room.
+    assert 425 < len(set(before) & set(after)) < 490
+    assert set(taken(range(2000), 100)) < set(before)
+    assert set(taken(range(2000), 500, by=("text",))) != set(before)
+    assert len(taken(range(2000), 1)) == 1
+    assert len(taken(range(2000), 1999)) == 1999
+    # Neither the first rows nor those of one side of another split.
+    assert 850 < sum(before) / 500 < 1150
+
+
+@pytest.mark.usefixtures("spark")
+def test_a_sample_is_in_the_order_that_all_rows_have() -> None:
+    rows = numbered(range(300))
+    everything = list(sampling.to_pandas(rows, ["id"], None)["id"])
+    assert everything == taken(range(300), 300)
+    some = taken(range(300), 50)
+    assert some == [value for value in everything if value in set(some)]
+
+
+@pytest.mark.usefixtures("spark")
+def test_rows_that_are_equal_do_not_make_a_sample_greater() -> None:
+    rows = tables.session().createDataFrame([(1, "same")] * 500, "id long, text string")
+    assert len(sampling.to_pandas(rows, ["id"], Sample(rows=20, of=500, by=()))) == 20
+
+
+def rare(*, rare_rows: int, rows: int = 300) -> str:
+    answers = ["rare" if i < rare_rows else ("yes", "no")[i % 2] for i in range(rows)]
+    return "number,answer\n" + "".join(f"{i},{answer}\n" for i, answer in enumerate(answers))
+
+
+@pytest.mark.parametrize(
+    ("most", "rare_rows", "match"),
+    [
+        (10, 20, "(1 of 3 classes have no row|class 'rare' has [12] rows, fewer than the 3 folds)"),
+        (3, 20, "of 3 classes have no row|has 1 rows"),
+    ],
+)
+def test_a_class_that_is_too_rare_in_the_sample_is_refused(state: State, most: int, rare_rows: int, match: str) -> None:
+    settings: dict[str, Any] = {**SAMPLED, "source": state.csv(rare(rare_rows=rare_rows)), "max_training_rows": most}
+    state.step("split", **settings)
+    state.step("prepare", **settings)
+    with state.refuses(rf"max_training_rows: in the sample of table local\.test\.train \({most} of .*{match}"):
+        state.step("train", **settings)
+
+
+def test_runs_are_compared_on_the_rows_that_they_measured(state: State) -> None:
+    settings = {**SAMPLED, "source": state.csv(mixed(600)), "threshold": 0.5, "tolerance": 0.3}
+    git = [{"git_branch": "main", "git_commit": f"c{i}"} for i in range(4)]
+    state.run("datasets", "training", "validation", "promotion", parameters=git[0], **settings).succeeded()
+    champion = state.newest()
+    # The champion is measured anew on the rows of the run that it is compared with: here on those of its own.
+    state.run("training", parameters=git[1], **settings).succeeded()
+    same = tracking.read_json(state.newest(), "comparison")["rivals"]
+    assert [rival["run_id"] for rival in same] == [champion.info.run_id] * 2
+    assert {rival["value"] for rival in same} == {champion.data.metrics["validation_accuracy"]}
+    state.run("training", parameters=git[2], **{**settings, "max_training_rows": 61}).succeeded()
+    other = tracking.read_json(state.newest(), "comparison")["rivals"]
+    assert [rival["name"] for rival in other] == ["the champion, version 1"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from databricks.sdk import WorkspaceClient
@@ -323,3 +324,80 @@ def test_what_a_task_inherits(client: WorkspaceClient, state: Path, monkeypatch:
     assert values["MLFLOW_TRACKING_URI"] == values["MLFLOW_REGISTRY_URI"] == client.config.host
     assert "DATABRICKS_RUNTIME_VERSION" not in values
     assert "PYTHONPATH" not in values
+
+
+def run_job(key: str, job_id: int, *, after: tuple[str, ...] = (), **more: Any) -> jobs.Task:
+    given = {name: more.pop(name) for name in ("job_parameters",) if name in more}
+    return jobs.Task(
+        task_key=key,
+        depends_on=[jobs.TaskDependency(other) for other in after],
+        run_job_task=jobs.RunJobTask(job_id, **given),
+        **more,
+    )
+
+
+@pytest.mark.parametrize("first", ["fail", "say"])
+def test_a_failing_task_lets_another_job_run(client: WorkspaceClient, first: str) -> None:
+    wheel = jobs.PythonWheelTask(
+        package_name="tiny", entry_point="say", named_parameters={"reason": "{{job.parameters.reason}}"}
+    )
+    learn = jobs.Task("learn", libraries=[compute.Library(whl=user.WHEEL_PATH)], python_wheel_task=wheel)
+    reason = jobs.JobParameterDefinition(name="reason", default="none")
+    other = user.create(client, learn, name=f"training after {first}", parameters=[reason])
+    retrain = run_job(
+        "retrain",
+        other,
+        after=("monitor",),
+        run_if=jobs.RunIf.AT_LEAST_ONE_FAILED,
+        job_parameters={"reason": "drift in {{job.run_id}}"},
+    )
+    run = user.run(client, task("monitor", first), retrain)
+
+    started = list(client.jobs.list_runs(job_id=other))
+    if first == "say":
+        assert user.results(run) == {"monitor": "SUCCESS", "retrain": "EXCLUDED"}
+        assert user.result(run) == "SUCCESS"
+        assert started == []
+        return
+    assert user.results(run) == {"monitor": "FAILED", "retrain": "SUCCESS"}
+    assert user.result(run) == "SUCCESS_WITH_FAILURES"
+    (found,) = started
+    assert found.trigger is jobs.TriggerType.RUN_JOB_TASK
+    shown = user.output(client, run, "retrain")
+    assert shown.run_job_output is not None
+    assert shown.run_job_output.run_id == found.run_id
+    whole = client.jobs.get_run(found.run_id or 0)
+    assert user.result(whole) == "SUCCESS"
+    assert user.output(client, whole, "learn").logs == f"said --reason=drift in {run.run_id}\n"
+
+
+def test_a_failure_of_the_other_job_is_the_tasks(client: WorkspaceClient) -> None:
+    other = user.create(client, task("one", "fail"))
+    run = user.run(client, run_job("starts", other), task("after", "say", after=("starts",)))
+
+    assert user.results(run) == {"starts": "FAILED", "after": "UPSTREAM_FAILED"}
+    assert run.state is not None
+    assert f"of job {other} is FAILED" in (run.state.state_message or "")
+
+
+def test_a_task_that_takes_too_long_cancels_the_run_that_it_started(client: WorkspaceClient) -> None:
+    other = user.create(client, task("slow", "sleep", 600))
+    run = user.run(client, run_job("starts", other, timeout_seconds=1))
+
+    assert user.results(run) == {"starts": "TIMEDOUT"}
+    (started,) = client.jobs.list_runs(job_id=other)
+    assert user.result(client.jobs.get_run(started.run_id or 0)) == "CANCELED"
+
+
+def test_a_parameter_that_the_other_job_does_not_have(client: WorkspaceClient) -> None:
+    other = user.create(client, task("one", "say"))
+    run = user.run(client, run_job("starts", other, job_parameters={"unknown": "1"}))
+
+    assert user.results(run) == {"starts": "FAILED"}
+    assert run.state is not None
+    assert "'unknown' is not defined" in (run.state.state_message or "")
+
+
+def test_a_job_that_is_not_there_can_not_be_run_by_a_task(client: WorkspaceClient) -> None:
+    with pytest.raises(DatabricksError, match="task 'starts': Job 1 does not exist"):
+        user.create(client, run_job("starts", 1))

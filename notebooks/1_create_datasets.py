@@ -1,0 +1,34 @@
+# Databricks notebook source
+# MAGIC %md
+# MAGIC # Creating the data sets
+# MAGIC
+# MAGIC The job `datasets` reads the source that the environment file names, and splits it by a hash of each row's key:
+# MAGIC no row ever changes sides. The test table is for validation alone: look at the other one.
+# MAGIC
+# MAGIC `ML_PIPELINE_ENVIRONMENT` chooses the environment file; on this machine it is `local`.
+
+# COMMAND ----------
+
+import os
+from pathlib import Path
+
+from ml_pipeline import jobs, local_runner, settings, tables
+
+root = next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "environments").is_dir())
+environment = os.environ.get("ML_PIPELINE_ENVIRONMENT", "local")
+chosen = settings.load(settings.find(environment, folder=root / "environments"))
+
+# COMMAND ----------
+
+selected = local_runner.select(jobs.declare(chosen), ["datasets"])
+runs = local_runner.run(selected, parameters={}, defaults=local_runner.git_parameters(), follow=lambda *_: None)
+for run in runs:
+    if run.error:
+        raise run.error
+    print(run.job, run.task, run.state, run.made)
+
+# COMMAND ----------
+
+rows = tables.read(f"{chosen.schema_name}.train_validation")
+rows.printSchema()
+print(rows.limit(5).toPandas())

@@ -1,0 +1,37 @@
+# Databricks notebook source
+# MAGIC %md
+# MAGIC # Trying the scoring function
+# MAGIC
+# MAGIC The newest training run's model answers to rows, as batch inference would, and nothing is written. Run
+# MAGIC `3_train_from_branch` first.
+
+# COMMAND ----------
+
+import os
+from pathlib import Path
+
+from ml_pipeline import settings, tables
+
+root = next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "environments").is_dir())
+environment = os.environ.get("ML_PIPELINE_ENVIRONMENT", "local")
+chosen = settings.load(settings.find(environment, folder=root / "environments"))
+
+# COMMAND ----------
+
+from ml_pipeline import predictor, tracking
+
+(run,) = tracking.search(chosen.experiment, "attributes.status = 'FINISHED' and params.estimator != ''", most=1)
+model = predictor.load(tracking.run_uri(run))
+print(model.signature)
+
+# COMMAND ----------
+
+rows = tables.read(f"{chosen.schema_name}.train_validation")
+answers = predictor.answers(rows, {"model": model}, where="train_validation", scores=True)
+scored = rows.withColumn("answer", answers["model"])
+print(scored.select(chosen.target, "answer.prediction", "answer.scores").limit(10).toPandas())
+
+# COMMAND ----------
+
+# How the answers agree with the truth, on rows that the model may have learned from.
+print(scored.groupBy(chosen.target, "answer.prediction").count().orderBy(chosen.target, "prediction").toPandas())
