@@ -167,7 +167,8 @@ def _failed(rows: DataFrame, checked: list[Rule]) -> Column:
     def failed(batches: Iterator[pd.DataFrame]) -> Iterator[pd.Series]:  # type: ignore[type-arg]
         compiled = RowChecks(checked)
         for batch in batches:
-            columns = [batch[name].tolist() for name in batch.columns]
+            # What is missing is None, whether pandas calls it so or, as pandas 3 does in text, NaN.
+            columns = [batch[name].to_numpy(dtype=object, na_value=None).tolist() for name in batch.columns]
             yield pd.Series(compiled.reasons(columns[::2], columns[1::2]), dtype=object)
 
     return pandas_udf(failed, "array<string>")(F.struct(*fields))  # type: ignore[call-overload, no-any-return]
