@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
@@ -17,6 +17,10 @@ SENSITIVE = "(sensitive)"
 """Stands for a value that Terraform holds to be sensitive: neither it nor a hash of it is kept anywhere."""
 UNKNOWN = "(known after apply)"
 ABSENT = "(none)"
+_NAMES = ("task_key", "job_cluster_key", "key", "name")
+"""What names an element of a list."""
+_SHORTEST_SECRET = 4
+"""Characters: a shorter text is found in too much else to be looked for there."""
 
 STATEFUL = frozenset(
     {
@@ -75,13 +79,18 @@ class Changes:
     @classmethod
     def of(cls, shown: Mapping[str, Any]) -> Self:
         """Of a plan's JSON."""
-        resources = [
-            _change(each["address"], each["change"])
-            for each in shown.get("resource_changes", [])
-            if each.get("mode", "managed") == "managed"
-        ]
-        outputs = [_change(f"output.{name}", change) for name, change in shown.get("output_changes", {}).items()]
-        found = [change for change in (*resources, *outputs) if change is not None]
+        resources = shown.get("resource_changes", [])
+        planned = [(each["address"], each["change"]) for each in resources if each.get("mode", "managed") == "managed"]
+        planned += [(f"output.{name}", change) for name, change in shown.get("output_changes", {}).items()]
+        marked = [each["change"] for each in resources] + [change for _, change in planned]
+        secrets = {
+            text
+            for change in marked
+            for side in ("before", "after")
+            for text in _secrets(change.get(side), change.get(f"{side}_sensitive"))
+        }
+        changes = [_change(address, change, secrets) for address, change in planned]
+        found = [change for change in changes if change is not None]
         return cls(tuple(sorted(found, key=lambda change: change.address)))
 
     @classmethod
@@ -147,15 +156,20 @@ def _differences(now: Change, then: Change) -> Iterator[str]:
             yield f"{path}: reviewed was {said[0]}, now it is {said[1]}"
 
 
-def _change(address: str, change: Mapping[str, Any]) -> Change | None:
+def _change(address: str, change: Mapping[str, Any], secrets: Collection[str]) -> Change | None:
     actions = change["actions"]
     imports = (change.get("importing") or {}).get("id", "")
     if actions in (["no-op"], ["read"]) and not imports:
         return None
     action: Action = "replace" if len(actions) == 2 else "import" if actions == ["no-op"] else actions[0]
-    before = _flat(change.get("before"), change.get("before_sensitive"))
-    after = _flat(change.get("after"), change.get("after_sensitive")) | _unknown(change.get("after_unknown"))
-    replaces = {_path(path) for path in change.get("replace_paths", [])}
+    before = _flat(change.get("before"), change.get("before_sensitive"), secrets)
+    after = _flat(change.get("after"), change.get("after_sensitive"), secrets)
+    after |= _unknown(change.get("after_unknown"), change.get("after"))
+    replaces = {
+        _path(path, of)
+        for path in change.get("replace_paths", [])
+        for of in (change.get("before"), change.get("after"))
+    }
     attributes = tuple(
         Attribute(
             path=path,
@@ -170,7 +184,7 @@ def _change(address: str, change: Mapping[str, Any]) -> Change | None:
     return Change(address=address, action=action, attributes=attributes, imports=imports)
 
 
-def _flat(value: Any, sensitive: Any, path: str = "") -> dict[str, tuple[str, Any]]:
+def _flat(value: Any, sensitive: Any, secrets: Collection[str], path: str = "") -> dict[str, tuple[str, Any]]:
     """Each value in a value: by its path, what is shown of it and itself. What is null or empty is left out."""
     if value in (None, [], {}):
         return {}
@@ -178,27 +192,85 @@ def _flat(value: Any, sensitive: Any, path: str = "") -> dict[str, tuple[str, An
         return {path: (SENSITIVE, value)}
     if isinstance(value, dict):
         hidden = sensitive if isinstance(sensitive, dict) else {}
-        parts = [_flat(each, hidden.get(key), f"{path}.{key}" if path else key) for key, each in value.items()]
+        parts = [_flat(each, hidden.get(key), secrets, f"{path}.{key}" if path else key) for key, each in value.items()]
     elif isinstance(value, list):
         flags = sensitive if isinstance(sensitive, list) else []
         flags = [*flags, *[None] * (len(value) - len(flags))]
-        parts = [_flat(each, flags[place], f"{path}[{place}]") for place, each in enumerate(value)]
+        labels = _labels(value, secrets)
+        parts = [
+            _flat(each, flag, secrets, f"{path}[{label}]")
+            for each, flag, label in zip(value, flags, labels, strict=True)
+        ]
+        if labels != _places(value):
+            # Where elements go by their names, their order is a value of its own.
+            parts.append({f"{path}[]": (json.dumps(labels, ensure_ascii=False), labels)})
     else:
-        return {path: (json.dumps(value, ensure_ascii=False), value)}
+        shown = json.dumps(value, ensure_ascii=False)
+        return {path: (SENSITIVE if any(secret in str(value) for secret in secrets) else shown, value)}
     return {key: shown for part in parts for key, shown in part.items()}
 
 
-def _unknown(value: Any, path: str = "") -> dict[str, tuple[str, Any]]:
+def _labels(values: list[Any], secrets: Collection[str] = ()) -> list[str]:
+    """What a list's elements are called in a path: what names each, so that one more moves none, else their places."""
+    for key in _NAMES:
+        named = [each.get(key) if isinstance(each, dict) else None for each in values]
+        names = [name for name in named if isinstance(name, str) and name and name not in secrets]
+        if len(set(names)) == len(values):
+            return names
+    return _places(values)
+
+
+def _places(values: list[Any]) -> list[str]:
+    return [str(place) for place in range(len(values))]
+
+
+def _unknown(value: Any, known: Any, path: str = "") -> dict[str, tuple[str, Any]]:
+    """Each value that only applying tells, by its path; the lists' elements are named by what is known of them."""
     if value is True:
         return {path: (UNKNOWN, object())}
     if isinstance(value, dict):
-        parts = [_unknown(each, f"{path}.{key}" if path else key) for key, each in value.items()]
+        beside = known if isinstance(known, dict) else {}
+        parts = [_unknown(each, beside.get(key), f"{path}.{key}" if path else key) for key, each in value.items()]
     elif isinstance(value, list):
-        parts = [_unknown(each, f"{path}[{place}]") for place, each in enumerate(value)]
+        elements = known if isinstance(known, list) and len(known) == len(value) else [None] * len(value)
+        parts = [
+            _unknown(each, element, f"{path}[{label}]")
+            for each, element, label in zip(value, elements, _labels(elements), strict=True)
+        ]
     else:
         return {}
     return {key: shown for part in parts for key, shown in part.items()}
 
 
-def _path(steps: list[Any]) -> str:
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).removeprefix(".")
+def _path(steps: list[Any], value: Any) -> str:
+    """A path as Terraform has it, by place, in the words of `_flat`."""
+    path = ""
+    for step in steps:
+        if isinstance(step, int):
+            elements = value if isinstance(value, list) else []
+            path += f"[{_labels(elements)[step] if step < len(elements) else step}]"
+            value = elements[step] if step < len(elements) else None
+        else:
+            path += f".{step}"
+            value = value.get(step) if isinstance(value, dict) else None
+    return path.removeprefix(".")
+
+
+def _secrets(value: Any, sensitive: Any) -> Iterator[str]:
+    """Texts that are marked sensitive: elsewhere, such as in an output, they may carry no mark."""
+    if sensitive is True:
+        yield from _texts(value)
+    elif isinstance(value, dict) and isinstance(sensitive, dict):
+        for key, each in value.items():
+            yield from _secrets(each, sensitive.get(key))
+    elif isinstance(value, list) and isinstance(sensitive, list):
+        for each, mark in zip(value, sensitive, strict=False):
+            yield from _secrets(each, mark)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _texts(each)
+    elif isinstance(value, str) and len(value) >= _SHORTEST_SECRET:
+        yield value

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,8 @@ from ml_pipeline import jobs
 from ml_pipeline.errors import CheckFailedError, InputError, PipelineError
 
 _FILE = Path("environments/rehearsal.toml")
+_STYLE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+"""What moves the cursor and colours text, which cdktf prints to a file too."""
 
 
 def main() -> int:
@@ -113,7 +116,7 @@ class _Rehearsal:
             assert process.stdout is not None
             for line in process.stdout:
                 print(line, end="", flush=True)
-                heard = line.strip() if hear and hear in line else heard
+                heard = _STYLE.sub("", line).strip() if hear and hear in line else heard
         if process.returncode:
             raise CheckFailedError(f"exit code {process.returncode}")
         if hear and not heard:

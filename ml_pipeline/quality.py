@@ -168,7 +168,8 @@ def _failed(rows: DataFrame, checked: list[Rule]) -> Column:
         compiled = RowChecks(checked)
         for batch in batches:
             # What is missing is None, whether pandas calls it so or, as pandas 3 does in text, NaN.
-            columns = [batch[name].to_numpy(dtype=object, na_value=None).tolist() for name in batch.columns]
+            objects = [batch[name].to_numpy(dtype=object, na_value=None) for name in batch.columns]  # type: ignore[arg-type]
+            columns = [column.tolist() for column in objects]
             yield pd.Series(compiled.reasons(columns[::2], columns[1::2]), dtype=object)
 
     return pandas_udf(failed, "array<string>")(F.struct(*fields))  # type: ignore[call-overload, no-any-return]

@@ -56,6 +56,59 @@ def test_a_sensitive_value_is_nowhere_but_its_change_is() -> None:
     assert SECRET not in "\n".join(Changes(()).differences(changes))
 
 
+def test_a_sensitive_value_is_hidden_where_it_carries_no_mark() -> None:
+    marked = {"actions": ["update"], "before": {"password": "old!"}, "after": {"password": SECRET}}
+    marks = {"before_sensitive": {"password": True}, "after_sensitive": {"password": True}}
+    copied = {"actions": ["create"], "before": None, "after": f"postgres://me:{SECRET}@db", "after_sensitive": False}
+    content = {
+        "resource_changes": [{"address": "a.b", "change": {**marked, **marks}}],
+        "output_changes": {"url": copied},
+    }
+    changes = Changes.of(content)
+    assert SECRET not in changes.written() + plan_summary.render("dev", changes)
+    assert {one.after for change in changes.items for one in change.attributes} == {SENSITIVE}
+
+
+def tasks(*names: str, **more: int) -> dict[str, Any]:
+    return {"task": [{"task_key": name, "timeout_seconds": more.get(name, 60)} for name in names]}
+
+
+def differing(before: Any, after: Any, **more: Any) -> dict[str, tuple[str, str]]:
+    change = {"actions": ["update"], "before": before, "after": after, **more}
+    (found,) = Changes.of({"resource_changes": [{"address": "databricks_job.j", "change": change}]}).items
+    return {one.path: (one.before, one.after) for one in found.attributes}
+
+
+def test_an_element_that_comes_in_between_changes_no_other() -> None:
+    added = differing(tasks("a", "c"), tasks("a", "b", "c"))
+    assert added == {
+        "task[]": ('["a", "c"]', '["a", "b", "c"]'),
+        "task[b].task_key": ("(none)", '"b"'),
+        "task[b].timeout_seconds": ("(none)", "60"),
+    }
+    assert differing(tasks("a", "b"), tasks("a", "b", b=90)) == {"task[b].timeout_seconds": ("60", "90")}
+    assert differing(tasks("a", "b"), tasks("b", "a")) == {"task[]": ('["a", "b"]', '["b", "a"]')}
+
+
+def test_elements_without_names_of_their_own_go_by_their_place() -> None:
+    assert differing({"ports": [1, 2]}, {"ports": [1, 3]}) == {"ports[1]": ("2", "3")}
+    assert differing(tasks("a", "a"), tasks("a", "a", a=9)).keys() == {
+        "task[0].timeout_seconds",
+        "task[1].timeout_seconds",
+    }
+
+
+def test_what_is_unknown_or_replaces_is_found_by_the_elements_name() -> None:
+    before, after = tasks("a", "b"), {"task": [{"task_key": "a"}, {"task_key": "b"}]}
+    unknown = {"task": [{}, {"timeout_seconds": True}]}
+    replaced = {"after_unknown": unknown, "replace_paths": [["task", 1, "timeout_seconds"]]}
+    change = {"actions": ["delete", "create"], "before": before, "after": after, **replaced}
+    (found,) = Changes.of({"resource_changes": [{"address": "databricks_job.j", "change": change}]}).items
+    of = {one.path: one for one in found.attributes}
+    assert of["task[b].timeout_seconds"].after == "(known after apply)"
+    assert [path for path, one in of.items() if one.replaces] == ["task[b].timeout_seconds"]
+
+
 def test_an_empty_plan_says_so() -> None:
     empty = Changes.of({"resource_changes": [], "output_changes": {}})
     assert "no change" in plan_summary.render("dev", empty)
