@@ -216,10 +216,14 @@ def _run(manifest: Mapping[str, Any], folder: Path, experiment: str, tags: Mappi
 def _register(
     run: Run, model: str, version: Mapping[str, Any], tags: Mapping[str, str], alias: Alias, *, run_by: str
 ) -> Made:
-    source = {name: text for name, text in tags.items() if name.startswith(_SOURCE)}
-    source |= {f"{_SOURCE}model": version["model"], f"{_SOURCE}version": version["version"]}
-    own = {"git_commit": tags["git_commit"]} if "git_commit" in version["tags"] else {}
-    registered = tracking.register(run, model, tags=version["tags"] | own | source)
+    of_version = {name: text for name, text in version["tags"].items() if not name.startswith(_SOURCE)}
+    if "git_commit" in of_version:
+        of_version["git_commit"] = tags["git_commit"]
+    # A version that is there has a source of its own, or none; what was found of it since is news.
+    if tracking.version_of_run(run, model) is None:
+        of_version |= {name: text for name, text in tags.items() if name.startswith(_SOURCE)}
+        of_version |= {f"{_SOURCE}model": version["model"], f"{_SOURCE}version": version["version"]}
+    registered = tracking.register(run, model, tags=of_version)
     before = ""
     if alias == tracking.CHAMPION:
         before = promotion.make_champion(registered, move="imported", run_by=run_by)

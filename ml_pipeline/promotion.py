@@ -43,12 +43,11 @@ def promote(*, model: str, run_by: str = "", job_run_id: str = "") -> Made:
             f"{challenger.tags.get(f'{tracking.SHADOW}.reason', '')}"
         )
     before = make_champion(challenger, move="promoted", run_by=run_by, job_run_id=job_run_id)
-    tracking.drop_alias(tracking.CHALLENGER, model)
     return {model: f"version {challenger.version} is the champion{before}"}
 
 
 def make_champion(version: ModelVersion, *, move: str, run_by: str = "", job_run_id: str = "") -> str:
-    """Let the alias ``champion`` point to a version, and leave the trail.
+    """Let the alias ``champion`` point to a version, which is no challenger any more, and leave the trail.
 
     Args:
         version: The version.
@@ -70,6 +69,9 @@ def make_champion(version: ModelVersion, *, move: str, run_by: str = "", job_run
             _note(replaced, "replaced", {"version": version.version, **by})
     # Written after the alias, from what the alias says: whoever is interrupted between the two can do it again.
     _keep(model, _history(model, version))
+    challenger = tracking.version_by_alias(model, tracking.CHALLENGER)
+    if challenger and challenger.version == version.version:
+        tracking.drop_alias(tracking.CHALLENGER, model)
     return f", version {replaced.version} before" if replaced else ""
 
 

@@ -159,7 +159,11 @@ def faults_of(where: str) -> Iterator[None]:
         yield
     except (MlflowException, OSError) as error:
         said = " ".join(str(error).split())
-        hint = ": see who signs in, and what it may do" if re.search("40[13]|UNAUTHENTICATED|PERMISSION", said) else ""
+        hint = (
+            ": see who signs in, and what it may do"
+            if re.search(r"\b40[13]\b|UNAUTHENTICATED|PERMISSION", said)
+            else ""
+        )
         raise PipelineError(f"{where}: MLflow: {said[:_LONGEST]}{hint}") from error
 
 

@@ -182,6 +182,21 @@ def test_a_challenger_has_passed_validation_where_it_comes_from(
     assert promotion.promote(model=MODEL)[MODEL] == "version 1 is the champion"
 
 
+def test_what_serves_elsewhere_is_no_challenger_any_more(flown: State, trained: State, tmp_path: Path) -> None:
+    flown.activate()
+    export(tmp_path / "champion", alias="champion")
+    # Here the same run was validated, and is known by the run that it is a copy of.
+    here = trained.activate()
+    here.run("validation").succeeded()
+    assert tracking.version_by_alias(MODEL, "challenger") is not None
+    said = take(tmp_path / "champion", become="champion")
+    assert said[MODEL] == "version 1 is the champion"
+    assert said["MLflow run"].endswith("which was trained here")
+    assert tracking.version_by_alias(MODEL, "challenger") is None
+    assert len(here.found()) == 1
+    assert not any(name.startswith("source.") for name in here.champion().tags)
+
+
 def test_where_there_is_none_it_says_so(state: State, tmp_path: Path) -> None:
     for which in ({"commit": "c9"}, {"alias": "champion"}):
         assert "no experiment" in export(tmp_path / "none", if_any=True, **which)["nothing to export"]
