@@ -153,7 +153,7 @@ def import_model(
     if manifest["run"]["tags"].get(_BUILT) == "passed":
         tracking.hand_over_tag(experiment, run, _BUILT, "passed", among="git_commit")
     source = manifest["source"]
-    said = {"MLflow run": f"{run.info.run_id}, {'copied' if new else 'there already, a copy'} of {_named(source)}"}
+    said = {"MLflow run": f"{run.info.run_id}, {'copied of' if new else 'there already, the same as'} {_named(source)}"}
     if run.info.run_id == tags[f"{_ORIGIN}run_id"]:
         said = {"MLflow run": f"{run.info.run_id}, which was trained here"}
     if become:
