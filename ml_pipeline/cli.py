@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
@@ -10,9 +11,9 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -23,7 +24,11 @@ from ml_pipeline import entry_point, jobs, local_runner, settings, tables
 from ml_pipeline.errors import InputError, PipelineError
 from ml_pipeline.graph import Job
 
+if TYPE_CHECKING:
+    from ml_pipeline import model_transfer
+
 _FOLDER = Path("environments")
+_DEFAULT_STATE = Path(".state")
 _UNEXPECTED = 70
 """Exit code of a failure that is no check's and no person's (sysexits.h: EX_SOFTWARE)."""
 
@@ -90,11 +95,46 @@ def _explain(error: Exception, *, verbose: bool, where: str = "") -> int:
 class _Environment:
     """An environment file, and the jobs that are declared for it."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, instance: str = "") -> None:
         self.file = settings.find(name, folder=_FOLDER)
-        self.settings = settings.load(self.file)
+        self.settings = settings.load(self.file, instance=instance)
+        self.full_name = settings.full_name(self.file.stem, instance)
         self.jobs = jobs.declare(self.settings)
         self.model = f"{self.settings.schema_name}.{self.settings.model}"
+
+
+@contextlib.contextmanager
+def _tracked(environment: _Environment, *, instance: str, state: Path | None, new: bool = False) -> Iterator[str]:
+    """Let everything inside see the runs and models of an environment's workspace, or of a state folder.
+
+    Args:
+        environment: The environment; without a workspace it has a state folder.
+        instance: The instance, which only a workspace has.
+        state: The state folder; where one is given, it is taken instead of the workspace.
+        new: Whether it is fine that the workspace has no such experiment.
+
+    Yields:
+        The address of the tracking server.
+    """
+    from ml_pipeline import tracking, workspace
+
+    if state is not None or "workspace" not in settings.read(environment.file):
+        if instance:
+            raise InputError(
+                f"--instance {instance}: a state folder has none; accepted: an environment with the table [workspace],"
+                " and no --state"
+            )
+        yield tracking.local_uri(_state(state or _DEFAULT_STATE))
+        return
+    where = workspace.open_mlflow(environment.file)
+    experiment = environment.settings.experiment
+    with tracking.faults_of(where):
+        if not (new or tracking.has_experiment(experiment)):
+            raise InputError(
+                f"{where}: has no experiment {experiment}; is {environment.full_name} deployed there?"
+                " (--instance chooses an instance)"
+            )
+        yield where
 
 
 def _state(state: Path) -> Path:
@@ -116,10 +156,19 @@ _VERBOSE = click.option(
 _STATE = click.option(
     "--state",
     type=click.Path(path_type=Path, file_okay=False),
-    default=Path(".state"),
+    default=_DEFAULT_STATE,
     show_default=True,
     help="Folder for tables, MLflow, logs and the report.",
 )
+_STATE_IF_GIVEN = click.option(
+    "--state",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for tables, MLflow, logs and the report; if left out, the environment's workspace, or else .state.",
+)
+_INSTANCE = click.option(
+    "--instance", envvar="INSTANCE", default="", metavar="NAME", show_envvar=True, help="Instance, such as pr-12."
+)
+_RUN_BY = click.option("--run-by", default="", help="Who asks for it; kept in the trail.")
 _ENVIRONMENT = click.option(
     "--environment",
     default="local",
@@ -223,9 +272,7 @@ def _summarize(console: Console, environment: _Environment, runs: Sequence[local
 
 @cli.command("launch")
 @click.argument("name", metavar="JOB")
-@click.option(
-    "--instance", envvar="INSTANCE", default="", metavar="NAME", show_envvar=True, help="Instance, such as pr-12."
-)
+@_INSTANCE
 @click.option("--parameter", "parameters", multiple=True, metavar="KEY=VALUE", help="Value of a job parameter.")
 @click.option("--as-run-submit", is_flag=True, help="Run a wheel once; the deployed job stays as it is.")
 @click.option("--existing-cluster", metavar="ID", help="With --as-run-submit: an interactive cluster to run on.")
@@ -267,37 +314,123 @@ def launch_job(
 
 @cli.command("report")
 @click.option("--run-id", help="MLflow run; the newest finished one if left out.")
+@click.option("--commit", metavar="SHA", help="The newest finished run of a commit.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder to write to; the state folder if left out.",
 )
+@_INSTANCE
 @_ENVIRONMENT
-@_STATE
+@_STATE_IF_GIVEN
 @_VERBOSE
-def write_report(run_id: str | None, output: Path | None, environment: str, state: Path) -> None:
+def write_report(
+    *, run_id: str | None, commit: str | None, output: Path | None, instance: str, environment: str, state: Path | None
+) -> None:
     """Write report.md and report.html for a training run."""
     from ml_pipeline import report
 
-    chosen = _Environment(environment)
-    folder = _state(state)
-    scorecard = report.collect(chosen.settings.experiment, chosen.model, run_id=run_id)
-    for written in report.write(scorecard, output or folder):
+    if run_id and commit:
+        raise InputError("--run-id and --commit: accepted: one of the two")
+    chosen = _Environment(environment, instance=instance)
+    with _tracked(chosen, instance=instance, state=state):
+        scorecard = report.collect(chosen.settings.experiment, chosen.model, run_id=run_id, commit=commit)
+    for written in report.write(scorecard, output or state or _DEFAULT_STATE):
         click.echo(written)
 
 
 @cli.command("rollback")
-@click.option("--run-by", default="", help="Who asks for it; kept in the trail.")
+@_RUN_BY
+@_INSTANCE
 @_ENVIRONMENT
-@_STATE
+@_STATE_IF_GIVEN
 @_VERBOSE
-def roll_back(run_by: str, environment: str, state: Path) -> None:
+def roll_back(*, run_by: str, instance: str, environment: str, state: Path | None) -> None:
     """Make the version that the champion replaced the champion again."""
     from ml_pipeline import promotion
 
-    chosen = _Environment(environment)
-    _state(state)
-    _tell(promotion.rollback(model=chosen.model, run_by=run_by))
+    chosen = _Environment(environment, instance=instance)
+    with _tracked(chosen, instance=instance, state=state):
+        _tell(promotion.rollback(model=chosen.model, run_by=run_by))
+
+
+_ALIAS = click.Choice(["champion", "challenger"])
+
+
+@cli.command("export-model")
+@click.option("--commit", metavar="SHA", help="Of which the run is taken that passed the CI.")
+@click.option("--alias", type=_ALIAS, help="Instead of a commit: whose version is taken.")
+@click.option(
+    "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder to write; a new one."
+)
+@click.option("--if-any", is_flag=True, help="Write nothing, and say so, where there is none.")
+@_INSTANCE
+@_ENVIRONMENT
+@_STATE_IF_GIVEN
+@_VERBOSE
+def write_model(
+    *,
+    commit: str | None,
+    alias: model_transfer.Alias | None,
+    output: Path,
+    if_any: bool,
+    instance: str,
+    environment: str,
+    state: Path | None,
+) -> None:
+    """Write the run of a model, with all that was logged, into a folder that import-model reads."""
+    from ml_pipeline import model_transfer
+
+    if bool(commit) == bool(alias):
+        raise InputError("--commit and --alias: accepted: exactly one of the two")
+    chosen = _Environment(environment, instance=instance)
+    with _tracked(chosen, instance=instance, state=state, new=if_any) as where:
+        made = model_transfer.export_model(
+            output,
+            experiment=chosen.settings.experiment,
+            model=chosen.model,
+            environment=chosen.full_name,
+            where=where,
+            commit=commit,
+            alias=alias,
+            if_any=if_any,
+        )
+    _tell(made)
+
+
+@cli.command("import-model")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--as", "become", type=_ALIAS, help="Register it, and give it this alias.")
+@click.option("--as-commit", metavar="SHA", help="Commit that the run is of here; its own is kept in a tag.")
+@_RUN_BY
+@_INSTANCE
+@_ENVIRONMENT
+@_STATE_IF_GIVEN
+@_VERBOSE
+def read_model(
+    *,
+    folder: Path,
+    become: model_transfer.Alias | None,
+    as_commit: str | None,
+    run_by: str,
+    instance: str,
+    environment: str,
+    state: Path | None,
+) -> None:
+    """Make the run of a model that export-model wrote, once, in another environment."""
+    from ml_pipeline import model_transfer
+
+    chosen = _Environment(environment, instance=instance)
+    with _tracked(chosen, instance=instance, state=state):
+        made = model_transfer.import_model(
+            folder,
+            experiment=chosen.settings.experiment,
+            model=chosen.model,
+            become=become,
+            commit=as_commit,
+            run_by=run_by,
+        )
+    _tell(made)
 
 
 @cli.command("ui")

@@ -20,6 +20,8 @@ from ml_pipeline.drift import BINS, LEAST, MISSING, OTHER, RARE, Counts, Histogr
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+REFERENCE = "reference"
+"""Name of the training rows' histograms within the run of the model."""
 MOST_VALUES = 1_000_000
 """Values that are few: rows times features."""
 _RELATIVE_ERROR = 0.005
@@ -179,6 +181,24 @@ def bins_and_count(rows: DataFrame, kinds: Mapping[str, str]) -> tuple[Bins, dic
         return found, small_count(held, kinds, found)
     found = bins(rows, kinds)
     return found, count(rows, kinds, found)
+
+
+def as_data(found: Bins, counts: Mapping[str, Counts]) -> dict[str, Any]:
+    """Bins and the rows in them as plain data, to be kept with a run."""
+    return {
+        "edges": {name: list(edges) for name, edges in found.edges.items()},
+        "categories": {name: list(categories) for name, categories in found.categories.items()},
+        "rows": {name: rows.tolist() for name, rows in counts.items()},
+    }
+
+
+def of_data(data: Mapping[str, Any]) -> tuple[Bins, dict[str, Counts]]:
+    """The reverse of ``as_data``."""
+    edges, categories = ({name: tuple(of) for name, of in data[kind].items()} for kind in ("edges", "categories"))
+    return (
+        Bins(edges=edges, categories=categories),
+        {name: np.asarray(rows, dtype=np.int64) for name, rows in data["rows"].items()},
+    )
 
 
 def join(training: Mapping[str, Counts], batch: Mapping[str, Counts], found: Bins) -> list[Histogram]:

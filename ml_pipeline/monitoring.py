@@ -6,9 +6,8 @@ refused.
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -36,8 +35,6 @@ JOB = "batch_inference"
 """Tag ``job`` of the MLflow runs of batches."""
 _MOST_REASONS = 10
 _EVERY_ROW = ""
-_GONE = ("DELTA_", "FAILED_READ_FILE", "FILE_NOT_EXIST", "FileNotFound", "PATH_NOT_FOUND")
-"""What Spark's message holds where a version's log or files are no more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +67,7 @@ def monitor(
     """Watch a batch: drift of features and predictions, missing values, quarantine, row count, lateness, labels.
 
     Raises:
-        InputError: there is no such batch, the training rows are no more, or labels contradict each other.
+        InputError: there is no such batch, or labels contradict each other.
         CheckFailedError: the batch is past a limit; everything has been written then.
     """
     batch = tables.read(predictions_table).where(f"{BATCH_COLUMN} = DATE'{batch_date}'")
@@ -81,7 +78,7 @@ def monitor(
     with ThreadPoolExecutor(2) as pool:
         set_aside = pool.submit(_quarantine, quarantine_table, batch_date)
         earlier = pool.submit(findings.before, monitoring_table, batch_date)
-        compared = _compare(batch, run_id, f"models:/{model}/{version}", target=target)
+        compared = _compare(batch, run_id, f"models:/{model}/{version}")
         quarantine, history = set_aside.result(), earlier.result()
     # Half of the probability of a false alarm for values that drift, half for values that go missing.
     drifts = drift.compare(compared, limit=monitoring.max_drift, significance=significance / 2)
@@ -160,45 +157,20 @@ def _shadow(model: str, table: str, day: datetime.date, **rule: Any) -> Shadow |
     return found
 
 
-def _compare(batch: DataFrame, run_id: str, uri: str, *, target: str) -> list[Histogram]:
+def _compare(batch: DataFrame, run_id: str, uri: str) -> list[Histogram]:
     """The histograms of each feature and of the predictions, in the batch and in the training rows."""
     from pyspark.sql import functions as F
 
     run = tracking.run(run_id)
     features = Features.of_model(tracking.signature(uri))
-    table, version = run.data.tags["train_table"], int(run.data.tags["train_version"])
-    where = f"table {table} version {version}"
-    reference = _answers(run)
-    with _training(f"{where}, which the model was trained on"):
-        rows = tables.read(table, version=version)
-        columns = features.columns(rows, where=where)
-        kinds = dict(features.kinds)
-        if not reference:
-            columns.append(F.col(tables.quote(target)).cast("string").alias(PREDICTION))
-            kinds[PREDICTION] = "string"
-        bins, before = histograms.bins_and_count(rows.select(*columns), kinds)
-    if reference:
+    bins, before = histograms.of_data(tracking.read_json(run, histograms.REFERENCE))
+    if reference := _answers(run):
         bins.categories[PREDICTION] = tuple(reference)
         before[PREDICTION] = np.array([*reference.values(), 0, 0], dtype=np.int64)
     answered = F.col(PREDICTION).cast("string").alias(PREDICTION)
     scored = batch.select(*features.columns(batch, where="the batch"), answered)
-    return histograms.join(before, histograms.count_any(scored, {**kinds, PREDICTION: "string"}, bins), bins)
-
-
-@contextlib.contextmanager
-def _training(where: str) -> Iterator[None]:
-    from py4j.protocol import Py4JError
-    from pyspark.errors import PySparkException
-
-    try:
-        yield
-    except (PySparkException, Py4JError) as error:
-        if not any(sign in str(error) for sign in _GONE):
-            raise
-        raise InputError(
-            f"{where}, can't be read any more: {tables.cause(error)}; accepted: a version that VACUUM has kept. "
-            "Train the model anew"
-        ) from error
+    counted = histograms.count_any(scored, {**features.kinds, PREDICTION: "string"}, bins)
+    return histograms.join(before, counted, bins)
 
 
 def _answers(run: Run) -> dict[str, int]:

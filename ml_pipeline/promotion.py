@@ -42,18 +42,37 @@ def promote(*, model: str, run_by: str = "", job_run_id: str = "") -> Made:
             f"model {model} version {challenger.version} failed in shadow, it is not promoted: "
             f"{challenger.tags.get(f'{tracking.SHADOW}.reason', '')}"
         )
+    before = make_champion(challenger, move="promoted", run_by=run_by, job_run_id=job_run_id)
+    return {model: f"version {challenger.version} is the champion{before}"}
+
+
+def make_champion(version: ModelVersion, *, move: str, run_by: str = "", job_run_id: str = "") -> str:
+    """Let the alias ``champion`` point to a version, which is no challenger any more, and leave the trail.
+
+    Args:
+        version: The version.
+        move: How it becomes champion.
+        run_by: Who asks for it.
+        job_run_id: The job run that does it.
+
+    Returns:
+        What a person is told of the version before, if there was another.
+    """
+    model = version.name
     champion = tracking.version_by_alias(model, tracking.CHAMPION)
     by = {"by": run_by, "job_run_id": job_run_id}
-    if champion is None or champion.version != challenger.version:
-        tracking.move_alias(tracking.CHAMPION, challenger)
-        _note(challenger, "promoted", {"version": champion.version if champion else "", **by})
-        if champion:
-            _note(champion, "replaced", {"version": challenger.version, **by})
-    # Written after the alias, from what the alias says: whoever is interrupted between the two can promote again.
-    _keep(model, _history(model, challenger))
-    tracking.drop_alias(tracking.CHALLENGER, model)
-    before = f", version {champion.version} before" if champion and champion.version != challenger.version else ""
-    return {model: f"version {challenger.version} is the champion{before}"}
+    replaced = champion if champion and champion.version != version.version else None
+    if champion is None or replaced:
+        tracking.move_alias(tracking.CHAMPION, version)
+        _note(version, move, {"version": replaced.version if replaced else "", **by})
+        if replaced:
+            _note(replaced, "replaced", {"version": version.version, **by})
+    # Written after the alias, from what the alias says: whoever is interrupted between the two can do it again.
+    _keep(model, _history(model, version))
+    challenger = tracking.version_by_alias(model, tracking.CHALLENGER)
+    if challenger and challenger.version == version.version:
+        tracking.drop_alias(tracking.CHALLENGER, model)
+    return f", version {replaced.version} before" if replaced else ""
 
 
 def rollback(*, model: str, run_by: str = "") -> Made:

@@ -87,8 +87,8 @@ class Scorecard:
         return {name.replace("_", " "): tags[name] for name in _DATA if tags.get(name)} | user | data
 
 
-def collect(experiment: str, model: str, *, run_id: str | None = None) -> Scorecard:
-    """Gather the scorecard of a run: the experiment's newest finished one, unless a run is named.
+def collect(experiment: str, model: str, *, run_id: str | None = None, commit: str | None = None) -> Scorecard:
+    """Gather the scorecard of a run: the experiment's newest finished one, unless a run, or a commit, is named.
 
     Raises:
         InputError: there is no such run.
@@ -97,11 +97,12 @@ def collect(experiment: str, model: str, *, run_id: str | None = None) -> Scorec
     condition = "attributes.status = 'FINISHED' and params.metric LIKE '%'"
     if run_id:
         condition += f" and attributes.run_id = {tracking.quoted(run_id)}"
+    if commit:
+        condition += f" and {tracking.matching(git_commit=commit)}"
     found = tracking.search(experiment, condition, most=1)
     if not found:
-        raise InputError(
-            f"experiment {experiment} has no finished run{f' {run_id}' if run_id else ''}; train one first"
-        )
+        which = f" {run_id}" if run_id else f" of commit {commit}" if commit else ""
+        raise InputError(f"experiment {experiment} has no finished run{which}; train one first")
     run = found[0]
     champion = tracking.version_by_alias(model, tracking.CHAMPION)
     pictures = {name: tracking.read_file(run, f"{name}.png") for name in PICTURES}

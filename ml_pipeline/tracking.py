@@ -40,6 +40,9 @@ _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "6", "MLFLOW_HTTP_REQUEST_BACKOF
 _MOST_METRICS = 1000
 """Metrics that MLflow takes in one call."""
 
+_LONGEST = 500
+"""Characters of a server's answer that are shown: it may be a page."""
+
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 SHADOW = "shadow"
@@ -141,6 +144,33 @@ def experiment_id(name: str) -> str:
     local = state is not None and mlflow.get_tracking_uri() == local_uri(state)
     location = (state / "artifacts").as_uri() if state and local else None
     return str(client().create_experiment(name, artifact_location=location))
+
+
+@contextlib.contextmanager
+def faults_of(where: str) -> Iterator[None]:
+    """Inside, what a tracking server refuses, or that it can't be reached, is one message that names it.
+
+    Raises:
+        PipelineError: that message.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        said = " ".join(str(error).split())
+        hint = (
+            ": see who signs in, and what it may do"
+            if re.search(r"\b40[13]\b|UNAUTHENTICATED|PERMISSION", said)
+            else ""
+        )
+        raise PipelineError(f"{where}: MLflow: {said[:_LONGEST]}{hint}") from error
+
+
+def has_experiment(name: str) -> bool:
+    """Whether an experiment is there."""
+    found = client().get_experiment_by_name(name)
+    return found is not None and found.lifecycle_stage == "active"
 
 
 def create_run(experiment: str, *, name: str, tags: Mapping[str, str]) -> Run:
@@ -415,15 +445,33 @@ def register(run: Run, model: str, *, tags: Mapping[str, str]) -> ModelVersion:
 
     with contextlib.suppress(MlflowException):
         client().create_registered_model(model)
-    for version in client().search_model_versions(f"name={quoted(model)}"):
-        if version.run_id == run.info.run_id:
-            break
-    else:
+    version = version_of_run(run, model)
+    if version is None:
         # It prints what it does; the step says it in its own words.
         with contextlib.redirect_stderr(io.StringIO()):
             version = mlflow.register_model(run_uri(run), model)
     set_version_tags(version, tags)
     return client().get_model_version(model, version.version)
+
+
+def version_of_run(run: Run, model: str) -> ModelVersion | None:
+    """The registered version of a run's model."""
+    from mlflow.exceptions import MlflowException
+
+    token: str | None = ""
+    while token is not None:
+        try:
+            page = client().search_model_versions(f"name={quoted(model)}", page_token=token or None)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+        for version in page:
+            if version.run_id == run.info.run_id:
+                # Its own tags: the search leaves them out on some registries.
+                return client().get_model_version(model, version.version)
+        token = page.token or None
+    return None
 
 
 def set_version_tags(version: ModelVersion, tags: Mapping[str, str]) -> None:

@@ -24,8 +24,9 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils import all_estimators
 
 from ml_pipeline import evaluator as evaluators
-from ml_pipeline import sampling, search, settings, tables, tracking
+from ml_pipeline import histograms, sampling, search, settings, tables, tracking
 from ml_pipeline.data_preparation import Made
+from ml_pipeline.drift import PREDICTION
 from ml_pipeline.errors import InputError
 from ml_pipeline.evaluation import Classes, Encoded, Metric, Responses, measure, score
 from ml_pipeline.features import Features
@@ -141,12 +142,14 @@ def train(
         # Spark has little else to do while the search runs.
         with ThreadPoolExecutor(1) as reader:
             reading = reader.submit(read, "validation", features=list(chosen.kinds), sample=samples["validation"])
+            counting = reader.submit(_reference, announced, chosen, target=target)
             try:
                 model = search.fit(grid, rows[list(chosen.kinds)], rows[target], on=search_on)
             except (ValueError, TypeError) as error:
                 said = str(error).splitlines()[-1]
                 raise InputError(f"estimator: {estimator.class_} can't learn this: {said}") from error
             _, validation = reading.result()
+            reference = counting.result()
         for side, frame in (("train", rows), ("validation", validation)):
             _log_dataset(announced, side, frame, target=target)
         truth = classes.encode(validation[target])
@@ -196,6 +199,7 @@ def train(
                 "bootstrap": resampled.tolist(),
             },
         )
+        tracking.log_json(run, histograms.REFERENCE, reference)
         evaluates, why = evaluators.choose(model, validation[list(chosen.kinds)], train_rows=len(rows))
         tracking.set_tags(run, {evaluators.TAG: evaluates, f"{evaluators.TAG}.reason": why})
         type_ = _MLFLOW_TYPES.get(np.asarray(classes.values).dtype.kind, "string")
@@ -241,6 +245,22 @@ def _read(
     chosen = Features.of(rows, target=target, key=key, features=features, where=f"table {table}")
     columns = chosen.columns(rows, where=f"table {table}")
     return chosen, sampling.to_pandas(rows, [*columns, F.col(tables.quote(target))], sample)
+
+
+def _reference(run: Run, chosen: Features, *, target: str) -> dict[str, Any]:
+    """What a batch will be compared with: the histograms of the train table, and of the target as text.
+
+    They go with the run, since the table stays: where the model is served it may be out of reach, or vacuumed away.
+    """
+    from pyspark.sql import functions as F
+
+    table, version = run.data.tags["train_table"], int(run.data.tags["train_version"])
+    rows = tables.read(table, version=version)
+    answered = F.col(tables.quote(target)).cast("string").alias(PREDICTION)
+    kinds = {**chosen.kinds, PREDICTION: "string"}
+    return histograms.as_data(
+        *histograms.bins_and_count(rows.select(*chosen.columns(rows, where=f"table {table}"), answered), kinds)
+    )
 
 
 def _log_dataset(run: Run, side: str, rows: pd.DataFrame, *, target: str) -> None:

@@ -203,14 +203,10 @@ def test_one_row_is_no_drift_and_an_absent_batch_is_refused(flown: State) -> Non
         watch(flown, "2026-02-01")
 
 
-def test_training_rows_that_were_vacuumed_away_are_one_clear_message(flown: State) -> None:
-    files = Path(tables.where("local.test.train")).glob("*.parquet")
-    for file in files:
+def test_training_rows_need_not_be_there_any_more(flown: State) -> None:
+    for file in Path(tables.where("local.test.train")).glob("*.parquet"):
         file.unlink()
-    with flown.refuses(
-        "table local.test.train version 0, which the model was trained on, can't be read any more: .*Train the model"
-    ):
-        watch(flown)
+    assert watch(flown)["verdict"].startswith("passed")
 
 
 def test_lateness_counts_from_the_end_of_the_day() -> None:
