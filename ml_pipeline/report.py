@@ -34,7 +34,7 @@ MOST_CHARACTERS = 30_000
 _MOST_ROWS = (20, 10, 5, 2)
 """Rows of a table of the Markdown, and what is tried next where that is too long."""
 _MOST_PLOTTED = 10
-_MOST_COUNTED = 100
+_MOST_ASKED = 50
 """Runs of the branch that are asked for: the report of a long history takes no longer."""
 _MOST_CLASSES, _MOST_PARAMS = 200, 100
 
@@ -182,10 +182,10 @@ class Scorecard:
 
     def more(self, most: int) -> str:
         """How many runs of the branch are left out of a table with so many rows; empty if none."""
-        count = len(self.entries) - most
-        if count <= 0:
-            return ""
-        return f"{'at least ' if len(self.branch) >= _MOST_COUNTED else ''}{count} more of the branch are not shown"
+        count, perhaps = max(0, len(self.entries) - most), len(self.branch) >= _MOST_ASKED
+        if not count:
+            return "the branch may have more runs than these" if perhaps else ""
+        return f"{'at least ' if perhaps else ''}{count} more of the branch are not shown"
 
     @property
     def reach(self) -> float:
@@ -294,7 +294,7 @@ def _branch(experiment: str, run: Run) -> list[Run]:
         f"attributes.status = 'FINISHED' and attributes.run_id != '{run.info.run_id}' and params.metric = "
         f"{tracking.quoted(metric)} and {tracking.matching(git_branch=run.data.tags['git_branch'])}",
         order_by=f"metrics.`validation_{metric}` DESC",
-        most=_MOST_COUNTED,
+        most=_MOST_ASKED,
     )
 
 

@@ -36,7 +36,7 @@ class Ran:
     by: str
     """A test, as ``FILE::NAME``, or a file that the CI runs."""
     says: str
-    """What that test, a fixture beside it or that file says of the command."""
+    """What that test, a function or fixture that it uses, or that file says of the command."""
     recipe: str = ""
     """Of a make target, what it does: ``make --dry-run`` says so."""
 
@@ -279,14 +279,34 @@ def test_the_list_of_what_runs_holds_nothing_else() -> None:
     assert set(RUNS) - {runs_as(command) for command in unmarked} == set()
 
 
+def source_of(file: Path, test: str) -> str:
+    """The source of a test and of what it uses, as far as it is in its file or in the fixtures beside it."""
+    places = [place for place in (file, file.with_name("conftest.py")) if place.exists()]
+    functions = {}
+    for text in (place.read_text(encoding="utf-8") for place in reversed(places)):
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                functions[node.name] = (ast.get_source_segment(text, node) or "", node)
+    used, wanted = {}, [test]
+    while wanted:
+        name = wanted.pop()
+        if name in used or name not in functions:
+            continue
+        used[name], node = functions[name]
+        for part in ast.walk(node):
+            found = {ast.Name: "id", ast.Attribute: "attr", ast.arg: "arg"}.get(type(part))
+            wanted += [getattr(part, found)] if found else []
+    return "\n".join(used.values()) if test in used else ""
+
+
 def unproven(key: str, ran: Ran) -> list[str]:
     """Why a command does not run where it is said to."""
     name, _, test = ran.by.partition("::")
     file = ROOT / name
     if not file.exists():
         return [f"{key}: there is no {name}"]
-    text = file.read_text(encoding="utf-8")
-    if test and test not in {node.name for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)}:
+    text = source_of(file, test) if test else file.read_text(encoding="utf-8")
+    if not text:
         return [f"{key}: {name} has no {test}"]
     if ran.says not in text:
         return [f"{key}: {name} does not say {ran.says}"]
@@ -310,6 +330,7 @@ def test_a_command_runs_where_it_is_said_to(key: str) -> None:
         (Ran(by="tests/absent.py::test", says=""), "there is no tests/absent.py"),
         (Ran(by="tests/test_docs.py::test_that_is_absent", says=""), "has no test_that_is_absent"),
         (Ran(by=".ci/run", says="make rum"), "does not say make rum"),
+        (Ran(by=_LAUNCH.by, says="--existing-cluster"), "does not say --existing-cluster"),
         (Ran(by=".ci/run", says="make", recipe="ml-pipeline report"), "does not do ml-pipeline report"),
     ],
 )

@@ -14,7 +14,7 @@ import pytest
 from markdown_it import MarkdownIt
 from mlflow.entities import Metric, Param, Run, RunData, RunInfo, RunTag
 
-from ml_pipeline import figures, report, tracking
+from ml_pipeline import figures, rendering, report, tracking
 
 if TYPE_CHECKING:
     from tests.ml_pipeline.conftest import Outcome, State
@@ -125,6 +125,7 @@ HOSTILE = [
     "line\nbreak\r\n\n# heading\n```",
     "\N{RIGHT-TO-LEFT OVERRIDE}txt.exe\N{ZERO WIDTH JOINER}",
     "n" * 4000,
+    "|`\\" * 1000,
     "&lt;b&gt; \N{GRINNING FACE}" * 30,
 ]
 
@@ -204,6 +205,12 @@ def tables_of(markdown: str) -> list[list[list[str]]]:
     return found
 
 
+def shown(markdown: str) -> str:
+    """What a person sees of Markdown without blocks."""
+    (inline,) = MarkdownIt("commonmark").parseInline(markdown)
+    return "".join(child.content for child in inline.children or [] if child.type != "html_inline")
+
+
 @pytest.mark.parametrize("names", [*([name] for name in HOSTILE), HOSTILE], ids=lambda names: repr(names[0])[:20])
 def test_the_comment_stays_short_and_whole_whatever_the_names(names: list[str], tmp_path: Path) -> None:
     markdown, html = files(card(names, classes=1000, runs=100), tmp_path)
@@ -218,6 +225,10 @@ def test_the_comment_stays_short_and_whole_whatever_the_names(names: list[str], 
     assert page.links == []
     for table in tables_of(markdown):
         assert len({len(row) for row in table}) == 1
+    by_class = next(table for table in tables_of(markdown) if table[0][0] == "class")
+    expected = [rendering.cut(f"{number} {names[number % len(names)]}", 40) for number in range(len(by_class) - 1)]
+    assert [shown(row[0]) for row in by_class[1:]] == expected
+    assert {row[1] for row in by_class[1:]} == {"5"}
     # What is neither code nor broken by a space is a mention, a reference or a link.
     prose = re.sub(r"<(code|pre)\b.*?</\1>", "", rendered, flags=re.DOTALL)
     assert not re.search(r"[@#]\w|https?://|www\.", prose)
@@ -226,12 +237,13 @@ def test_the_comment_stays_short_and_whole_whatever_the_names(names: list[str], 
 
 
 def test_a_long_history_is_cut_and_says_so(tmp_path: Path) -> None:
-    markdown, html = files(card(["x"], classes=30, runs=100), tmp_path)
-    assert "at least 81 more of the branch are not shown." in markdown
-    assert "at least 1 more of the branch are not shown." in html
+    markdown, html = files(card(["x"], classes=30, runs=50), tmp_path)
+    assert "best: at least 31 more of the branch are not shown." in markdown
+    assert "best: the branch may have more runs than these." in html
     assert "…and 10 more, in the page." in markdown
-    short, _ = files(card(["x"], classes=3, runs=21), tmp_path)
-    assert "\n2 more of the branch are not shown." in short
+    short, html = files(card(["x"], classes=3, runs=21), tmp_path)
+    assert "best: 2 more of the branch are not shown." in short
+    assert "The runs of the branch" not in html
     assert "more, in the page" not in re.sub(r"Metrics, parameters.*", "", short, flags=re.DOTALL)
 
 
