@@ -15,8 +15,8 @@ import numpy as np
 
 from ml_pipeline.drift import PREDICTION, Drift
 from ml_pipeline.findings import Finding
+from ml_pipeline.rendering import render as render_template
 from ml_pipeline.report import Picture
-from ml_pipeline.report import render as render_template
 
 FILES = ("batch_report.md", "batch_report.html")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from ml_pipeline import sampling, tables, tracking
 from ml_pipeline.data_preparation import Made
 from ml_pipeline.errors import CheckFailedError
-from ml_pipeline.evaluation import Classes, Difference, Measured, Metric, Responses, measure
+from ml_pipeline.evaluation import Classes, Difference, Measured, Metric, Responses, by_class, measure
 from ml_pipeline.features import Features
 from ml_pipeline.sampling import Sample
 from ml_pipeline.settings import Significance, Threshold, Tolerance
@@ -116,8 +116,9 @@ def compare(
 
     run = tracking.the_run(experiment, job_run_id=job_run_id)
     mine = measured(run, metric)
+    champion = _champion(run, mine, model, metric, significance=significance)
     rivals = [
-        *_champion(run, mine, model, metric, significance=significance),
+        *([champion.rival] if champion else []),
         *_branch(run, mine, experiment, metric, significance=significance),
     ]
     verdict = decide(metric, mine[0], rivals, threshold=threshold, tolerance=tolerance)
@@ -125,7 +126,8 @@ def compare(
     tracking.log_json(
         run,
         "comparison",
-        {"metric": metric, "value": mine[0], "threshold": threshold, "tolerance": tolerance, "rivals": rows}
+        {"metric": metric, "value": mine[0], "threshold": threshold, "tolerance": tolerance}
+        | {"significance": significance, "rivals": rows, "champion": champion.as_row() if champion else None}
         | asdict(verdict),
     )
     picture = figures.comparison(mine[0], rows, metric=metric, threshold=threshold)
@@ -171,10 +173,20 @@ def _branch(run: Run, mine: Measured, experiment: str, metric: str, *, significa
     ]
 
 
-def _champion(run: Run, mine: Measured, model: str, metric: str, *, significance: float) -> list[Rival]:
+@dataclass(frozen=True, kw_only=True)
+class _Champion:
+    rival: Rival
+    version: str
+    per_class: Mapping[str, Mapping[str, float]]
+
+    def as_row(self) -> dict[str, Any]:
+        return {"version": self.version, "run_id": self.rival.run_id, "per_class": self.per_class}
+
+
+def _champion(run: Run, mine: Measured, model: str, metric: str, *, significance: float) -> _Champion | None:
     champion = tracking.version_by_alias(model, tracking.CHAMPION)
     if champion is None or champion.run_id == run.info.run_id:
-        return []
+        return None
     table, version = run.data.tags["validation_table"], int(run.data.tags["validation_version"])
     rows = tables.read(table, version=version)
     fitted, signature = tracking.load_model(tracking.version_uri(champion))
@@ -188,4 +200,5 @@ def _champion(run: Run, mine: Measured, model: str, metric: str, *, significance
     responses = Responses.of(fitted, frame[list(features.kinds)], classes)
     theirs = measure(metric, responses, truth)
     name = f"the champion, version {champion.version}"
-    return [Rival.of(name, str(champion.run_id), mine, theirs, significance=significance)]
+    rival = Rival.of(name, str(champion.run_id), mine, theirs, significance=significance)
+    return _Champion(rival=rival, version=str(champion.version), per_class=by_class(responses, truth))

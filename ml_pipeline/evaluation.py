@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import AfterValidator
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.dummy import DummyRegressor
-from sklearn.metrics import get_scorer, get_scorer_names
+from sklearn.metrics import get_scorer, get_scorer_names, precision_recall_fscore_support
 from sklearn.utils.metaestimators import available_if
 
 from ml_pipeline.errors import InputError
@@ -281,6 +281,16 @@ def measure(metric: str, responses: Responses, truth: NDArray[np.int64]) -> Meas
     wrong = (truth + 1) % len(responses.classes.values)
     responses = replace(responses, labels=np.where(responses.labels < 0, wrong, responses.labels))
     return score(metric, responses, np.arange(len(truth)), truth), bootstrap(metric, responses, truth)
+
+
+def by_class(responses: Responses, truth: NDArray[np.int64]) -> dict[str, dict[str, float]]:
+    """Precision, recall, F1 and number of rows of each class; of a class that is never predicted, 0."""
+    names = [str(value) for value in responses.classes.values]
+    columns = precision_recall_fscore_support(truth, responses.labels, labels=range(len(names)), zero_division=0)
+    return {
+        name: dict(zip(("precision", "recall", "f1", "rows"), map(float, column), strict=True))
+        for name, column in zip(names, zip(*columns, strict=True), strict=True)
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,19 +13,27 @@ from sklearn.metrics import ConfusionMatrixDisplay
 
 _MINE, _OTHER, _BAD = "#1f77b4", "#9aa5b1", "#d62728"
 _MOST_BARS = 25
+_MOST_LABELS = 60
 _MOST_FEATURES = 12
+
+
+def _label(name: str) -> str:
+    """A name as it is written: short, and a dollar is no formula."""
+    return (name if len(name) <= 34 else f"{name[:33]}…").replace("$", r"\$")
 
 
 def confusion_matrix(truth: NDArray[np.int64], predicted: NDArray[np.int64], classes: Sequence[str]) -> Figure:
     """How many rows of each class were taken for which, on the validation table."""
-    side = 3.2 + 0.35 * len(classes)
+    # What is larger than a page shows the pattern, without names: a matrix of 1,000 classes would take gigabytes.
+    named = len(classes) <= _MOST_LABELS
+    side = 3.2 + 0.35 * min(len(classes), _MOST_LABELS)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
     ConfusionMatrixDisplay.from_predictions(
         truth,
         predicted,
         labels=range(len(classes)),
-        display_labels=classes,
+        display_labels=[_label(name) for name in classes] if named else None,
         include_values=len(classes) <= _MOST_BARS,
         cmap="Blues",
         colorbar=False,
@@ -33,17 +41,21 @@ def confusion_matrix(truth: NDArray[np.int64], predicted: NDArray[np.int64], cla
         xticks_rotation=45 if max(map(len, classes)) > 3 else 0,
     )
     axes.set(title="Validation rows by class", xlabel="predicted", ylabel="true")
+    if not named:
+        axes.set(xticks=[], yticks=[])
     return figure
 
 
 def per_class(figures: Mapping[str, Mapping[str, float]]) -> Figure:
-    """Precision, recall and F1 of each class, on the validation table."""
+    """Precision, recall and F1 of each class, on the validation table; of many classes, those with the least F1."""
+    if len(figures) > _MOST_BARS:
+        figures = dict(sorted(figures.items(), key=lambda item: item[1]["f1"])[:_MOST_BARS])
     figure = Figure(figsize=(7, 1.6 + 0.5 * len(figures)), layout="constrained")
     axes = figure.subplots()
     at = np.arange(len(figures))
     for i, name in enumerate(("precision", "recall", "f1")):
         axes.barh(at + (i - 1) * 0.26, [row[name] for row in figures.values()], 0.24, label=name)
-    axes.set(yticks=at, yticklabels=list(figures), xlim=(0, 1), title="Validation, by class")
+    axes.set(yticks=at, yticklabels=[_label(name) for name in figures], xlim=(0, 1), title="Validation, by class")
     axes.invert_yaxis()
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return figure
@@ -54,7 +66,8 @@ def importance(features: Sequence[str], means: NDArray[Any], deviations: NDArray
     order = np.argsort(means, kind="stable")[::-1][:_MOST_BARS]
     figure = Figure(figsize=(7, 1.4 + 0.32 * len(order)), layout="constrained")
     axes = figure.subplots()
-    axes.barh([features[i] for i in order], means[order], xerr=deviations[order], color=_MINE)
+    axes.barh(range(len(order)), means[order], xerr=deviations[order], color=_MINE)
+    axes.set_yticks(range(len(order)), [_label(features[i]) for i in order])
     axes.invert_yaxis()
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set(title="Permutation importance on the validation table", xlabel=f"drop in {metric}")
@@ -82,7 +95,7 @@ def comparison(mine: float, rivals: Sequence[Mapping[str, Any]], *, metric: str,
     axes.axvline(threshold, color=_BAD, linewidth=1, label="threshold")
     axes.set(
         yticks=range(len(shown) + 1),
-        yticklabels=["this run", *(rival["name"] for rival in shown)],
+        yticklabels=["this run", *(_label(rival["name"]) for rival in shown)],
         xlabel=metric,
         title="On the same rows, with the interval of the difference",
     )
@@ -114,7 +127,7 @@ def drift(rows: Sequence[Mapping[str, Any]]) -> Figure:
     axes.set(
         xlim=(0, 1), ylim=(0, max(1, len(shown))), xticks=[], title="Batch (bars) and training rows (steps), by bin"
     )
-    names = [f"{row['name'][:34]}\nPSI {row['psi']:.3f}" for row in shown]
+    names = [f"{_label(row['name'])}\nPSI {row['psi']:.3f}" for row in shown]
     axes.set_yticks(len(shown) - 1 - np.arange(len(shown)) + 0.4, names, fontsize=8)
     return figure
 
@@ -132,7 +145,7 @@ def history(series: Mapping[str, Sequence[tuple[Any, float]]], *, limit: float) 
     dates = sorted({date for points in series.values() for date, _ in points})
     for name, points in list(series.items())[:8]:
         axes.plot(
-            [dates.index(date) for date, _ in points], [value for _, value in points], marker=".", label=name[:30]
+            [dates.index(date) for date, _ in points], [value for _, value in points], marker=".", label=_label(name)
         )
     axes.axhline(limit, color=_BAD, linewidth=1, linestyle=":", label="limit")
     some = sorted({0, len(dates) // 2, len(dates) - 1})

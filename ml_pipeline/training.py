@@ -17,7 +17,6 @@ from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.inspection import permutation_importance
-from sklearn.metrics import precision_recall_fscore_support
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -28,7 +27,7 @@ from ml_pipeline import histograms, sampling, search, settings, tables, tracking
 from ml_pipeline.data_preparation import Made
 from ml_pipeline.drift import PREDICTION
 from ml_pipeline.errors import InputError
-from ml_pipeline.evaluation import Classes, Encoded, Metric, Responses, measure, score
+from ml_pipeline.evaluation import Classes, Encoded, Metric, Responses, by_class, measure, score
 from ml_pipeline.features import Features
 from ml_pipeline.sampling import Sample
 from ml_pipeline.search import Place, Scoring
@@ -323,12 +322,7 @@ def _log_evidence(
     from ml_pipeline import figures
 
     names = [str(value) for value in responses.classes.values]
-    labels = range(len(names))
-    figures_of_class = precision_recall_fscore_support(truth, responses.labels, labels=labels, zero_division=0)
-    per_class = {
-        name: dict(zip(("precision", "recall", "f1", "rows"), map(float, column), strict=True))
-        for name, column in zip(names, zip(*figures_of_class, strict=True), strict=True)
-    }
+    per_class = by_class(responses, truth)
     some = slice(0, _IMPORTANCE_ROWS)
     importance = permutation_importance(
         model,

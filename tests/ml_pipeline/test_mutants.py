@@ -77,6 +77,8 @@ def test_a_comparison_is_told_in_tags_a_file_and_a_picture(monkeypatch: pytest.M
         "value": 0.895,
         "threshold": 0.7,
         "tolerance": 0.01,
+        "significance": 0.05,
+        "champion": None,
         "passed": True,
         "reason": reason,
     }
@@ -134,7 +136,13 @@ def test_the_champion_is_measured_on_the_version_of_the_table_that_the_run_read(
     for significance in (0.05, 0.001):
         with state.refuses(r"0.3000 below the champion, version 1 \(0.9000; ", CheckFailedError):
             compare("first again", threshold=0.5, significance=significance)
-        (row,) = tracking.read_json(own, "comparison")["rivals"]
+        content = tracking.read_json(own, "comparison")
+        (row,) = content["rivals"]
+        assert (content["champion"]["version"], content["champion"]["run_id"]) == ("1", first.info.run_id)
+        assert {name: (one["recall"], one["rows"]) for name, one in content["champion"]["per_class"].items()} == {
+            "a": (pytest.approx(5 / 6), 6),
+            "b": (1, 4),
+        }
         assert (row["name"], row["run_id"], row["value"]) == ("the champion, version 1", first.info.run_id, 0.9)
         assert row["difference"] == pytest.approx(-0.3)
         assert row["low"] < row["high"]
