@@ -22,11 +22,18 @@ SYNCED_AIRFLOW := .venv-airflow-3/.synced .venv-airflow-2/.synced
 AIRFLOW_PYTHON ?= $(or $(shell for python in python3.12 python3.11 .venv/bin/python; do \
     $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
     && command -v $$python && break; done),python3.12)
-BUILT := dist/.built
+# WHEEL=file (or its folder) is a wheel that was built elsewhere: that very file is installed, tested and deployed.
+BUILT := $(if $(WHEEL),dist/.given,dist/.built)
 NODE_MODULES := node_modules/.installed
 
 # Two at a time, because a test waits for other processes half of its time; a file's tests share what they set up.
 PARALLEL ?= --numprocesses=2 --dist=loadfile
+
+# actionlint looks for a shellcheck of the machine's own, which is another one on each.
+define lint-workflows
+.venv/bin/actionlint -shellcheck= -pyflakes= $(wildcard .github/workflows/*.yml)
+.venv/bin/zizmor --offline --no-progress --quiet --persona auditor .github
+endef
 
 # Neither Terraform nor cdktf shall look for newer versions of themselves.
 export CHECKPOINT_DISABLE := 1
@@ -45,7 +52,7 @@ SYNC = $(UV) pip sync --quiet --require-hashes --build-constraint
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run report ui synth diff plan drift deploy destroy rehearse check format test test-latest test-fork test-airflow benchmark-run benchmark-synth mutation pre-commit lock wheel clean benchmark benchmark-history soak
+.PHONY: help setup run report ui synth diff plan drift deploy destroy rehearse check lint-workflows format test test-latest test-fork test-airflow benchmark-run benchmark-synth mutation pre-commit lock wheel clean benchmark benchmark-history soak
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
@@ -88,21 +95,26 @@ destroy: setup $(NODE_MODULES) ## Destroy what was deployed (ENV=dev, INSTANCE=n
 rehearse: setup $(NODE_MODULES) ## Deploy to a stand-in for the workspace on this machine, run all jobs, destroy
 	@.venv/bin/python -m infra.rehearse
 
-check: setup ## Lint, check the format, the types and the import contracts
+check: setup ## Lint code and workflows, check the format, the types and the import contracts
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
+	.venv/bin/pylint infra ml_pipeline
+	$(lint-workflows)
+
+lint-workflows: setup ## Lint the workflows of GitHub Actions, and what they may do
+	$(lint-workflows)
 
 format: setup ## Format the code and apply the linter's safe fixes
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
 
 test: check $(if $(shell command -v npm),$(NODE_MODULES)) ## Check, then test the installed wheel and its coverage
-	.venv/bin/pytest $(PARALLEL) --cov --cov-report=term-missing
+	.venv/bin/pytest $(PARALLEL) --cov --cov-report=term-missing --cov-report=xml
 
 test-latest: $(INSTALLED_LATEST) ## Test the wheel with the newest libraries
-	.venv-latest/bin/pytest $(PARALLEL) $(foreach folder,airflow deployment infra integration rehearsal,--ignore=tests/$(folder))
+	.venv-latest/bin/pytest $(PARALLEL) $(foreach folder,airflow deployment github infra integration rehearsal,--ignore=tests/$(folder))
 
 test-fork: setup $(SYNCED_FORK) ## Test that the framework's community fork synthesizes the same stacks
 	.venv/bin/pytest tests/fork
@@ -133,7 +145,7 @@ pre-commit: setup ## Run the commit hooks on all files
 	.venv/bin/pre-commit run --all-files
 
 lock: $(BOOTSTRAPPED) ## Write the lock files anew (UPGRADE=--upgrade renews the pinned tools too)
-	$(LOCK) $(UPGRADE) pyproject.toml --extra spark --extra fast --group dev --group infra --group runtime-17-3-ml -o requirements.lock
+	$(LOCK) $(UPGRADE) pyproject.toml --extra spark --extra fast --group dev --group lint --group infra --group runtime-17-3-ml -o requirements.lock
 	$(LOCK) --upgrade pyproject.toml --extra spark --extra fast --group dev --group infra -o requirements-latest.lock
 	$(LOCK) --upgrade --group fork -o requirements-fork.lock
 	$(LOCK) --exclude-newer 2025-09-10 --group airflow-3 -o requirements-airflow-3.lock
@@ -146,7 +158,7 @@ wheel: $(BUILT) ## Build the wheel into dist/
 
 clean: ## Remove the environments, the wheel and the caches (what the pipeline wrote stays, in .state)
 	rm -rf .venv .venv-latest .venv-fork .venv-airflow-3 .venv-airflow-2 node_modules cdktf.out dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
-	rm -f .coverage .coverage.*
+	rm -f .coverage .coverage.* coverage.xml
 
 # Each stamp is touched last: a step that failed leaves none.
 
@@ -162,11 +174,18 @@ $(SYNCED): requirements.lock $(BOOTSTRAPPED)
 	@$(SYNC) $< --python .venv/bin/python $<
 	@touch $@
 
-$(BUILT): $(SOURCES) $(SYNCED)
+dist/.built: $(SOURCES) $(SYNCED)
 	@echo "setup: building the wheel"
 	@rm -rf dist
 	@$(UV) build --quiet --wheel --no-build-isolation --python .venv/bin/python --out-dir dist .
+	@.venv/bin/python -m infra.built_wheel seal dist
 	@touch $@
+
+# Looks each time, and touches nothing where it is that wheel already.
+dist/.given: $(SYNCED) FORCE
+	@.venv/bin/python -m infra.built_wheel take "$(WHEEL)" --into dist
+
+FORCE:
 
 $(INSTALLED): $(BUILT)
 	@$(UV) pip install --quiet --no-deps --reinstall --python .venv/bin/python dist/*.whl

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from infra import environment, wheel
+from infra import built_wheel, environment
 from ml_pipeline.errors import InputError
 
 _ENVIRONMENTS = Path("environments")
@@ -19,7 +19,10 @@ def main() -> int:
     """Write every stack; a person's mistake ends with one message and exit code 2, before anything is written."""
     try:
         environments = environment.load_all(_ENVIRONMENTS, instance=os.environ.get("INSTANCE", ""))
-        built = wheel.find(_WHEELS).resolve()
+        # A job of the workflow that only plans signs in as somebody who may do no more.
+        client_id = os.environ.get("DATABRICKS_CLIENT_ID", "")
+        environments = [each.signed_in_as(client_id) for each in environments]
+        built = built_wheel.find(_WHEELS).resolve()
         adopted = _adopted()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zoneinfo
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -255,6 +255,12 @@ class Environment:
     state: LocalState | S3State
     pipeline: PipelineSettings
     jobs: tuple[Job, ...]
+
+    def signed_in_as(self, client_id: str) -> Self:
+        """The same, with another service principal of the workflow, where a workflow signs in."""
+        if self.workspace.auth != "github-oidc" or not client_id:
+            return self
+        return replace(self, workspace=self.workspace.model_copy(update={"client_id": client_id}))
 
     @property
     def full_name(self) -> str:

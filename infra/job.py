@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from infra import wheel as wheels
+from infra import built_wheel
 from infra.bindings import (
     Construct,
     Job,
@@ -27,6 +27,7 @@ from infra.bindings import (
 )
 from infra.cluster_pool import Machines
 from infra.environment import Environment
+from infra.wheel import Wheel
 from ml_pipeline import graph, jobs
 
 _CLUSTER = "main"
@@ -48,7 +49,7 @@ class DeployedJob(Construct):
         job: graph.Job,
         environment: Environment,
         machines: Machines,
-        wheel: wheels.Wheel,
+        wheel: Wheel,
         after: RegisteredModel,
         known: Mapping[str, Job],
         scheduled: bool,
@@ -99,7 +100,7 @@ class DeployedJob(Construct):
         )
 
 
-def _task(task: graph.Task, wheel: wheels.Wheel, known: Mapping[str, Job], notify: list[str] | None) -> JobTask:
+def _task(task: graph.Task, wheel: Wheel, known: Mapping[str, Job], notify: list[str] | None) -> JobTask:
     return JobTask(
         task_key=task.name,
         depends_on=[JobTaskDependsOn(task_key=name) for name in sorted(task.depends_on)] or None,
@@ -109,7 +110,7 @@ def _task(task: graph.Task, wheel: wheels.Wheel, known: Mapping[str, Job], notif
         python_wheel_task=None
         if task.run_job
         else JobTaskPythonWheelTask(
-            package_name=wheels.PACKAGE,
+            package_name=built_wheel.PACKAGE,
             entry_point=_ENTRY_POINT,
             named_parameters={"entry-point": task.entry_point, **task.parameters},
         ),

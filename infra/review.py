@@ -60,6 +60,7 @@ def make_plan(stack: str, output: Path | None) -> int:
 )
 def apply_plan(stack: str, reviewed: Path) -> int:
     """Apply what was reviewed; refuse anything else."""
+    _check_state(stack)
     try:
         expected = Changes.read(reviewed.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -83,6 +84,21 @@ def find_drift(stack: str, output: Path | None) -> int:
     changes = _planned(_prepared(stack))
     click.echo(_written(stack, changes, output or adopt.out() / "plans" / stack))
     return CHANGED if changes.items else 0
+
+
+def _check_state(stack: str) -> None:
+    """A workflow's machine ends with its job, and what is not kept elsewhere with it."""
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        return
+    for each in environment.load_all(_FILES, instance=os.environ.get("INSTANCE", "")):
+        host = each.workspace.host or os.environ.get("DATABRICKS_HOST", "")
+        # The stand-in for a workspace ends with the machine, too.
+        local = each.state.backend == "local" and not host.startswith("http://")
+        if each.full_name == stack and local:
+            raise InputError(
+                f"{_FILES / each.name}.toml: state.backend: 'local' is lost with the workflow's machine; "
+                "accepted in a workflow: 's3'"
+            )
 
 
 _PLAN = "reviewed.tfplan"

@@ -6,22 +6,6 @@ import hashlib
 from pathlib import Path
 
 from infra.bindings import Construct, TerraformAsset, TerraformResourceLifecycle, WorkspaceFile
-from ml_pipeline.errors import InputError
-
-PACKAGE = "ml_pipeline"
-
-
-def find(folder: Path) -> Path:
-    """The one wheel of a folder.
-
-    Raises:
-        InputError: there is none, or more than one.
-    """
-    wheels = sorted(folder.glob(f"{PACKAGE}-*.whl"))
-    if len(wheels) != 1:
-        held = f"holds {', '.join(wheel.name for wheel in wheels)}" if wheels else "holds no wheel"
-        raise InputError(f"{folder}: {held}; accepted: exactly one, which 'make wheel' builds")
-    return wheels[0]
 
 
 class Wheel(Construct):

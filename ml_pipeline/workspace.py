@@ -107,7 +107,9 @@ class Connection:
             for name in ("HOST", "TOKEN", "CLIENT_ID", "CLIENT_SECRET", "AUTH_TYPE"):
                 os.environ.pop(f"DATABRICKS_{name}", None)
         elif self._settings.auth == "github-oidc":
-            chosen |= {"client_id": self._settings.client_id, "auth_type": "github-oidc"}
+            # A job of the workflow that only reads signs in as somebody who may do no more.
+            client = os.environ.get("DATABRICKS_CLIENT_ID") or self._settings.client_id
+            chosen |= {"client_id": client, "auth_type": "github-oidc"}
         elif not (self._settings.host or os.environ.get("DATABRICKS_HOST")):
             raise InputError(f"{self._file}: workspace.host: is missing, and so is the variable DATABRICKS_HOST")
         try:

@@ -1,0 +1,150 @@
+"""The few calls to GitHub's REST API that the workflows need.
+
+It is the standard library alone, as are the modules that use it: a job whose token may write to the repository installs
+nothing, and so runs nobody else's code with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from typing import Any, Literal, Self
+
+from ml_pipeline.errors import InputError, PipelineError
+
+Method = Literal["GET", "POST", "PATCH"]
+
+LONGEST_BODY = 65_536
+"""Characters that GitHub takes as the body of a comment or an issue."""
+_PAGE = 100
+_TIMEOUT = 60
+_FOLD = "\n\n</details>"
+_CUT = "\n\n_The rest does not fit here; the run of the workflow holds all of it._\n"
+
+
+class Repository:
+    """One repository, as the token may see and change it.
+
+    Args:
+        name: ``OWNER/NAME``.
+        token: The workflow's own token.
+        api: Where the API is.
+    """
+
+    def __init__(self, *, name: str, token: str, api: str = "https://api.github.com") -> None:
+        self.name = name
+        self._token = token
+        self._api = api.rstrip("/")
+
+    @classmethod
+    def of_workflow(cls) -> Self:
+        """The repository whose workflow runs, from the variables that a workflow has.
+
+        Raises:
+            InputError: a variable is missing.
+        """
+        missing = [name for name in ("GITHUB_REPOSITORY", "GITHUB_TOKEN") if not os.environ.get(name)]
+        if missing:
+            raise InputError(f"{', '.join(missing)}: not set; accepted: what a GitHub workflow sets")
+        return cls(
+            name=os.environ["GITHUB_REPOSITORY"],
+            token=os.environ["GITHUB_TOKEN"],
+            api=os.environ.get("GITHUB_API_URL") or "https://api.github.com",
+        )
+
+    def get(self, path: str, **query: str) -> Any:
+        """What is under a path of the repository; ``None`` where there is nothing.
+
+        Raises:
+            PipelineError: GitHub refuses, or can't be reached.
+        """
+        return self._call("GET", self._address(path, query), missing_is_none=True)
+
+    def pages(self, path: str, **query: str) -> Iterator[Any]:
+        """Every item of a list, page by page.
+
+        Raises:
+            PipelineError: GitHub refuses, or can't be reached.
+        """
+        page = 1
+        while True:
+            items = self._call("GET", self._address(path, {**query, "per_page": str(_PAGE), "page": str(page)}))
+            yield from items
+            if len(items) < _PAGE:
+                return
+            page += 1
+
+    def send(self, method: Method, path: str, **content: Any) -> Any:
+        """Make or change something of the repository.
+
+        Raises:
+            PipelineError: GitHub refuses, or can't be reached.
+        """
+        return self._call(method, self._address(path, {}), json.dumps(content).encode())
+
+    def upload(self, address: str, *, name: str, content: bytes) -> Any:
+        """Attach a file to a release, at the address that the release names.
+
+        Raises:
+            PipelineError: GitHub refuses, or can't be reached.
+        """
+        place = f"{address.partition('{')[0]}?{urllib.parse.urlencode({'name': name})}"
+        return self._call("POST", place, content, kind="application/octet-stream")
+
+    def _address(self, path: str, query: dict[str, str]) -> str:
+        return f"{self._api}/repos/{self.name}/{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
+
+    def _call(
+        self,
+        method: Method,
+        address: str,
+        content: bytes | None = None,
+        *,
+        kind: str = "application/json",
+        missing_is_none: bool = False,
+    ) -> Any:
+        headers = {
+            "Accept": "application/vnd.github+json",
+            "Authorization": f"Bearer {self._token}",
+            "Content-Type": kind,
+            "X-GitHub-Api-Version": "2022-11-28",
+        }
+        request = urllib.request.Request(address, data=content, headers=headers, method=method)  # noqa: S310 (GitHub's)
+        what = f"{method} {address.partition('?')[0]}"
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310
+                said = answer.read()
+        except urllib.error.HTTPError as error:
+            if error.code == 404 and missing_is_none:
+                return None
+            raise PipelineError(f"{what}: {error.code}: {_message(error)}") from None
+        except OSError as error:
+            raise PipelineError(f"{what}: GitHub can't be reached: {getattr(error, 'reason', error)}") from None
+        return json.loads(said) if said else None
+
+
+def _message(error: urllib.error.HTTPError) -> str:
+    said = error.read().decode("utf-8", "replace")
+    try:
+        return str(json.loads(said)["message"])
+    except (ValueError, KeyError, TypeError):
+        return " ".join(said.split())[:200] or str(error.reason)
+
+
+def fitting(body: str, *, most: int = LONGEST_BODY) -> str:
+    """A body cut to what GitHub takes, which it says; a fold that the cut leaves open is closed."""
+    if len(body) <= most:
+        return body
+    kept = body[: most - len(_CUT) - len(_FOLD)].rpartition("\n")[0]
+    return kept + (_FOLD if kept.count("<details>") > kept.count("</details>") else "") + _CUT
+
+
+def run_address() -> str:
+    """Where the run of this workflow is shown; empty outside a workflow."""
+    run = os.environ.get("GITHUB_RUN_ID", "")
+    server, name = os.environ.get("GITHUB_SERVER_URL", ""), os.environ.get("GITHUB_REPOSITORY", "")
+    return f"{server}/{name}/actions/runs/{run}" if run and server and name else ""

@@ -1,0 +1,212 @@
+"""What the tests of the workflows share: GitHub's API on loopback, as far as the workflows call it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import urllib.parse
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT))
+NAME = "team/project"
+TOKEN = "a-token-of-the-workflow"
+
+
+@dataclass
+class GitHub:
+    """One repository: what is in it, and each request that changed it."""
+
+    address: str = ""
+    comments: list[dict[str, Any]] = field(default_factory=list)
+    """Of pull request 7."""
+    issues: list[dict[str, Any]] = field(default_factory=list)
+    refs: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Of each tag, what it points to."""
+    annotated: dict[str, str] = field(default_factory=dict)
+    """Of each tag object, its commit."""
+    trees: dict[str, str] = field(default_factory=dict)
+    pulls: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    releases: list[dict[str, Any]] = field(default_factory=list)
+    assets: dict[str, bytes] = field(default_factory=dict)
+    changes: list[str] = field(default_factory=list)
+    refuses: int = 0
+    """Status with which every request is refused, if it is."""
+
+    def shell(self, **more: str) -> dict[str, str]:
+        """The variables of a workflow."""
+        workflow = {
+            "GITHUB_API_URL": self.address,
+            "GITHUB_REPOSITORY": NAME,
+            "GITHUB_TOKEN": TOKEN,
+            "GITHUB_SERVER_URL": "https://example.com",
+            "GITHUB_RUN_ID": "99",
+        }
+        own = {key: value for key, value in os.environ.items() if not key.startswith("GITHUB_")}
+        return {**own, **workflow, **more}
+
+    def call(self, *arguments: str, folder: Path = ROOT, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run a module of ``infra`` as the workflows do: with no library installed."""
+        return subprocess.run(
+            [sys.executable, "-S", "-m", *arguments],
+            cwd=folder,
+            env=self.shell(PYTHONPATH=str(ROOT), **more),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def answer(self, method: str, path: str, query: dict[str, str], sent: dict[str, Any]) -> Any:
+        """What GitHub answers; ``None`` where there is nothing."""
+        if method != "GET":
+            self.changes.append(f"{method} {path}")
+        parts = (self._discussion, self._history, self._reference, self._release)
+        answers = (part(method, path, query, sent) for part in parts)
+        return next((answer for answer in answers if answer is not None), None)
+
+    def _discussion(self, method: str, path: str, query: dict[str, str], sent: dict[str, Any]) -> Any:
+        answer: Any = None
+        match method, path.split("/"):
+            case "GET", ["issues", "7", "comments"]:
+                answer = _page(self.comments, query)
+            case "POST", ["issues", "7", "comments"]:
+                answer = _made(self.comments, "comments", user={"type": "Bot"}, **sent)
+            case "PATCH", ["issues", "comments", number]:
+                answer = _changed(self.comments, number, sent)
+            case "GET", ["issues"]:
+                answer = _page([one for one in self.issues if one["state"] == query["state"]], query)
+            case "POST", ["issues"]:
+                answer = _made(self.issues, "issues", number=len(self.issues) + 1, state="open", **sent)
+            case "POST", ["issues", number, "comments"]:
+                answer = {"html_url": f"https://example.com/issues/{number}#comment"}
+            case "PATCH", ["issues", number]:
+                answer = _changed(self.issues, number, sent)
+        return answer
+
+    def _history(self, method: str, path: str, query: dict[str, str], _: dict[str, Any]) -> Any:
+        match method, path.split("/"):
+            case "GET", ["commits", commit, "pulls"]:
+                return _page(self.pulls.get(commit, []), query)
+            case "GET", ["git", "commits", commit]:
+                return {"tree": {"sha": self.trees[commit]}} if commit in self.trees else None
+            case "GET", ["actions", "workflows", workflow, "runs"]:
+                return {
+                    "workflow_runs": [one for one in self.runs if one["path"].endswith(workflow) and _fits(one, query)]
+                }
+        return None
+
+    def _reference(self, method: str, path: str, _: dict[str, str], sent: dict[str, Any]) -> Any:
+        tag = path.rpartition("/tags/")[2]
+        match method:
+            case "GET" if path.startswith("git/ref/tags/"):
+                return {"object": self.refs[tag]} if tag in self.refs else None
+            case "GET" if path.startswith("git/tags/"):
+                return {"object": {"type": "commit", "sha": self.annotated[path.rpartition("/")[2]]}}
+            case "POST" if path == "git/refs":
+                tag = sent["ref"].removeprefix("refs/tags/")
+                assert tag not in self.refs
+            case "PATCH" if path.startswith("git/refs/tags/"):
+                assert tag in self.refs
+                assert sent["force"] is True
+            case _:
+                return None
+        self.refs[tag] = {"type": "commit", "sha": sent["sha"]}
+        return {"object": self.refs[tag]}
+
+    def _release(self, method: str, path: str, query: dict[str, str], sent: dict[str, Any]) -> Any:
+        match method, path.split("/"):
+            case "GET", ["releases"]:
+                return _page(self.releases, query)
+            case "POST", ["releases"]:
+                number = len(self.releases) + 1
+                upload = f"{self.address}/repos/{NAME}/releases/{number}/assets{{?name,label}}"
+                made = {"id": number, "html_url": f"https://example.com/releases/{number}", "upload_url": upload}
+                self.releases.append({**made, "assets": [], **sent})
+                return self.releases[-1]
+            case "POST", ["releases", number, "assets"]:
+                self.assets[query["name"]] = sent["content"]
+                self.releases[int(number) - 1]["assets"].append({"name": query["name"]})
+                return {"name": query["name"]}
+            case "PATCH", ["releases", number]:
+                release = _changed(self.releases, number, sent)
+                if release and not release["draft"]:
+                    self.refs.setdefault(release["tag_name"], {"type": "commit", "sha": release["target_commitish"]})
+                return release
+        return None
+
+
+def _made(items: list[dict[str, Any]], kind: str, **sent: Any) -> dict[str, Any]:
+    number = len(items) + 1
+    items.append({"id": number, "html_url": f"https://example.com/{kind}/{number}", **sent})
+    return items[-1]
+
+
+def _page(items: list[dict[str, Any]], query: dict[str, str]) -> list[dict[str, Any]]:
+    size = int(query["per_page"])
+    first = (int(query["page"]) - 1) * size
+    return items[first : first + size]
+
+
+def _fits(run: dict[str, Any], query: dict[str, str]) -> bool:
+    asked = {"head_sha": query["head_sha"], "conclusion": query["status"], "event": query["event"]}
+    return all(run[key] == value for key, value in asked.items())
+
+
+def _changed(items: list[dict[str, Any]], number: str, sent: dict[str, Any]) -> dict[str, Any] | None:
+    for item in items:
+        if str(item["id"]) == number:
+            item.update(sent)
+            return item
+    return None
+
+
+@pytest.fixture
+def github() -> Iterator[GitHub]:
+    """GitHub's API with an empty repository."""
+    repository = GitHub()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer()
+
+        do_POST = do_PATCH = do_GET  # noqa: N815 (the names that http.server calls)
+
+        def _answer(self) -> None:
+            content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            is_json = self.headers.get("Content-Type") == "application/json"
+            sent = json.loads(content or "{}") if is_json else {"content": content}
+            path, _, query = self.path.partition("?")
+            found = re.fullmatch(rf"/repos/{NAME}/(.*)", path)
+            known = self.headers.get("Authorization") == f"Bearer {TOKEN}"
+            if repository.refuses or not known or found is None:
+                self._say(repository.refuses or 401, {"message": "it is refused"})
+                return
+            answer = repository.answer(str(self.command), found[1], dict(urllib.parse.parse_qsl(query)), sent)
+            self._say(404 if answer is None else 200, {"message": "Not Found"} if answer is None else answer)
+
+        def _say(self, status: int, answer: Any) -> None:
+            content = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (its own name)
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        repository.address = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield repository
+        server.shutdown()

@@ -1,0 +1,244 @@
+"""What the workflows ask of GitHub, by the commands that they call, over HTTP: comment, drift and release."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from infra import comment, github
+from infra.comment import MARKER
+from infra.plan import Change, Changes
+from infra.release import notes
+from ml_pipeline.errors import InputError
+from tests.github.conftest import ROOT, GitHub
+
+COMMIT, RELEASED, OTHER = "c" * 40, "b" * 40, "a" * 40
+
+
+def post(github: GitHub, folder: Path, *parts: str) -> str:
+    done = github.call(
+        "infra.comment", "--pull-request", "7", "--commit", COMMIT, *(str(folder / part) for part in parts)
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_one_comment_is_made_and_then_changed_in_place(github: GitHub, tmp_path: Path) -> None:
+    github.comments += [{"id": 1000 + n, "body": "a word", "user": {"type": "User"}} for n in range(120)]
+    # Somebody quotes the comment: that one is theirs.
+    github.comments.append({"id": 2000, "body": f"{MARKER}\nmine", "user": {"type": "User"}})
+    (tmp_path / "plan.md").write_text("the plan\n")
+
+    first = post(github, tmp_path, "plan.md", "report.md")
+    (tmp_path / "report.md").write_text("the scorecard\n")
+    second = post(github, tmp_path, "plan.md", "report.md")
+
+    assert first == second
+    (ours,) = [one for one in github.comments if one["user"]["type"] == "Bot"]
+    assert ours["body"].startswith(
+        f"{MARKER}\nOf {COMMIT}, by [this run](https://example.com/team/project/actions/runs/99)."
+    )
+    assert ours["body"].index("the plan") < ours["body"].index("the scorecard")
+    assert github.changes == ["POST issues/7/comments", f"PATCH issues/comments/{ours['id']}"]
+
+
+def test_a_part_that_is_missing_is_said_to_be(github: GitHub, tmp_path: Path) -> None:
+    post(github, tmp_path, "scorecard/report.md")
+    assert "There is no scorecard/report.md" in github.comments[0]["body"]
+
+
+def test_a_comment_that_is_too_long_is_cut_where_it_is_long_and_says_so(tmp_path: Path) -> None:
+    row = "| `é` | a | b |\n"
+    long = "<details><summary>all</summary>\n\n" + row * 6000 + "\n</details>"
+    for name, text in {"long.md": long, "short.md": "short and whole", "longer.md": long + row}.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+
+    body = comment.assemble([tmp_path / name for name in ("long.md", "short.md", "longer.md")], commit=COMMIT)
+
+    assert 65_000 < len(body) <= github.LONGEST_BODY
+    assert "short and whole" in body
+    assert body.count("The rest does not fit here") == 2
+    assert body.count("<details>") == body.count("</details>") == 2
+    assert comment.assemble([tmp_path / "short.md"], commit=COMMIT).endswith("short and whole\n")
+
+
+def planned(folder: Path, *changes: Change) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "changes.json").write_text(Changes(changes).written())
+    (folder / "plan.md").write_text(f"{len(changes)} changes\n")
+    return folder
+
+
+def test_one_issue_is_opened_changed_and_closed(github: GitHub, tmp_path: Path) -> None:
+    def drift(environment: str, folder: Path) -> str:
+        done = github.call("infra.drift", "--environment", environment, "--plan", str(folder))
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    one, two = (Change(address=f"databricks_job.{name}", action="update") for name in ("one", "two"))
+    assert drift("prod", planned(tmp_path / "plan")) == "prod: no drift\n"
+    assert "was opened" in drift("prod", planned(tmp_path / "plan", one))
+    assert "was opened" in drift("staging", planned(tmp_path / "plan", one))
+    assert "issues/1 was brought up to date" in drift("prod", planned(tmp_path / "plan", one, two))
+    assert [issue["title"] for issue in github.issues] == ["Drift in prod", "Drift in staging"]
+    assert github.issues[0]["labels"] == ["drift"]
+    assert "2 changes" in github.issues[0]["body"]
+    assert "actions/runs/99" in github.issues[0]["body"]
+    assert "issues/1 was closed" in drift("prod", planned(tmp_path / "plan"))
+    assert [issue["state"] for issue in github.issues] == ["closed", "open"]
+    assert drift("prod", planned(tmp_path / "plan")) == "prod: no drift\n"
+    assert "was opened" in drift("prod", planned(tmp_path / "plan", one))
+    assert len(github.issues) == 3
+
+
+def test_without_a_plan_there_is_no_word_of_drift(github: GitHub, tmp_path: Path) -> None:
+    done = github.call("infra.drift", "--environment", "prod", "--plan", str(tmp_path))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "changes.json: is missing; accepted: the folder that 'make drift' wrote" in done.stderr
+    planned(tmp_path).joinpath("changes.json").write_text("{}")
+    done = github.call("infra.drift", "--environment", "prod", "--plan", str(tmp_path))
+    assert (done.returncode, github.changes) == (2, [])
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "1.2.0"\n')
+    (tmp_path / "CHANGELOG.md").write_text(
+        "# Changelog\n\n## [Unreleased]\n\n- later\n\n## [1.2.0] - 2026-01-02\n\n### Added\n\n- a thing\n\n"
+        "## [1.1.0] - 2026-01-01\n\n- before\n\n## [1.0.0] - 2025-01-01\n\n[1.2.0]: https://example.com\n"
+    )
+    return tmp_path
+
+
+def test_a_version_is_released_once_and_with_notes(github: GitHub, project: Path) -> None:
+    def check(code: int, said: str) -> None:
+        done = github.call("infra.release", "check", "--commit", COMMIT, folder=project)
+        assert (done.returncode, done.stderr.count("\n")) == (code, int(code != 0)), done.stderr
+        assert said in done.stdout + done.stderr
+
+    check(0, "v1.2.0")
+    github.refs["v1.2.0"] = {"type": "tag", "sha": "annotated"}
+    github.annotated["annotated"] = COMMIT
+    check(0, "v1.2.0")
+    github.annotated["annotated"] = OTHER
+    check(1, f"v1.2.0 is released with commit {OTHER}, and this is {COMMIT}; accepted: in pyproject.toml a version")
+    github.refs.clear()
+    (project / "pyproject.toml").write_text('[project]\nversion = "1.3.0"\n')
+    check(2, "CHANGELOG.md: has no notes of 1.3.0; accepted: a section '## [1.3.0] - YYYY-MM-DD'")
+    (project / "pyproject.toml").write_text('[project]\nversion = "1.3.0.dev1"\n')
+    check(2, "project.version: '1.3.0.dev1'; accepted: MAJOR.MINOR.PATCH")
+
+
+def test_the_notes_are_those_of_the_version_alone(project: Path) -> None:
+    assert notes("1.2.0", project / "CHANGELOG.md") == "### Added\n\n- a thing"
+    for version in ("1.0.0", "2.0.0", "1.2"):
+        with pytest.raises(InputError, match=f"has no notes of {version}"):
+            notes(version, project / "CHANGELOG.md")
+
+
+def test_what_main_brings_is_what_went_through_staging(github: GitHub) -> None:
+    def source(code: int, said: str) -> None:
+        done = github.call("infra.release", "source", "--commit", COMMIT)
+        assert done.returncode == code, done.stderr
+        assert said in done.stdout + done.stderr
+
+    github.trees = {COMMIT: "tree", RELEASED: "tree", OTHER: "other"}
+    source(1, f"no run of cd-staging.yml has passed for {COMMIT}")
+    pull = {"merged_at": "2026-01-01", "merge_commit_sha": COMMIT, "head": {"ref": "release/1", "sha": RELEASED}}
+    github.pulls[COMMIT] = [{**pull, "merge_commit_sha": OTHER}, {**pull, "head": {"ref": "other", "sha": OTHER}}, pull]
+    run = {
+        "path": ".github/workflows/cd-staging.yml",
+        "head_sha": RELEASED,
+        "head_branch": "release/1",
+        "event": "push",
+        "conclusion": "failure",
+        "id": 5,
+    }
+    github.runs = [run, {**run, "conclusion": "success", "head_branch": "elsewhere"}]
+    source(1, f"no run of cd-staging.yml has passed for {RELEASED}")
+    github.runs += [{**run, "conclusion": "success", "id": number} for number in (6, 8, 7)]
+    source(0, f"commit={RELEASED}\nrun-id=8\n")
+    pull["head"] = {"ref": "hotfix/1", "sha": OTHER}
+    source(1, f"{COMMIT} holds other files than {OTHER}, which went through staging")
+
+
+@pytest.fixture
+def wheel(tmp_path: Path) -> Path:
+    file = tmp_path / "wheel" / "ml_pipeline-1.2.0-py3-none-any.whl"
+    file.parent.mkdir()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("ml_pipeline/__init__.py", "")
+    file.with_name(f"{file.name}.sha256").write_text("sealed")
+    return file
+
+
+def test_a_release_has_tag_notes_and_wheel_and_is_made_once(github: GitHub, project: Path, wheel: Path) -> None:
+    def publish() -> str:
+        done = github.call("infra.release", "publish", "--commit", COMMIT, "--wheel", str(wheel.parent), folder=project)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    # An earlier attempt ended after the first file.
+    github.answer("POST", "releases", {}, {"tag_name": "v1.2.0", "draft": True, "body": ""})
+    github.answer("POST", "releases/1/assets", {"name": wheel.name}, {"content": wheel.read_bytes()})
+    github.changes.clear()
+
+    assert publish() == "https://example.com/releases/1"
+    assert github.changes == ["POST releases/1/assets", "PATCH releases/1"]
+    (release,) = github.releases
+    assert (release["draft"], release["body"], release["target_commitish"]) == (False, "### Added\n\n- a thing", COMMIT)
+    assert github.refs["v1.2.0"]["sha"] == COMMIT
+    assert github.assets == {wheel.name: wheel.read_bytes(), f"{wheel.name}.sha256": b"sealed"}
+
+    assert publish() == "https://example.com/releases/1"
+    assert len(github.changes) == 2
+
+
+def test_a_release_that_nothing_was_begun_of_is_a_draft_until_it_is_whole(
+    github: GitHub, project: Path, wheel: Path
+) -> None:
+    arguments = ("infra.release", "publish", "--commit", COMMIT, "--wheel", str(wheel))
+    assert github.call(*arguments, folder=project).returncode == 0
+    assert [change.split("/")[0] for change in github.changes] == ["POST releases"] * 3 + ["PATCH releases"]
+
+
+def test_what_is_deployed_is_marked(github: GitHub) -> None:
+    def deployed() -> list[str]:
+        name, _, found = github.call("infra.release", "deployed").stdout.strip().partition("=")
+        assert name == "environments"
+        return list(json.loads(found))
+
+    assert deployed() == []
+    for commit in (OTHER, COMMIT):
+        done = github.call("infra.release", "mark", "prod", "--commit", commit)
+        assert (done.returncode, done.stdout) == (0, "deployed/prod\n")
+        assert github.refs["deployed/prod"]["sha"] == commit
+    assert deployed() == ["prod"]
+    assert github.call("infra.release", "mark", "dev", "--commit", COMMIT).returncode == 2
+
+
+def test_a_refusal_and_a_missing_variable_are_one_message(github: GitHub) -> None:
+    github.refuses = 403
+    done = github.call("infra.release", "mark", "prod", "--commit", COMMIT)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "git/ref/tags/deployed/prod: 403: it is refused" in done.stderr
+    done = github.call("infra.release", "deployed", GITHUB_TOKEN="")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: GITHUB_TOKEN: not set; accepted: what a GitHub workflow sets\n",
+    )
+    done = github.call("infra.release", "deployed", GITHUB_API_URL="http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "GitHub can't be reached: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_version_of_the_project_can_be_read(tmp_path: Path) -> None:
+    from infra import release
+
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    assert release.version(tmp_path / "pyproject.toml").count(".") == 2

@@ -1,0 +1,449 @@
+"""What no linter says of the workflows: each rule holds for all of them, and finds the example that breaks it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ml_pipeline.cli import cli
+from tests.github.conftest import ROOT
+
+FOLDER = ROOT / ".github" / "workflows"
+FILES = sorted(file.name for file in FOLDER.glob("*.yml"))
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+OWN = "github.event.pull_request.head.repo.full_name == github.repository"
+NO_BOT = "github.event.pull_request.user.login != 'dependabot[bot]'"
+
+Tree = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job, with what the rules ask of it."""
+
+    name: str
+    content: Tree
+
+    @property
+    def steps(self) -> list[Tree]:
+        return list(self.content.get("steps", []))
+
+    @property
+    def runs(self) -> str:
+        """All that it runs, each step's lines as the shell sees them."""
+        return "\n".join(str(step["run"]) for step in self.steps if "run" in step)
+
+    @property
+    def condition(self) -> str:
+        return str(self.content.get("if", ""))
+
+    @property
+    def permissions(self) -> Any:
+        return self.content.get("permissions", {})
+
+    @property
+    def writes(self) -> set[str]:
+        """What it may write."""
+        granted = self.permissions
+        return {name for name, level in granted.items() if level == "write"} if isinstance(granted, dict) else {"all"}
+
+    @property
+    def environment(self) -> str:
+        return str(self.content.get("environment", ""))
+
+    @property
+    def environments(self) -> set[str]:
+        """Every environment in which one of its commands works."""
+        works = re.findall(r"^(?:make|\.venv/bin/ml-pipeline) .*$", self.runs, flags=re.MULTILINE)
+        return set(re.findall(r"(?:\bENV=|--environment )\"?([\w$]+)", "\n".join(works)))
+
+    def downloads(self, artifact: str) -> bool:
+        return any(
+            "download-artifact" in step.get("uses", "")
+            and step["with"] == {**step["with"], "name": artifact, "path": artifact}
+            for step in self.steps
+        )
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """A workflow, as text and as what YAML makes of it: every value is text, and ``on`` stays ``on``."""
+
+    text: str
+
+    @cached_property
+    def content(self) -> Tree:
+        return dict(yaml.load(self.text, Loader=yaml.BaseLoader))
+
+    @property
+    def events(self) -> set[str]:
+        return set(self.content["on"])
+
+    @property
+    def jobs(self) -> list[Job]:
+        return [Job(name, content) for name, content in self.content["jobs"].items()]
+
+
+def forks_get_no_credentials(workflow: Workflow) -> Iterator[str]:
+    if workflow.events & {"pull_request_target", "workflow_run", "issue_comment"}:
+        yield "an event that gives credentials to whoever causes it"
+    if "pull_request" not in workflow.events:
+        return
+    for job in workflow.jobs:
+        trusted = OWN in job.condition and "||" not in job.condition
+        # The code of a pull request that was merged is the repository's own.
+        bots_out = NO_BOT in job.condition or "github.event.pull_request.merged" in job.condition
+        held = bool(job.writes or job.environment or "secrets." in str(job.content))
+        if held and not (trusted and bots_out):
+            yield f"{job.name}: holds credentials for the code of a fork or of a bot"
+
+
+def prod_needs_its_environment(workflow: Workflow) -> Iterator[str]:
+    for job in workflow.jobs:
+        if not job.environments:
+            continue
+        if job.environments == {"$ENVIRONMENT"}:
+            said = job.content["env"]["ENVIRONMENT"]
+            reads = not _changes(job) and f"{said[3:-3].strip()} == 'prod' && 'prod-read' ||" in job.environment
+            if job.environment != said and not reads:
+                yield f"{job.name}: works in {said} with the credentials of {job.environment}"
+        elif len(job.environments) > 1:
+            yield f"{job.name}: works in {sorted(job.environments)}, with the credentials of one"
+        else:
+            (one,) = job.environments
+            accepted = {one} if _changes(job) else {one, f"{one}-read"}
+            if job.environment not in accepted:
+                yield f"{job.name}: works in {one} with the credentials of '{job.environment}'"
+
+
+def _changes(job: Job) -> bool:
+    return bool(re.search(r"make (deploy|destroy)|ml-pipeline (launch|import-model|rollback)", job.runs))
+
+
+def every_job_has_a_timeout(workflow: Workflow) -> Iterator[str]:
+    for job in workflow.jobs:
+        if "uses" not in job.content and not 0 < int(job.content.get("timeout-minutes", 0)) <= 360:
+            yield f"{job.name}: has no timeout"
+
+
+def permissions_are_the_least(workflow: Workflow) -> Iterator[str]:
+    if workflow.content.get("permissions") != {}:
+        yield "every job would have permissions that it was not given"
+    for job in workflow.jobs:
+        if not isinstance(job.permissions, dict) or not job.permissions:
+            yield f"{job.name}: has not said what it may do"
+        elif job.writes - {"id-token", "contents", "issues", "pull-requests"}:
+            yield f"{job.name}: may write {sorted(job.writes)}"
+        elif "id-token" in job.writes and len(job.writes) > 1:
+            yield f"{job.name}: may sign in elsewhere and change the repository"
+        elif job.writes - {"id-token"} and re.search(r"\bmake\b|\.venv|pip ", job.runs):
+            yield f"{job.name}: runs installed code with a token that changes the repository"
+
+
+def every_action_is_pinned(workflow: Workflow) -> Iterator[str]:
+    for used in re.findall(r"^\s*(?:- )?uses: (.*)$", workflow.text, flags=re.MULTILINE):
+        if not re.fullmatch(r"\./\.github/\S+|[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", used):
+            yield f"{used}: is not a commit with its version beside it"
+
+
+def what_is_deployed_is_what_was_built(workflow: Workflow) -> Iterator[str]:
+    builds = [job.name for job in workflow.jobs if re.search(r"\bmake wheel\b", job.runs)]
+    if len(builds) > 1:
+        yield f"{builds}: build the wheel more than once"
+    for job in workflow.jobs:
+        deploys = re.findall(r"^make deploy .*$", job.runs, flags=re.MULTILINE)
+        if not deploys:
+            continue
+        if job.name in builds or job.content.get("env", {}).get("WHEEL") != "wheel" or not job.downloads("wheel"):
+            yield f"{job.name}: deploys another wheel than the one that was built"
+        if any("REVIEWED=plans/" not in deploy for deploy in deploys):
+            yield f"{job.name}: deploys what nobody could see"
+
+
+def no_deployment_is_interrupted(workflow: Workflow) -> Iterator[str]:
+    if not workflow.content.get("concurrency", {}).get("group"):
+        yield "two runs may deploy at once"
+    each = [workflow.content.get("concurrency", {}), *(job.content.get("concurrency", {}) for job in workflow.jobs)]
+    if any(group.get("cancel-in-progress", "false") != "false" for group in each):
+        yield "a run may be ended by the next one while it deploys"
+
+
+def no_expression_is_run(workflow: Workflow) -> Iterator[str]:
+    for job in workflow.jobs:
+        if "${{" in job.runs:
+            yield f"{job.name}: runs what an expression says"
+
+
+def no_credentials_stay_in_the_clone(workflow: Workflow) -> Iterator[str]:
+    for job in workflow.jobs:
+        for step in job.steps:
+            if "actions/checkout@" in step.get("uses", "") and step["with"].get("persist-credentials") != "false":
+                yield f"{job.name}: leaves the token in the clone"
+
+
+def versions_are_text(workflow: Workflow) -> Iterator[str]:
+    if re.search(r"(python|java|node)[-_]version: [^\"]", workflow.text):
+        yield "a version without quotes: 3.10 would be 3.1"
+
+
+def secrets_are_of_an_environment(workflow: Workflow) -> Iterator[str]:
+    for job in workflow.jobs:
+        if ("secrets." in str(job.content) or "id-token" in job.writes) and not (
+            job.environment or "uses" in job.content
+        ):
+            yield f"{job.name}: its credentials are of no environment"
+
+
+def commands_name_their_instance(workflow: Workflow) -> Iterator[str]:
+    for job in workflow.jobs:
+        if "INSTANCE" in job.content.get("env", {}):
+            yield f"{job.name}: a command for the environment itself would work on the instance"
+
+
+def releases_use_no_cache(workflow: Workflow) -> Iterator[str]:
+    if (
+        "pull_request" not in workflow.events
+        and "SONAR_TOKEN" not in workflow.text
+        and 'cache: "true"' in workflow.text
+    ):
+        yield "what an earlier run kept could become part of a release"
+
+
+RULES: list[Callable[[Workflow], Iterator[str]]] = [
+    forks_get_no_credentials,
+    prod_needs_its_environment,
+    every_job_has_a_timeout,
+    permissions_are_the_least,
+    every_action_is_pinned,
+    what_is_deployed_is_what_was_built,
+    no_deployment_is_interrupted,
+    no_expression_is_run,
+    no_credentials_stay_in_the_clone,
+    versions_are_text,
+    secrets_are_of_an_environment,
+    commands_name_their_instance,
+    releases_use_no_cache,
+]
+# A rule, a workflow, and a change of it by which the rule no longer holds.
+BREAKS: list[tuple[Callable[[Workflow], Iterator[str]], str, str, str]] = [
+    (forks_get_no_credentials, "ci.yml", f"    if: {OWN} && {NO_BOT}\n", ""),
+    (forks_get_no_credentials, "ci.yml", f"{OWN} && {NO_BOT}", OWN),
+    (forks_get_no_credentials, "ci.yml", f"{OWN} && {NO_BOT}", f"true || {OWN} && {NO_BOT}"),
+    (forks_get_no_credentials, "ci.yml", "  pull_request:", "  pull_request_target:"),
+    (forks_get_no_credentials, "pr-closed.yml", f"merged && {OWN}", "merged"),
+    (prod_needs_its_environment, "cd-prod.yml", "    environment: prod\n", ""),
+    (prod_needs_its_environment, "cd-prod.yml", "    environment: prod\n", "    environment: prod-read\n"),
+    (prod_needs_its_environment, "cd-staging.yml", "    environment: prod-read\n", "    environment: staging\n"),
+    (
+        prod_needs_its_environment,
+        "cd-staging.yml",
+        "launch datasets --environment staging",
+        "launch datasets --environment dev",
+    ),
+    (
+        prod_needs_its_environment,
+        "rollback.yml",
+        "    environment: ${{ inputs.environment }}\n",
+        "    environment: dev\n",
+    ),
+    (prod_needs_its_environment, "drift.yml", "run: make drift", "run: make deploy"),
+    (every_job_has_a_timeout, "drift.yml", "    timeout-minutes: 30\n", ""),
+    (permissions_are_the_least, "ci.yml", "permissions: {}\n", ""),
+    (permissions_are_the_least, "ci.yml", "permissions: {}\n", "permissions: write-all\n"),
+    (permissions_are_the_least, "cd-prod.yml", "contents: write #", "packages: write #"),
+    (
+        permissions_are_the_least,
+        "cd-prod.yml",
+        "contents: read # to check out\n      id-token",
+        "contents: write\n      id-token",
+    ),
+    (
+        permissions_are_the_least,
+        "cd-prod.yml",
+        "python3 -m infra.release publish",
+        ".venv/bin/python -m infra.release publish",
+    ),
+    (every_action_is_pinned, "ci.yml", " # v7.0.1", ""),
+    (every_action_is_pinned, "ci.yml", "@3d3c42e5aac5ba805825da76410c181273ba90b1", "@v7"),
+    (what_is_deployed_is_what_was_built, "cd-prod.yml", "    env:\n      WHEEL: wheel\n", "    env:\n"),
+    (
+        what_is_deployed_is_what_was_built,
+        "cd-staging.yml",
+        "          name: wheel\n          path: wheel\n",
+        "          name: other\n          path: wheel\n",
+    ),
+    (what_is_deployed_is_what_was_built, "cd-staging.yml", "run: make plan", "run: make wheel plan"),
+    (what_is_deployed_is_what_was_built, "cd-prod.yml", " REVIEWED=plans/prod/changes.json", ""),
+    (no_deployment_is_interrupted, "cd-prod.yml", "cancel-in-progress: false", "cancel-in-progress: true"),
+    (no_deployment_is_interrupted, "drift.yml", "concurrency:\n  group: drift\n  cancel-in-progress: false\n", ""),
+    (no_expression_is_run, "ci.yml", 'make "$TARGET"', "make ${{ matrix.target }}"),
+    (no_credentials_stay_in_the_clone, "ci.yml", "persist-credentials: false", "clean: true"),
+    (versions_are_text, "ci.yml", 'python-version: "3.12"', "python-version: 3.12"),
+    (secrets_are_of_an_environment, "ci.yml", "    environment: quality\n", ""),
+    (commands_name_their_instance, "ci.yml", "COPY: pr-", "INSTANCE: pr-"),
+    (
+        releases_use_no_cache,
+        "cd-staging.yml",
+        "uses: ./.github/actions/setup\n",
+        'uses: ./.github/actions/setup\n        with:\n          cache: "true"\n',
+    ),
+]
+
+
+def read(file: str) -> Workflow:
+    return Workflow((FOLDER / file).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule.__name__))
+@pytest.mark.parametrize("file", FILES)
+def test_a_workflow_keeps_every_rule(file: str, rule: Callable[[Workflow], Iterator[str]]) -> None:
+    assert list(rule(read(file))) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "file", "old", "new"), BREAKS, ids=[f"{one[0].__name__}-{n}" for n, one in enumerate(BREAKS)]
+)
+def test_a_rule_finds_what_breaks_it(rule: Callable[[Workflow], Iterator[str]], file: str, old: str, new: str) -> None:
+    text = read(file).text
+    assert old in text
+    assert list(rule(Workflow(text.replace(old, new))))
+
+
+def test_every_rule_was_seen_to_fail() -> None:
+    assert {rule for rule, *_ in BREAKS} == set(RULES)
+
+
+def test_these_are_the_workflows() -> None:
+    named = {"ci", "pr-closed", "cd-staging", "cd-prod", "rollback", "drift", "quality", "share-champion"}
+    assert {Path(file).stem for file in FILES} == named
+
+
+def test_the_set_up_is_pinned_and_quotes_its_versions() -> None:
+    action = Workflow((ROOT / ".github/actions/setup/action.yml").read_text(encoding="utf-8"))
+    assert [*every_action_is_pinned(action), *versions_are_text(action)] == []
+    assert "${{" not in "".join(str(step.get("run", "")) for step in action.content["runs"]["steps"])
+
+
+def test_an_action_has_one_version_everywhere() -> None:
+    texts = [file.read_text(encoding="utf-8") for file in (ROOT / ".github").rglob("*.yml")]
+    used = {one for text in texts for one in re.findall(r"uses: ([\w.-]+/\S+ # \S+)", text)}
+    assert len(used) >= 10
+    assert len({one.partition("@")[0] for one in used}) == len(used)
+
+
+def test_the_instance_is_destroyed_whatever_happened_and_after_what_deploys_to_it() -> None:
+    ci, closed = read("ci.yml"), read("pr-closed.yml")
+    assert ci.content["concurrency"] == closed.content["concurrency"]
+    (destroy,) = [job for job in closed.jobs if "make destroy" in job.runs]
+    assert destroy.condition.startswith("always()")
+    assert "merged" not in destroy.condition
+
+
+def test_the_wheel_of_production_is_taken_from_the_run_of_staging() -> None:
+    (source, *_) = read("cd-prod.yml").jobs
+    (taken,) = [step for step in source.steps if "download-artifact" in step.get("uses", "")]
+    (kept,) = [step for step in source.steps if "upload-artifact" in step.get("uses", "")]
+    assert taken["with"]["run-id"] == "${{ steps.find.outputs.run-id }}"
+    assert taken["with"]["path"] == kept["with"]["path"] == kept["with"]["name"] == "wheel"
+    assert not any("make wheel" in job.runs for job in read("cd-prod.yml").jobs)
+
+
+def commands() -> dict[str, list[str]]:
+    """What the workflows run, by the program; a target that a matrix names is written out."""
+    found: dict[str, set[str]] = {"make": set(), "ml-pipeline": set(), "python": set()}
+    for job in (job for file in FILES for job in read(file).jobs):
+        targets = job.content.get("strategy", {}).get("matrix", {}).get("target", [])
+        for line in job.runs.splitlines():
+            for each in [line.replace('"$TARGET"', target) for target in targets] or [line]:
+                program = re.match(r"(?:\.venv/bin/)?(make|ml-pipeline|python)3?\b", each)
+                assert program or each.startswith("cat "), each
+                if program:
+                    found[program[1]].add(each.split(" >> ")[0])
+    return {program: sorted(lines) for program, lines in found.items()}
+
+
+COMMANDS = commands()
+
+
+@pytest.mark.parametrize("line", COMMANDS["make"])
+def test_a_target_that_a_workflow_makes_exists_and_reads_the_variables(line: str) -> None:
+    _, target, *variables = line.split()
+    assert re.search(rf"^{target}:.*##", MAKEFILE, flags=re.MULTILINE)
+    names = [variable.partition("=")[0] for variable in variables]
+    assert [name for name in names if not re.search(rf"\$\({name}\)|ifdef {name}\b", MAKEFILE)] == []
+    done = subprocess.run(
+        ["make", "--dry-run", target, *variables], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("line", COMMANDS["ml-pipeline"])
+def test_a_command_that_a_workflow_calls_exists_with_its_options(line: str) -> None:
+    _, name, *arguments = line.split()
+    assert name in cli.commands
+    known = {option for parameter in cli.commands[name].params for option in parameter.opts}
+    assert {argument for argument in arguments if argument.startswith("--")} <= known
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS["ml-pipeline"] if " launch " in line])
+def test_a_job_that_a_workflow_launches_is_declared_with_its_parameters(line: str) -> None:
+    from ml_pipeline import jobs, settings
+
+    launched = re.search(r"launch (\w+) --environment (\w+)", line)
+    assert launched
+    declared = {job.name: job for job in jobs.declare(settings.load(ROOT / "environments" / f"{launched[2]}.toml"))}
+    known = {parameter.name for parameter in declared[launched[1]].parameters}
+    assert set(re.findall(r"--parameter (\w+)=", line)) <= known
+
+
+@pytest.mark.parametrize("line", COMMANDS["python"])
+def test_a_module_that_a_workflow_runs_takes_these_arguments_and_needs_no_library(line: str) -> None:
+    program, dash_m, module, *arguments = line.split()
+    assert (program, dash_m) == ("python3", "-m")
+    verb = [argument for argument in arguments[:1] if not argument.startswith(("-", "$"))]
+    command = [sys.executable, "-S", "-m", module, *verb, "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [argument for argument in arguments if argument.startswith("--") and argument not in done.stdout] == []
+
+
+def test_all_programs_are_called() -> None:
+    assert {program: len(lines) > 3 for program, lines in COMMANDS.items()} == dict.fromkeys(COMMANDS, True)
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    """A workflow in which a linter finds something: what anybody writes is run."""
+    file = tmp_path / "broken.yml"
+    file.write_text(
+        "on: pull_request\njobs:\n  one:\n    runs-on: ubuntu-24.04\n    steps:\n"
+        "      - uses: actions/checkout@main\n      - run: echo ${{ github.event.pull_request.title }}\n"
+    )
+    return file
+
+
+def lint(*arguments: str) -> subprocess.CompletedProcess[str]:
+    program = Path(sys.executable).with_name(arguments[0])
+    return subprocess.run([program, *arguments[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_actionlint_reports_nothing(broken: Path) -> None:
+    done = lint("actionlint", "-shellcheck=", "-pyflakes=", *(str(FOLDER / file) for file in FILES))
+    assert (done.returncode, done.stdout) == (0, "")
+    assert lint("actionlint", "-shellcheck=", "-pyflakes=", str(broken)).returncode == 1
+
+
+def test_zizmor_reports_nothing(broken: Path) -> None:
+    options = ("--offline", "--no-progress", "--quiet", "--persona", "auditor")
+    done = lint("zizmor", *options, ".github")
+    assert done.returncode == 0, done.stdout
+    assert "template-injection" in lint("zizmor", *options, str(broken)).stdout
