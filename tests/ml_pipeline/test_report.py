@@ -220,8 +220,8 @@ def test_the_comment_stays_short_and_whole_whatever_the_names(names: list[str], 
     assert set(page.tags) <= {
         *("h1", "p", "code", "pre", "strong", "table", "thead", "tbody", "tr", "th", "td", "details", "summary")
     }
-    assert page.tags.count("table") == 4
-    assert page.tags.count("details") == page.tags.count("summary") == rendered.count("</details>") == 3
+    assert page.tags.count("table") == 5
+    assert page.tags.count("details") == page.tags.count("summary") == rendered.count("</details>") == 4
     assert page.links == []
     for table in tables_of(markdown):
         assert len({len(row) for row in table}) == 1
@@ -238,11 +238,11 @@ def test_the_comment_stays_short_and_whole_whatever_the_names(names: list[str], 
 
 def test_a_long_history_is_cut_and_says_so(tmp_path: Path) -> None:
     markdown, html = files(card(["x"], classes=30, runs=50), tmp_path)
-    assert "best: at least 31 more of the branch are not shown." in markdown
+    assert "\nAt least 31 more of the branch are not shown." in markdown
     assert "best: the branch may have more runs than these." in html
     assert "…and 10 more, in the page." in markdown
     short, html = files(card(["x"], classes=3, runs=21), tmp_path)
-    assert "best: 2 more of the branch are not shown." in short
+    assert "\n2 more of the branch are not shown." in short
     assert "The runs of the branch" not in html
     assert "more, in the page" not in re.sub(r"Metrics, parameters.*", "", short, flags=re.DOTALL)
 
