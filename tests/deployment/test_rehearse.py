@@ -1,0 +1,27 @@
+"""The rehearsal as a person starts it: deployed, run, unchanged, destroyed, and nothing left."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+import pytest
+
+from tests.deployment.conftest import ROOT, missing
+
+PROBLEM = missing()
+pytestmark = pytest.mark.skipif(PROBLEM is not None, reason=str(PROBLEM))
+
+
+def test_the_rehearsal_runs_every_job_and_leaves_nothing() -> None:
+    from infra import environment
+
+    # Without another installation of what is tested.
+    command = ["make", "--old-file=setup", "rehearse"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr
+    _, _, table = done.stdout.rpartition("\nstep ")
+    states = dict(re.findall(r"^(\S.*?) +(SUCCESS|FAILED) ", table, flags=re.MULTILINE))
+    jobs = [job.name for job in environment.load(ROOT / "environments" / "rehearsal.toml").jobs]
+    steps = ["deploy", *(f"launch {name}" for name in jobs), "diff", "destroy", "nothing is left"]
+    assert states == dict.fromkeys(steps, "SUCCESS")
