@@ -357,6 +357,23 @@ def test_the_wheel_of_production_is_taken_from_the_run_of_staging() -> None:
     assert not any("make wheel" in job.runs for job in read("cd-prod.yml").jobs)
 
 
+@pytest.mark.parametrize("environment", ["staging", "prod"])
+def test_what_was_deployed_is_marked_also_where_the_model_was_refused(environment: str) -> None:
+    jobs = {job.name: job for job in read(f"cd-{environment}.yml").jobs}
+    (deploy,) = [step for step in jobs["deploy"].steps if step.get("id") == "deploy"]
+    assert deploy["run"].startswith(f"make deploy ENV={environment} ")
+    assert jobs["deploy"].content["outputs"] == {"deployed": "${{ steps.deploy.outcome == 'success' }}"}
+    assert jobs["mark"].condition == "${{ !cancelled() && needs.deploy.outputs.deployed == 'true' }}"
+    assert f"infra.release mark {environment} " in jobs["mark"].runs
+
+
+def test_another_attempt_may_keep_what_an_earlier_one_kept() -> None:
+    steps = [step for file in FILES for job in read(file).jobs for step in job.steps]
+    kept = [step["with"] for step in steps if "upload-artifact" in step.get("uses", "")]
+    assert len(kept) > 10
+    assert [one for one in kept if one.get("overwrite") != "true" or one["if-no-files-found"] != "error"] == []
+
+
 def commands() -> dict[str, list[str]]:
     """What the workflows run, by the program; a target that a matrix names is written out."""
     found: dict[str, set[str]] = {"make": set(), "ml-pipeline": set(), "python": set()}
