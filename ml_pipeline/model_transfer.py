@@ -216,7 +216,8 @@ def _run(manifest: Mapping[str, Any], folder: Path, experiment: str, tags: Mappi
 def _register(
     run: Run, model: str, version: Mapping[str, Any], tags: Mapping[str, str], alias: Alias, *, run_by: str
 ) -> Made:
-    of_version = {name: text for name, text in version["tags"].items() if not name.startswith(_SOURCE)}
+    lineage = tracking.registry_tag(_SOURCE)
+    of_version = {name: text for name, text in version["tags"].items() if not name.startswith(lineage)}
     if "git_commit" in of_version:
         of_version["git_commit"] = tags["git_commit"]
     # A version that is there has a source of its own, or none; what was found of it since is news.

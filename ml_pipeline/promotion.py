@@ -1,14 +1,15 @@
 """Moves the alias ``champion``, and remembers how it moved.
 
-The registered model's tag ``champion.history`` is a stack of versions, the champion last: promotion pushes, rollback
-pops. Each version's tag ``champion.moves`` says when, why and by whom it was moved.
+The registered model's tag ``champion_history`` is a stack of versions, the champion last: promotion pushes, rollback
+pops. Each version's tag ``champion_moves`` says when, why and by whom it was moved.
 """
 
 from __future__ import annotations
 
 import datetime
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from ml_pipeline import tracking
 from ml_pipeline.data_preparation import Made
@@ -17,12 +18,10 @@ from ml_pipeline.errors import InputError, PipelineError
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-HISTORY = "champion.history"
+HISTORY = "champion_history"
 """Tag of a model: the versions that were champion, as JSON, the present one last."""
-MOVES = "champion.moves"
+MOVES = "champion_moves"
 """Tag of a version: when it became champion or ceased to be, latest last, as JSON."""
-_MOST_KEPT = 50
-"""Entries of a tag: registries limit how long its value may be."""
 
 
 def promote(*, model: str, run_by: str = "", job_run_id: str = "") -> Made:
@@ -40,7 +39,7 @@ def promote(*, model: str, run_by: str = "", job_run_id: str = "") -> Made:
     if challenger.tags.get(tracking.SHADOW) == "failed":
         raise PipelineError(
             f"model {model} version {challenger.version} failed in shadow, it is not promoted: "
-            f"{challenger.tags.get(f'{tracking.SHADOW}.reason', '')}"
+            f"{challenger.tags.get(f'{tracking.SHADOW}_reason', '')}"
         )
     before = make_champion(challenger, move="promoted", run_by=run_by, job_run_id=job_run_id)
     return {model: f"version {challenger.version} is the champion{before}"}
@@ -101,11 +100,18 @@ def _history(model: str, champion: ModelVersion) -> list[str]:
 
 
 def _keep(model: str, history: list[str]) -> None:
-    tracking.set_model_tag(model, HISTORY, json.dumps(history[-_MOST_KEPT:]))
+    tracking.set_model_tag(model, HISTORY, _fitting(history))
 
 
 def _note(version: ModelVersion, move: str, details: dict[str, str]) -> None:
     moves = json.loads(version.tags.get(MOVES, "[]"))
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     moves.append({"at": now, "move": move, **{name: str(value) for name, value in details.items() if value}})
-    tracking.set_version_tags(version, {MOVES: json.dumps(moves[-_MOST_KEPT // 2 :])})
+    tracking.set_version_tags(version, {MOVES: _fitting(moves)})
+
+
+def _fitting(entries: Sequence[Any]) -> str:
+    """As JSON, without the oldest entries where a registry would not take so long a tag."""
+    while len(text := json.dumps(entries)) > tracking.LONGEST_TAG:
+        entries = entries[1:]
+    return text

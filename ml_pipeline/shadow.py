@@ -150,7 +150,7 @@ def note(model: str, shadow: Shadow) -> None:
     """Keep the verdict with the challenger's version, where promotion looks for it."""
     version = tracking.version(model, str(shadow.version))
     verdict = "passed" if shadow.passed else "failed"
-    tracking.set_version_tags(version, {tracking.SHADOW: verdict, f"{tracking.SHADOW}.reason": shadow.reason})
+    tracking.set_version_tags(version, {tracking.SHADOW: verdict, f"{tracking.SHADOW}_reason": shadow.reason})
 
 
 def _agree() -> Any:

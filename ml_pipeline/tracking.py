@@ -46,7 +46,11 @@ _LONGEST = 500
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 SHADOW = "shadow"
-"""Tag of a version: ``passed`` or ``failed`` by the last batch that it scored in shadow; ``shadow.reason`` says why."""
+"""Tag of a version: ``passed`` or ``failed`` by the last batch that it scored in shadow; ``shadow_reason`` says why."""
+LONGEST_TAG = 1000
+"""Characters of a tag's value in Unity Catalog, which also takes none of ``.,-=/:`` in a tag's name (Databricks: Apply
+tags to Unity Catalog securable objects, constraints)."""
+_RESERVED = str.maketrans(dict.fromkeys(".,-=/:", "_"))
 MODEL = "model"
 """Name of the model within its run."""
 
@@ -474,10 +478,16 @@ def version_of_run(run: Run, model: str) -> ModelVersion | None:
     return None
 
 
+def registry_tag(name: str) -> str:
+    """What a tag of a run is called where it is one of a registered model, or of a version."""
+    return name.translate(_RESERVED)
+
+
 def set_version_tags(version: ModelVersion, tags: Mapping[str, str]) -> None:
-    """Set tags of a model version."""
+    """Set tags of a model version, under names that every registry takes; a value that is too long is cut."""
     for name, value in tags.items():
-        client().set_model_version_tag(version.name, version.version, name, value)
+        short = value[:LONGEST_TAG].strip()
+        client().set_model_version_tag(version.name, version.version, registry_tag(name), short)
 
 
 def move_alias(alias: str, version: ModelVersion) -> None:
@@ -537,5 +547,5 @@ def model_tags(model: str) -> Mapping[str, str]:
 
 
 def set_model_tag(model: str, name: str, value: str) -> None:
-    """Set a tag of a registered model."""
-    client().set_registered_model_tag(model, name, value)
+    """Set a tag of a registered model, under a name that every registry takes."""
+    client().set_registered_model_tag(model, registry_tag(name), value)

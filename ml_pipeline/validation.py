@@ -32,7 +32,8 @@ def validate(
 ) -> Made:
     """Measure the model that the CI built of a commit on the test table; register it as challenger if it passes.
 
-    The verdict goes into the run's tags ``test`` (passed or failed) and ``test.reason``, and into the version's.
+    The verdict goes into the run's tags ``test`` (passed or failed) and ``test.reason``, and into the
+    version's ``test`` and ``test_reason``.
 
     Raises:
         CheckFailedError: the model misses the threshold, or falls below the champion by more than the tolerance.

@@ -278,6 +278,24 @@ def test_an_interrupted_rollback_can_be_repeated(flown: State) -> None:
     assert history() == ["1"]
 
 
+def test_unity_catalog_takes_every_tag_of_the_registry(flown: State) -> None:
+    challenge(flown)
+    flown.step("promote")
+    for _ in range(30):
+        promotion.rollback(model=MODEL, run_by="somebody with a long name, for a reason that is long as well")
+        tracking.move_alias(tracking.CHALLENGER, tracking.version(MODEL, "2"))
+        flown.step("promote")
+    tracking.set_version_tags(tracking.version(MODEL, "1"), {"test.reason": " " + "x" * 2000})
+    of_versions = [tracking.version(MODEL, str(version.version)).tags for version in registered()]
+    for tags in (*of_versions, tracking.model_tags(MODEL)):
+        assert 1 <= len(tags) <= 50
+        assert [name for name in tags if set(name) & set(".,-=/:")] == []
+        assert [value for value in tags.values() if len(value) > 1000 or value != value.strip()] == []
+    assert history()[-2:] == ["1", "2"]
+    assert moves("2")[-2:] == [("rolled back", "1"), ("promoted", "1")]
+    assert "test_reason" in of_versions[0] or "test_reason" in of_versions[1]
+
+
 def test_a_challenger_that_was_not_validated_is_not_promoted(flown: State) -> None:
     version = challenge(flown)
     tracking.client().delete_model_version_tag(MODEL, version.version, "test")

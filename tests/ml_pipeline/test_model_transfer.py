@@ -155,8 +155,8 @@ def test_a_champion_leaves_the_trail_that_promotion_leaves(
     for _ in range(2):  # Again, it changes nothing.
         take(tmp_path / "two", become="champion", run_by="bob")
     champion = there.champion()
-    assert (int(champion.version), champion.tags["test"], champion.tags["source.version"]) == (2, "passed", "2")
-    assert (champion.tags["source.model"], champion.tags["source.environment"]) == (MODEL, "dev")
+    assert (int(champion.version), champion.tags["test"], champion.tags["source_version"]) == (2, "passed", "2")
+    assert (champion.tags["source_model"], champion.tags["source_environment"]) == (MODEL, "dev")
     moves = [
         [(move["move"], move["by"]) for move in json.loads(tracking.version(MODEL, str(number)).tags[promotion.MOVES])]
         for number in (1, 2)

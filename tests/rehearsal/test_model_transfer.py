@@ -147,7 +147,7 @@ def test_a_model_goes_to_the_workspace_and_from_it(
 
     assert "version 1 is the champion again" in project.ok("rollback", *there, "--run-by", "bob")
     assert str(mlflow.get_model_version_by_alias(MODEL, "champion").version) == "1"
-    moves = json.loads(mlflow.get_model_version(MODEL, "2").tags["champion.moves"])
+    moves = json.loads(mlflow.get_model_version(MODEL, "2").tags["champion_moves"])
     assert [(move["move"], move["by"]) for move in moves] == [("imported", "ann"), ("rolled back", "bob")]
 
 
