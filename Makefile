@@ -26,8 +26,9 @@ AIRFLOW_PYTHON ?= $(or $(shell for python in python3.12 python3.11 .venv/bin/pyt
 BUILT := $(if $(WHEEL),dist/.given,dist/.built)
 NODE_MODULES := node_modules/.installed
 
-# Two at a time, because a test waits for other processes half of its time; a file's tests share what they set up.
-PARALLEL ?= --numprocesses=2 --dist=loadfile
+# Two at a time, because a test waits for other processes half of its time; a file's tests share what they set up. In the
+# order of the folders: the longest tests, of deployments and of the git flow, are not the last to begin.
+PARALLEL ?= --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 # actionlint looks for a shellcheck of the machine's own, which is another one on each.
 define lint-workflows
