@@ -213,7 +213,8 @@ def problems_of_span(span: str) -> Iterator[str]:
             yield f"{span}: there is no such workflow"
     elif re.fullmatch(r"[\w./-]+/[\w./-]*", span):
         top = ROOT / span.partition("/")[0]
-        if top.is_dir() and not (ROOT / span).exists():
+        # What set-up installs is there only once it has.
+        if top.is_dir() and top.name != ".venv" and not (ROOT / span).exists():
             yield f"{span}: there is no such file"
 
 
