@@ -87,7 +87,7 @@ deploy: setup $(NODE_MODULES)
 	@.venv/bin/python -m infra.review apply $(stack) --reviewed $(REVIEWED)
 else
 deploy: setup $(NODE_MODULES) ## Deploy an environment (ENV=dev, INSTANCE=name for an isolated copy of it, REVIEWED=changes.json)
-	@ADOPT=$$(.venv/bin/python -m infra.adopt $(stack)) && export ADOPT && $(CDKTF) deploy $(stack) $(OPTIONS)
+	@$(CDKTF) deploy $(stack) $(OPTIONS)
 endif
 
 destroy: setup $(NODE_MODULES) ## Destroy what was deployed (ENV=dev, INSTANCE=name)

@@ -1,4 +1,4 @@
-"""Synthesizes one stack for each environment that is deployed: ``python -m infra``."""
+"""Synthesizes one stack for each environment that is deployed: ``python -m infra``, which cdktf calls."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from infra import built_wheel, environment
+from infra import built_wheel, caller, environment
 from ml_pipeline.errors import InputError
 
 _ENVIRONMENTS = Path("environments")
@@ -23,7 +24,7 @@ def main() -> int:
         client_id = os.environ.get("DATABRICKS_CLIENT_ID", "")
         environments = [each.signed_in_as(client_id) for each in environments]
         built = built_wheel.find(_WHEELS).resolve()
-        adopted = _adopted()
+        adopted = _adopted([each.full_name for each in environments])
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -38,13 +39,22 @@ def main() -> int:
     return 0
 
 
-def _adopted() -> dict[str, dict[str, str]]:
-    """What ``infra.adopt`` printed: of each stack, what it shall import."""
-    given = os.environ.get("ADOPT", "")
-    try:
-        return dict(json.loads(given or "{}"))
-    except ValueError:
-        raise InputError(f"ADOPT '{given}': accepted: what 'python -m infra.adopt STACK' prints") from None
+def _adopted(stacks: Sequence[str]) -> dict[str, dict[str, str]]:
+    """What each stack shall import of an interrupted deployment, ids by address: only the next one asks for it."""
+    if "ADOPT" in os.environ:
+        return dict(json.loads(os.environ["ADOPT"]))
+    arguments = caller.command()
+    if arguments[:1] not in {("deploy",), ("destroy",)}:
+        return {}
+    # Loads Databricks' SDK, which synthesis alone has no use for.
+    from infra import adopt
+
+    named = caller.named(arguments, stacks)
+    if arguments[0] == "deploy":
+        return {stack: adopt.to_import(stack) for stack in named}
+    for stack in named:
+        adopt.take_over(stack)
+    return {}
 
 
 def _commit() -> str:

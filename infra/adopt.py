@@ -1,10 +1,9 @@
-"""Finds what an interrupted deployment made and Terraform's state does not know: ``python -m infra.adopt STACK``.
+"""Finds what an interrupted deployment made and Terraform's state does not know.
 
 Terraform ends a deployment that is interrupted by cancelling the requests that are under way. The workspace may have
-done what they asked for: the next deployment would fail because the object exists, or make a second one of its name.
-What is found is printed as JSON. In the variable ``ADOPT`` it lets synthesis declare that Terraform imports it, so that
-the plan shows it before anything is done. Of the state only one thing is changed: what it holds as half made is
-untainted.
+done what they asked for: the next deployment would fail because the object exists, or make a second one of its name,
+and a destruction would leave it. So a deployment declares that Terraform imports what is found: the plan shows it
+before anything is done. What the state holds as half made is untainted before.
 """
 
 from __future__ import annotations
@@ -21,9 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from databricks.sdk import WorkspaceClient
+from databricks.sdk import WorkspaceClient, errors
 from databricks.sdk.config import Config
-from databricks.sdk.errors import NotFound
 from databricks.sdk.errors.base import DatabricksError
 
 from infra import terraform
@@ -33,25 +31,50 @@ Block = Mapping[str, Any]
 """A resource as the stack declares it."""
 
 
-def main(arguments: list[str]) -> int:
-    """Print what a stack should import, nothing where that is nothing; what went wrong is one message, exit code 2."""
-    if len(arguments) != 1:
-        print("usage: python -m infra.adopt STACK", file=sys.stderr)
-        return 2
-    (name,) = arguments
+def to_import(name: str) -> dict[str, str]:
+    """What the deployment of a stack, which is about to begin, imports: ids by address.
+
+    Raises:
+        InputError: it can't be found out, or there is more than one that it could be.
+    """
+    with _explained(name):
+        found = missing(synthesized(name))
+        for address, id_ in found.items():
+            print(
+                f"{address}: is in the workspace ({id_}) and not in Terraform's state: to be imported", file=sys.stderr
+            )
+        return found
+
+
+def take_over(name: str) -> None:
+    """Let a stack's state hold what an interrupted deployment made, so that its destruction, about to begin, finds it.
+
+    What is to be imported Terraform imports only when it applies.
+
+    Raises:
+        InputError: it can't be found out or imported, or there is more than one that it could be.
+    """
+    with _explained(name):
+        stack = synthesized(name, mend=False)
+        found = missing(stack, folder=True)
+        for address, id_ in found.items():
+            options, quiet = ["-input=false", "-no-color"], {**os.environ, **terraform.QUIET}
+            command = ["import", *options, address, id_]
+            if address.startswith("databricks_directory."):
+                # Imported it would not be known to be deleted with all that is in it. To make it again changes nothing.
+                command = ["apply", *options, "-auto-approve", f"-target={address}"]
+            _run(f"terraform {command[0]}", [terraform.program(), *command], cwd=stack.folder, env=quiet)
+            print(f"{address}: was in the workspace ({id_}), not in Terraform's state: imported", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _explained(name: str) -> Iterator[None]:
     # Of failures it tells more than the one message.
     logging.getLogger("databricks.sdk").setLevel(logging.ERROR)
     try:
-        stack = synthesized(name)
-        found = missing(stack)
+        yield
     except (PipelineError, DatabricksError, OSError, ValueError) as error:
-        print(f"error: looking for what an interrupted deployment of {name} left: {error}", file=sys.stderr)
-        return 2
-    for address, id_ in found.items():
-        print(f"{address}: is in the workspace ({id_}) and not in Terraform's state: to be imported", file=sys.stderr)
-    if found:
-        print(json.dumps({name: found}))
-    return 0
+        raise InputError(f"looking for what an interrupted deployment of {name} left: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -84,7 +107,8 @@ def synthesized(name: str, *, mend: bool = True, importing: Mapping[str, str] | 
     Raises:
         InputError: there is no such stack, or it can't be synthesized or initialized.
     """
-    given = {**os.environ, "ADOPT": json.dumps({name: importing}) if importing else ""}
+    # Without the variable synthesis, as a part of a deployment, would ask for it here.
+    given = {**os.environ, "ADOPT": json.dumps({name: importing} if importing else {})}
     _run("synthesis", [sys.executable, "-m", "infra"], env=given)
     # The stack's folder outlives the stack: with another INSTANCE this one may be of an earlier time.
     manifest = json.loads((out() / "manifest.json").read_text(encoding="utf-8"))
@@ -104,9 +128,9 @@ def synthesized(name: str, *, mend: bool = True, importing: Mapping[str, str] | 
     return Synthesized(folder, frozenset(resource["address"] for resource in resources))
 
 
-def missing(stack: Synthesized) -> dict[str, str]:
+def missing(stack: Synthesized, *, folder: bool = False) -> dict[str, str]:
     """What `find` finds in the workspace that the stack's provider signs in to."""
-    return find(stack.declared(), stack.held, _connect)
+    return find(stack.declared(), stack.held, _connect, folder=folder)
 
 
 def _run(step: str, command: list[str], *, env: Mapping[str, str], cwd: Path | None = None) -> str:
@@ -122,7 +146,11 @@ def _connect(provider: Block) -> WorkspaceClient:
 
 
 def find(
-    stack: Mapping[str, Any], held: Collection[str], connect: Callable[[Block], WorkspaceClient]
+    stack: Mapping[str, Any],
+    held: Collection[str],
+    connect: Callable[[Block], WorkspaceClient],
+    *,
+    folder: bool = False,
 ) -> dict[str, str]:
     """What a stack declares, its state lacks, and this deployment made: ids by address.
 
@@ -130,6 +158,7 @@ def find(
         stack: The stack's Terraform configuration.
         held: Addresses of the resources in its state.
         connect: Makes a client of the provider's configuration; is not called where the state lacks nothing.
+        folder: Whether the environment's folder is looked for too: a deployment makes it anew without harm.
 
     Raises:
         InputError: there is more than one that it could be.
@@ -141,17 +170,23 @@ def find(
         "databricks_mlflow_experiment": _Made.experiments,
         "databricks_instance_pool": _Made.pools,
         "databricks_job": _Made.jobs,
+        "databricks_repo": _Made.git_folders,
     }
+    if folder:
+        # The last: whose it is shows in what else there is.
+        lookups["databricks_directory"] = _Made.folder
     declared = {f"{kind}.{name}": block for kind in lookups for name, block in stack["resource"].get(kind, {}).items()}
     lacking = {address: block for address, block in declared.items() if address not in held}
     if not lacking:
         return {}
-    made, found = _Made(connect(stack["provider"]["databricks"][0]), stack["resource"]), dict[str, str]()
+    found: dict[str, str] = {}
+    made = _Made(connect(stack["provider"]["databricks"][0]), stack["resource"], known=lambda: {*held, *found})
     for address, block in lacking.items():
         kind, schema = address.partition(".")[0], _schema_of(block)
         # What is in a schema is of this deployment only if the schema is.
         ids: list[str] = []
-        with contextlib.suppress(NotFound):
+        # A workspace that has no such thing at all has none that was left.
+        with contextlib.suppress(errors.NotFound, errors.NotImplemented):
             ids = list(lookups[kind](made, kind, block)) if schema is None or schema in {*held, *found} else []
         if len(ids) > 1:
             several = f"{', '.join(ids)} have the name and the tags that it declares"
@@ -169,8 +204,14 @@ def _schema_of(block: Block) -> str | None:
 class _Made:
     """Ids of what whoever deploys now has made in the workspace, with the marks that a declaration gives it."""
 
-    def __init__(self, client: WorkspaceClient, resources: Mapping[str, Mapping[str, Block]]) -> None:
-        self._client, self._resources, self._me = client, resources, client.current_user.me()
+    def __init__(
+        self,
+        client: WorkspaceClient,
+        resources: Mapping[str, Mapping[str, Block]],
+        known: Callable[[], Collection[str]],
+    ) -> None:
+        self._client, self._resources, self._known = client, resources, known
+        self._me = client.current_user.me()
         self._read: dict[str, Callable[[str], Any]] = {
             "databricks_schema": client.schemas.get,
             "databricks_volume": client.volumes.read,
@@ -211,11 +252,23 @@ class _Made:
             if mine and same == _marks(block["name"], block["tags"]):
                 yield str(job.job_id)
 
+    def git_folders(self, _kind: str, block: Block) -> Iterator[str]:
+        for repo in self._client.repos.list(path_prefix=block["path"]):
+            if (repo.path, repo.url) != (block["path"], block["url"]):
+                continue
+            # Nothing else tells who made it.
+            entries = self._client.repos.get_permissions(str(repo.id)).access_control_list or []
+            mine = [one for one in entries if self._me.user_name in {one.user_name, one.service_principal_name}]
+            if any(not level.inherited for one in mine for level in one.all_permissions or []):
+                yield str(repo.id)
+
+    def folder(self, _kind: str, block: Block) -> Iterator[str]:
+        found = self._client.workspace.get_status(block["path"]).path
+        # Its destruction takes along what lies in it.
+        if found and (self._known() or not any(self._client.workspace.list(found))):
+            yield found
+
 
 def _marks(name: str | None, tags: Mapping[str, str] | None) -> tuple[str | None, ...]:
     """What tells whose it is; the commit, a tag too, is another at each deployment."""
     return name, *((tags or {}).get(key) for key in ("environment", "instance"))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -163,8 +164,9 @@ def test_make_installs_the_wheel_that_is_given_and_builds_none(clone: Path, give
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="Node is missing, on which the framework runs")
 def test_the_stacks_deploy_the_wheel_that_is_given(clone: Path, given: Path) -> None:
-    # What cdktf.json calls: the variable comes from the environment.
-    done = run(clone, "sh", "-c", "make -s wheel && .venv/bin/python -m infra", WHEEL=str(given.parent))
+    app = json.loads((ROOT / "cdktf.json").read_text())["app"]
+    # The variable comes from the environment.
+    done = run(clone, "sh", "-c", app, WHEEL=str(given.parent))
     assert done.returncode == 0, done.stderr
     wheels = list((clone / "cdktf.out" / "stacks").glob("*/assets/**/*.whl"))
     assert len(wheels) >= 4

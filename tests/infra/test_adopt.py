@@ -9,10 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from databricks.sdk import errors
 from databricks.sdk.errors import NotFound, PermissionDenied
 
 from infra import __main__ as synthesis
-from infra import adopt
+from infra import adopt, caller
 from ml_pipeline.errors import InputError
 
 ME = "me@example.com"
@@ -67,6 +68,10 @@ class Workspace:
             default_tags={"DatabricksInstancePoolCreatorId": "42"},
         )
         self.job_list = [job(1)]
+        self.files: list[str] = ["iris"]
+        self.repos: list[Any] = []
+        self.levels: dict[str, bool] = {}
+        """Who may manage a Git folder, and whether that is inherited."""
 
     def connect(self, _provider: Any) -> Any:
         def held(path: str, found: Callable[[], Any]) -> Callable[[str], Any]:
@@ -86,7 +91,21 @@ class Workspace:
             experiments=SimpleNamespace(get_by_name=lambda name: SimpleNamespace(experiment=experiment(name))),
             instance_pools=SimpleNamespace(list=lambda: [self.pool]),
             jobs=SimpleNamespace(list=lambda name: [one for one in self.job_list if name == "dev-train"]),
+            repos=SimpleNamespace(
+                list=lambda path_prefix: [*self.repos] if path_prefix else [],
+                get_permissions=lambda _id: self.entries(),
+            ),
+            workspace=SimpleNamespace(
+                get_status=lambda path: SimpleNamespace(path=path), list=lambda _path: iter(self.files)
+            ),
         )
+
+    def entries(self) -> Any:
+        def entry(name: str, inherited: bool) -> Any:
+            levels = [SimpleNamespace(inherited=inherited)]
+            return SimpleNamespace(user_name=name, service_principal_name=None, all_permissions=levels)
+
+        return SimpleNamespace(access_control_list=[entry(*level) for level in self.levels.items()])
 
 
 def test_all_that_this_deployment_made_is_found() -> None:
@@ -168,34 +187,113 @@ def synthesized(tmp_path: Path) -> adopt.Synthesized:
 
 
 def test_a_workspace_that_refuses_is_one_message(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], synthesized: adopt.Synthesized
+    monkeypatch: pytest.MonkeyPatch, synthesized: adopt.Synthesized
 ) -> None:
     def refuse(_provider: Any) -> Any:
         raise PermissionDenied("not you")
 
     monkeypatch.setattr(adopt, "synthesized", lambda _name: synthesized)
     monkeypatch.setattr(adopt, "_connect", refuse)
-    assert adopt.main(["dev"]) == 2
-    said = capsys.readouterr()
-    assert (said.out, said.err.count("\n")) == ("", 1)
-    assert said.err.startswith("error: ")
-    assert "not you" in said.err
+    with pytest.raises(InputError, match="an interrupted deployment of dev left: not you"):
+        adopt.to_import("dev")
 
 
-def test_no_credentials_are_one_message(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], synthesized: adopt.Synthesized
-) -> None:
-    monkeypatch.setattr(adopt, "synthesized", lambda _name: synthesized)
+def test_no_credentials_are_one_message(monkeypatch: pytest.MonkeyPatch, synthesized: adopt.Synthesized) -> None:
+    monkeypatch.setattr(adopt, "synthesized", lambda _name, **_options: synthesized)
     nobody = {"profile": "NONE", "host": "http://127.0.0.1:9", "config_file": "/nowhere"}
     stack = {**STACK, "provider": {"databricks": [nobody]}}
     (synthesized.folder / "cdk.tf.json").write_text(json.dumps(stack))
-    assert adopt.main(["dev"]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith("error: ")
+    with pytest.raises(InputError, match="an interrupted deployment of dev left: "):
+        adopt.take_over("dev")
 
 
-def test_what_adopt_does_not_print_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ADOPT", "databricks_job.train")
-    with pytest.raises(InputError, match=r"ADOPT 'databricks_job\.train'"):
-        synthesis._adopted()
+FOLDER = "databricks_directory.folder"
+
+
+def test_a_folder_is_of_this_deployment_where_something_else_is() -> None:
+    assert adopt.find(STACK, set(), Workspace().connect, folder=True) == {**ALL, FOLDER: "/Shared/dev"}
+
+
+@pytest.mark.parametrize(("content", "found"), [([], {FOLDER: "/Shared/dev"}), (["theirs"], {})])
+def test_a_folder_alone_is_of_this_deployment_where_it_is_empty(content: list[str], found: dict[str, str]) -> None:
+    workspace = Workspace()
+    workspace.files = content
+    stack = {**STACK, "resource": {"databricks_directory": STACK["resource"]["databricks_directory"]}}
+    assert adopt.find(stack, set(), workspace.connect, folder=True) == found
+
+
+GIT = {"path": "/Repos/ml/iris", "url": "https://example.com/iris.git"}
+
+
+@pytest.mark.parametrize(
+    ("repo", "levels", "found"),
+    [
+        (GIT, {ME: False}, {"databricks_repo.git-folder": "9"}),
+        ({**GIT, "url": "https://example.com/other.git"}, {ME: False}, {}),
+        ({**GIT, "path": "/Repos/ml/iris2"}, {ME: False}, {}),
+        (GIT, {"other@example.com": False, ME: True}, {}),
+    ],
+    ids=["made by this deployment", "of another repository", "at another path", "somebody else's"],
+)
+def test_a_git_folder_is_of_whoever_may_manage_it_by_its_own_entry(
+    repo: dict[str, str], levels: dict[str, bool], found: dict[str, str]
+) -> None:
+    workspace = Workspace()
+    workspace.repos, workspace.levels = [SimpleNamespace(id=9, **repo)], levels
+    stack = {**STACK, "resource": {"databricks_repo": {"git-folder": GIT}}}
+    assert adopt.find(stack, set(), workspace.connect) == found
+
+
+def test_a_workspace_that_knows_nothing_of_a_thing_holds_none() -> None:
+    def unknown(**_arguments: Any) -> Any:
+        raise errors.NotImplemented("no such endpoint")
+
+    client = Workspace().connect(None)
+    client.jobs.list = client.instance_pools.list = unknown
+    found = adopt.find(STACK, set(), lambda _provider: client)
+    assert found == {a: i for a, i in ALL.items() if a not in {"databricks_job.train", "databricks_instance_pool.pool"}}
+
+
+@pytest.mark.parametrize(
+    ("line", "arguments"),
+    [
+        (
+            ["node", "/p/node_modules/.bin/cdktf", "deploy", "dev", "--auto-approve"],
+            ("deploy", "dev", "--auto-approve"),
+        ),
+        (["/usr/bin/nodejs", "--no-warnings", "/p/cdktf", "synth"], ("synth",)),
+        (["sh", "-c", "'cdktf' deploy dev"], ()),
+        (["make", "-C", "/work/cdktf", "deploy"], ()),
+        ([], ()),
+    ],
+)
+def test_a_command_of_cdktf_is_told_from_other_programs(line: list[str], arguments: tuple[str, ...]) -> None:
+    assert caller._arguments(line) == arguments
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (("deploy", "dev", "--auto-approve"), ["dev"]),
+        (("deploy", "--parallelism", "4", "staging", "dev"), ["dev", "staging"]),
+        (("destroy", "*"), ["dev", "staging", "prod"]),
+        (("deploy",), []),
+        (("deploy", "other"), []),
+    ],
+)
+def test_the_stacks_of_a_command_are_told_from_its_options(given: tuple[str, ...], found: list[str]) -> None:
+    assert caller.named(given, ["dev", "staging", "prod"]) == found
+
+
+def test_without_a_name_the_only_stack_is_meant() -> None:
+    assert caller.named(("deploy", "--auto-approve"), ["dev"]) == ["dev"]
+
+
+@pytest.mark.parametrize("verb", ["synth", "diff", "output", ""])
+def test_what_neither_deploys_nor_destroys_asks_no_workspace(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(*_arguments: Any) -> Any:
+        raise AssertionError("asked")
+
+    monkeypatch.setattr(caller, "command", lambda: (verb, "dev"))
+    monkeypatch.setattr(adopt, "synthesized", ask)
+    assert synthesis._adopted(["dev"]) == {}
