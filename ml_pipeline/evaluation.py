@@ -196,6 +196,26 @@ class Responses(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         decisions = encoded.decision_function(rows) if hasattr(encoded, "decision_function") else None
         return cls(classes, encoded.predict(rows), probabilities, decisions)
 
+    @classmethod
+    def of_scores(
+        cls, classes: Classes, labels: NDArray[np.int64], scores: Scores, model_classes: ArrayLike, *, sure: bool
+    ) -> Responses:
+        """What batch inference made of rows.
+
+        Args:
+            classes: The classes that are measured.
+            labels: The predictions, encoded.
+            scores: (rows, classes), (rows, 1) of a model that only decides between two, (rows, 0) of one without.
+            model_classes: The model's own classes, in its order.
+            sure: Whether the scores are probabilities; else they are decision values.
+        """
+        if sure:
+            return cls(classes, labels, probabilities=classes.probabilities(scores, model_classes))
+        if not scores.shape[1]:
+            return cls(classes, labels)
+        each = scores[:, 0] if scores.shape[1] == 1 else scores
+        return cls(classes, labels, decisions=classes.decisions(each, model_classes))
+
     @property
     def classes_(self) -> NDArray[np.int64]:
         """What marks an estimator as fitted."""

@@ -5,6 +5,7 @@ Numbers and booleans become doubles, text stays text; a missing value is NaN in 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,14 @@ _NUMBERS = ("byte", "short", "integer", "long", "float", "double", "decimal", "b
 _TEXT = ("string", "varchar", "char")
 _CLASSES = ("byte", "short", "integer", "long", "float", "double", "boolean", "string", "varchar", "char")
 ACCEPTED = "accepted: numbers, text and booleans"
+ADDED = ("prediction", "model_name", "model_version", "run_id", "batch_date")
+"""Columns that a predictions table has beside those of its source; none of the source's may have such a name."""
+
+
+def added(columns: Iterable[str], names: Iterable[str] = ADDED) -> str | None:
+    """The first column that has the name of one that scoring adds; to Spark and Delta upper and lower case are one."""
+    folded = {name.casefold() for name in names}
+    return next((column for column in columns if column.casefold() in folded), None)
 
 
 def kind(rows: DataFrame, column: str) -> str:
@@ -38,7 +47,7 @@ class Features:
         """The features of a table with a target.
 
         Raises:
-            InputError: a column is absent or of a type that can't be learned from.
+            InputError: a column is absent, of a type that can't be learned from, or named as one that scoring adds.
         """
         for setting, columns in (("target", [target]), ("key", key), ("features", features)):
             for column in columns:
@@ -51,6 +60,8 @@ class Features:
         chosen = features or [column for column in rows.columns if column not in (target, *key)]
         if not chosen:
             raise InputError(f"features: {where} has no column beside target and key; accepted: at least one")
+        if taken := added([target, *key, *chosen]):
+            raise InputError(f"{where}: column '{taken}' has the name of one that scoring adds; rename it")
         for column in chosen:
             if kind(rows, column) not in ("double", "string"):
                 raise InputError(

@@ -12,7 +12,7 @@ from ml_pipeline import findings, tables, tracking
 from ml_pipeline.errors import InputError
 from ml_pipeline.evaluation import Classes, Responses, measure
 from ml_pipeline.findings import Finding
-from ml_pipeline.scoring import BATCH_COLUMN
+from ml_pipeline.scoring import BATCH_COLUMN, SCORES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _MOST_ROWS = 200_000
 """Rows of a batch that are measured at most; of more, those with the least hashes."""
-_PROBABILITIES = "probabilities"
 _LABEL = "__label"
 
 
@@ -126,7 +125,9 @@ def _measure(matched: DataFrame, batch: dict[str, Any], *, metric: str, signific
         & (F.col("model_version") == batch["version"])
         & F.col(_LABEL).isNotNull()
     )
-    columns = [name for name in ("prediction", _LABEL, _PROBABILITIES) if name in matched.columns]
+    # Else it is a column of the source.
+    scored = dict(matched.dtypes).get(SCORES) == "array<double>"
+    columns = ["prediction", _LABEL, *([SCORES] if scored else [])]
     # An order by hash: the rows are those of a random sample, and the same each time.
     ordered = of_batch.orderBy(F.xxhash64("prediction", _LABEL, F.monotonically_increasing_id()))
     frame = ordered.select(*columns).limit(_MOST_ROWS).toPandas()
@@ -139,7 +140,7 @@ def _measure(matched: DataFrame, batch: dict[str, Any], *, metric: str, signific
         text += f"{metric} {value:.4f} [{low:.4f}, {high:.4f}]"
     except InputError as error:
         # A metric that these labels don't allow, or that probabilities are missing for, is no reason to stop.
-        kept = "" if _PROBABILITIES in columns else f"; table of predictions has no column '{_PROBABILITIES}'"
+        kept = "" if scored else "; with 'probabilities = true' in [pipeline.batch_inference] they are kept"
         text += f"{metric} can't be computed: {error}{kept}"
     return Finding(
         kind="performance",
@@ -162,17 +163,14 @@ def _responses(frame: pd.DataFrame, run: Any) -> tuple[Responses, Any]:
     new = sorted({value for value in labels if value not in known}, key=str)
     classes = Classes((*known, *new))
     answered = _as(frame["prediction"].tolist(), known)
-    probabilities = None
-    if _PROBABILITIES in frame and len(frame):
-        model_classes = sorted(known)
-        first = frame[_PROBABILITIES].iloc[0]
-        if isinstance(first, dict):
-            texts = [_text(value) for value in model_classes]
-            scores = np.array([[row.get(text, 0.0) for text in texts] for row in frame[_PROBABILITIES]])
-        else:
-            scores = np.stack(frame[_PROBABILITIES].to_list()).astype(float)
-        probabilities = classes.probabilities(scores, model_classes)
-    return Responses(classes, classes.encode(answered, strict=False), probabilities), classes.encode(labels)
+    encoded, truth = classes.encode(answered, strict=False), classes.encode(labels)
+    # A batch of a time when they were not kept has none.
+    if SCORES not in frame or frame[SCORES].isna().any() or not len(frame):
+        return Responses(classes, encoded), truth
+    scores, model_classes = np.stack(frame[SCORES].to_list()), sorted(known)
+    # Decision values have no such sums, on all rows.
+    sure = scores.shape[1] == len(known) and bool((scores >= 0).all()) and np.allclose(scores.sum(axis=1), 1)
+    return Responses.of_scores(classes, encoded, scores, model_classes, sure=sure), truth
 
 
 def _as(values: Sequence[Any], classes: Sequence[Any]) -> list[Any]:

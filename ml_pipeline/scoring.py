@@ -16,6 +16,7 @@ from pydantic import BeforeValidator
 from ml_pipeline import predictor, quality, tables, tracking
 from ml_pipeline.data_preparation import Made
 from ml_pipeline.errors import InputError
+from ml_pipeline.features import ADDED, added
 from ml_pipeline.settings import Checks, Source
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ BATCH_COLUMN = "batch_date"
 CHAMPION_PREDICTION = "champion_prediction"
 """What the champion said of the same row, in the shadow table."""
 _ANSWER = "__answer"
-ADDED = ("prediction", "model_name", "model_version", "run_id", BATCH_COLUMN)
-"""Columns that a predictions table has beside those of its source."""
 SCORES = "scores"
 """The column that it has too where probabilities are configured."""
 
@@ -79,9 +78,9 @@ def score(
         began = tables.latest_version(predictions_table)
         versions = _versions(model, shadow=mode == "shadow")
         rows = tables.read_source(source)
-        for column in (*ADDED, SCORES, CHAMPION_PREDICTION, quality.REASONS, _ANSWER):
-            if column in rows.columns:
-                raise InputError(f"{where}: column '{column}' has the name of one that scoring adds; rename it")
+        adds = (*ADDED, *([SCORES] if probabilities else []), CHAMPION_PREDICTION, quality.REASONS, _ANSWER)
+        if taken := added(rows.columns, adds):
+            raise InputError(f"{where}: column '{taken}' has the name of one that scoring adds; rename it")
         predictors = {alias: predictor.load(tracking.version_uri(version)) for alias, version in versions.items()}
         checked = quality.check(rows, checks, where=where)
         with tables.kept(checked, needed=checked is not rows):

@@ -85,12 +85,11 @@ def _answers(
     columns = [F.col(tables.quote(target)).alias("truth"), F.col("__answer.prediction"), F.col("__answer.scores")]
     frame = tables.to_pandas(answered, columns, order_by=rows.columns)
     truth = classes.encode(frame["truth"])
-    scores = np.stack(frame["scores"].to_list())
-    probabilities = decisions = None
-    if hasattr(fitted, "predict_proba"):
-        probabilities = classes.probabilities(scores, fitted.classes_)
-    elif scores.shape[1]:
-        decisions = classes.decisions(scores[:, 0] if scores.shape[1] == 1 else scores, fitted.classes_)
-    labels = classes.encode(frame["prediction"], strict=False)
-    responses = Responses(classes, labels, probabilities, decisions)
+    responses = Responses.of_scores(
+        classes,
+        classes.encode(frame["prediction"], strict=False),
+        np.stack(frame["scores"].to_list()),
+        fitted.classes_,
+        sure=hasattr(fitted, "predict_proba"),
+    )
     return responses, truth

@@ -129,6 +129,9 @@ SPLIT_REFUSALS: list[Any] = [
         "features: column 'size' .*is timestamp; accepted: numbers, text and booleans",
         id="timestamp",
     ),
+    pytest.param(
+        ROWS.replace("size", "Prediction"), {}, "column 'Prediction' has the name of one that scoring adds", id="taken"
+    ),
     pytest.param("label\na\nb\n", {}, "no column beside target", id="nothing to learn from"),
     pytest.param(
         ROWS + "1,2,yes,4,5\n",

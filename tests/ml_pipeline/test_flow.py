@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 
-from ml_pipeline import promotion, scoring, tables, tracking
+from ml_pipeline import promotion, tables, tracking
 from ml_pipeline.errors import CheckFailedError, PipelineError
+from ml_pipeline.features import ADDED
 from ml_pipeline.settings import Source
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def test_the_test_metric_is_that_of_the_model_on_the_test_table(flown: State) ->
 def test_predictions_are_the_models_own_row_by_row(flown: State) -> None:
     source = tables.read_source(Source(sklearn="iris"))
     found = predictions(flown)
-    assert list(found.columns) == [*source.columns, *scoring.ADDED]
+    assert list(found.columns) == [*source.columns, *ADDED]
     assert len(found) == 150
     model, _ = tracking.load_model(tracking.version_uri(flown.champion()))
     features = [column for column in source.columns if column != "target"]
@@ -328,6 +329,7 @@ def test_a_batch_replaces_itself_and_no_other(flown: State) -> None:
             f"{IRIS_HEADER}\n5.1,wide,1.4,0.2\n", r"column 'sepal width \(cm\)' .* is string.*a number", id="text"
         ),
         pytest.param(f"{IRIS_HEADER},prediction\n5.1,3.5,1.4,0.2,9\n", "column 'prediction' has the name", id="name"),
+        pytest.param(f"{IRIS_HEADER},Run_ID\n5.1,3.5,1.4,0.2,9\n", "column 'Run_ID' has the name", id="other case"),
         pytest.param(f"{IRIS_HEADER},batch_date\n5.1,3.5,1.4,0.2,9\n", "column 'batch_date' has the name", id="batch"),
     ],
 )
@@ -336,6 +338,15 @@ def test_scoring_refuses_rows_that_do_not_fit_and_writes_nothing(flown: State, t
     with flown.refuses(match):
         flown.step("score", batch_inference={"source": flown.csv(text)})
     assert flown.versions() == before
+
+
+def test_a_column_is_taken_by_scores_only_where_there_are_scores(flown: State) -> None:
+    source = flown.csv(f"{IRIS_HEADER},scores\n5.1,3.5,1.4,0.2,9\n")
+    flown.step("score", parameters={"batch_date": "2026-01-05"}, batch_inference={"source": source})
+    found = predictions(flown)
+    assert found.loc[found["batch_date"].astype(str) == "2026-01-05", "scores"].tolist() == [9]
+    with flown.refuses("column 'scores' has the name of one that scoring adds"):
+        flown.step("score", batch_inference={"source": source, "probabilities": True})
 
 
 def test_scoring_refuses_a_wrong_day(flown: State) -> None:

@@ -6,9 +6,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import get_scorer
 
 from ml_pipeline import drift, findings, histograms, limits, report, tables, tracking
 from ml_pipeline.errors import CheckFailedError
@@ -313,19 +315,31 @@ def test_a_metric_that_needs_probabilities_says_so(labelled: State) -> None:
     given = labels(labelled, predicted)
     watch(labelled, metric="neg_log_loss", **given)
     found = found_of(labelled)
-    (said,) = set(found.loc[found["kind"] == "performance", "detail"].str.contains("no column 'probabilities'"))
-    assert said
+    (said,) = found.loc[found["scored_date"].astype(str) == DAY, "detail"]
+    assert "neg_log_loss can't be computed" in said
+    assert "; with 'probabilities = true' in [pipeline.batch_inference] they are kept" in said
 
-    def certain(rows: pd.DataFrame) -> pd.DataFrame:
-        return rows.assign(
-            probabilities=pd.Series([[float(answer == i) for i in range(3)] for answer in rows["prediction"]])
-        )
 
-    rescore(labelled, lambda rows: certain(rows.assign(id=pd.Series([f"0-{i}" for i in range(len(rows))]))))
-    watch(labelled, metric="neg_log_loss", **given)
-    found = found_of(labelled)
-    performance = found[(found["kind"] == "performance") & (found["scored_date"].astype(str) == DAY)]
-    assert performance["value"].tolist() == [pytest.approx(0, abs=1e-6)]
+@pytest.mark.parametrize(
+    ("estimator", "metric"),
+    [
+        ("sklearn.ensemble.RandomForestClassifier", "neg_log_loss"),
+        ("sklearn.linear_model.LogisticRegression", "roc_auc_ovr"),
+        ("sklearn.svm.LinearSVC", "top_k_accuracy"),
+    ],
+)
+def test_a_metric_of_scores_is_measured_where_they_are_kept(estimator: str, metric: str, state: State) -> None:
+    kept: dict[str, Any] = {"estimator": {"class": estimator}, "batch_inference": {"probabilities": True}}
+    state.run("datasets", "training", "validation", "promotion", **kept).succeeded()
+    state.step("score", parameters={"batch_date": DAY}, **kept)
+    rescore(state, lambda rows: rows.assign(id=pd.Series([f"0-{i}" for i in range(len(rows))])))
+    truth = state.frame("predictions").set_index("id")["target"].to_dict()
+    watch(state, metric=metric, **kept, **labels(state, truth))
+    found = found_of(state)
+    (value,) = found.loc[found["kind"] == "performance", "value"]
+    model = mlflow.sklearn.load_model("models:/local.test.model@champion")
+    rows = state.frame("predictions")
+    assert value == pytest.approx(get_scorer(metric)(model, rows, rows["target"]), abs=1e-9)
 
 
 def test_text_features_booleans_and_a_new_category(state: State) -> None:
