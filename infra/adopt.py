@@ -40,9 +40,7 @@ def to_import(name: str) -> dict[str, str]:
     with _explained(name):
         found = missing(synthesized(name))
         for address, id_ in found.items():
-            print(
-                f"{address}: is in the workspace ({id_}) and not in Terraform's state: to be imported", file=sys.stderr
-            )
+            print(f"{address}: is in the workspace ({id_}) and not in Terraform's state: to be imported")
         return found
 
 
@@ -64,7 +62,7 @@ def take_over(name: str) -> None:
                 # Imported it would not be known to be deleted with all that is in it. To make it again changes nothing.
                 command = ["apply", *options, "-auto-approve", f"-target={address}"]
             _run(f"terraform {command[0]}", [terraform.program(), *command], cwd=stack.folder, env=quiet)
-            print(f"{address}: was in the workspace ({id_}), not in Terraform's state: imported", file=sys.stderr)
+            print(f"{address}: was in the workspace ({id_}), not in Terraform's state: imported")
 
 
 @contextlib.contextmanager
@@ -124,7 +122,7 @@ def synthesized(name: str, *, mend: bool = True, importing: Mapping[str, str] | 
         # It would be replaced. Of a wheel's file, whose path stays the same, that deletes what was just uploaded; of
         # what is protected Terraform refuses it.
         _run("terraform untaint", [program, "untaint", "-no-color", address], cwd=folder, env=quiet)
-        print(f"{address}: its creation was interrupted: is kept, and looked at again", file=sys.stderr)
+        print(f"{address}: its creation was interrupted: is kept, and looked at again")
     return Synthesized(folder, frozenset(resource["address"] for resource in resources))
 
 

@@ -63,8 +63,7 @@ class EnvironmentStack(TerraformStack):
         folder = Directory(
             self, "folder", path=environment.folder, delete_recursive=not environment.protected, lifecycle=kept
         )
-        built = Wheel(self, wheel=wheel, folder=environment.folder)
-        built.file.node.add_dependency(folder)
+        built = Wheel(self, wheel=wheel, folder=folder, path=environment.folder)
         machines = Machines(self, name=environment.full_name, compute=environment.compute, tags=tags)
         experiment = Experiment(self, name=environment.pipeline.experiment, after=folder, lifecycle=kept)
         catalog = CatalogSchema(

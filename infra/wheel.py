@@ -5,22 +5,23 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from infra.bindings import Construct, TerraformAsset, TerraformResourceLifecycle, WorkspaceFile
+from infra.bindings import Construct, Directory, TerraformAsset, TerraformResourceLifecycle, WorkspaceFile
 
 
 class Wheel(Construct):
-    """A wheel under a path that holds a hash of its content: new content never takes the place of old."""
+    """A wheel in a folder, under a path that holds a hash of its content: new content never takes the place of old."""
 
-    def __init__(self, scope: Construct, *, wheel: Path, folder: str) -> None:
+    def __init__(self, scope: Construct, *, wheel: Path, folder: Directory, path: str) -> None:
         super().__init__(scope, "wheel")
         digest = hashlib.sha256(wheel.read_bytes()).hexdigest()[:16]
-        path = f"{folder}/wheels/{digest}/{wheel.name}"
+        path = f"{path}/wheels/{digest}/{wheel.name}"
         self.file = WorkspaceFile(
             self,
             "file",
             # A copy among the stack's files: its path is the same on every machine.
             source=TerraformAsset(self, "asset", path=str(wheel)).path,
             path=path,
+            depends_on=[folder],
             # The jobs move to the new wheel before the old one goes.
             lifecycle=TerraformResourceLifecycle(create_before_destroy=True),
         )

@@ -526,3 +526,16 @@ def test_runs_are_compared_on_the_rows_that_they_measured(state: State) -> None:
     state.run("training", parameters=git[2], **{**settings, "max_training_rows": 61}).succeeded()
     other = tracking.read_json(state.newest(), "comparison")["rivals"]
     assert [rival["name"] for rival in other] == ["the champion, version 1"]
+
+
+@pytest.mark.parametrize("branch", ["it's", 'so "called"'])
+def test_the_runs_of_a_branch_are_found_by_a_name_with_quotes(branch: str, state: State) -> None:
+    state.step("split")
+    state.step("prepare", parameters={"git_branch": branch})
+    assert len(tracking.search("/Shared/test", tracking.matching(git_branch=branch), most=2)) == 1
+    assert tracking.search("/Shared/test", tracking.matching(git_branch="other"), most=2) == []
+
+
+def test_a_name_that_can_not_be_searched_for_is_refused() -> None:
+    with pytest.raises(InputError, match="""so "called", it's: holds both kinds of quotes"""):
+        tracking.matching(git_branch="""so "called", it's""")
