@@ -263,7 +263,7 @@ def test_a_workspace_that_knows_nothing_of_a_thing_holds_none() -> None:
         ),
         (["/usr/bin/nodejs", "--no-warnings", "/p/cdktf", "synth"], ("synth",)),
         (["sh", "-c", "'cdktf' deploy dev"], ()),
-        (["make", "-C", "/work/cdktf", "deploy"], ()),
+        (["make", "-C", "cdktf", "deploy"], ()),
         ([], ()),
     ],
 )
