@@ -14,7 +14,6 @@ import logging
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +37,7 @@ def to_import(name: str) -> dict[str, str]:
         InputError: it can't be found out, or there is more than one that it could be.
     """
     with _explained(name):
-        found = missing(synthesized(name))
+        found = missing(opened(name))
         for address, id_ in found.items():
             print(f"{address}: is in the workspace ({id_}) and not in Terraform's state: to be imported")
         return found
@@ -53,7 +52,7 @@ def take_over(name: str) -> None:
         InputError: it can't be found out or imported, or there is more than one that it could be.
     """
     with _explained(name):
-        stack = synthesized(name, mend=False)
+        stack = opened(name, mend=False)
         found = missing(stack, folder=True)
         for address, id_ in found.items():
             options, quiet = ["-input=false", "-no-color"], {**os.environ, **terraform.QUIET}
@@ -94,20 +93,16 @@ def out() -> Path:
     return Path(os.environ.get("CDKTF_OUTDIR", "cdktf.out"))
 
 
-def synthesized(name: str, *, mend: bool = True, importing: Mapping[str, str] | None = None) -> Synthesized:
-    """Synthesize a stack, and let Terraform open its state.
+def opened(name: str, *, mend: bool = True) -> Synthesized:
+    """Let Terraform open the state of a stack that was just synthesized.
 
     Args:
         name: Name of the stack.
         mend: Whether what the state holds as half made is untainted.
-        importing: What the stack shall import: ids by address.
 
     Raises:
-        InputError: there is no such stack, or it can't be synthesized or initialized.
+        InputError: there is no such stack, or it can't be initialized.
     """
-    # Without the variable synthesis, as a part of a deployment, would ask for it here.
-    given = {**os.environ, "ADOPT": json.dumps({name: importing} if importing else {})}
-    _run("synthesis", [sys.executable, "-m", "infra"], env=given)
     # The stack's folder outlives the stack: with another INSTANCE this one may be of an earlier time.
     manifest = json.loads((out() / "manifest.json").read_text(encoding="utf-8"))
     if name not in manifest["stacks"]:
@@ -178,19 +173,20 @@ def find(
     if not lacking:
         return {}
     found: dict[str, str] = {}
-    made = _Made(connect(stack["provider"]["databricks"][0]), stack["resource"], known=lambda: {*held, *found})
+    made = _Made(connect(stack["provider"]["databricks"][0]), stack["resource"], known={*held})
     for address, block in lacking.items():
         kind, schema = address.partition(".")[0], _schema_of(block)
         # What is in a schema is of this deployment only if the schema is.
         ids: list[str] = []
         # A workspace that has no such thing at all has none that was left.
         with contextlib.suppress(errors.NotFound, errors.NotImplemented):
-            ids = list(lookups[kind](made, kind, block)) if schema is None or schema in {*held, *found} else []
+            ids = list(lookups[kind](made, kind, block)) if schema is None or schema in made.known else []
         if len(ids) > 1:
             several = f"{', '.join(ids)} have the name and the tags that it declares"
             raise InputError(f"{address}: {several}; accepted: one of them; delete the others")
         if ids:
             found[address] = ids[0]
+            made.known.add(address)
     return found
 
 
@@ -206,10 +202,12 @@ class _Made:
         self,
         client: WorkspaceClient,
         resources: Mapping[str, Mapping[str, Block]],
-        known: Callable[[], Collection[str]],
+        *,
+        known: set[str],
     ) -> None:
-        self._client, self._resources, self._known = client, resources, known
-        self._me = client.current_user.me()
+        self._client, self._resources, self._me = client, resources, client.current_user.me()
+        self.known = known
+        """Addresses of what is of this deployment: what its state holds, and what was found."""
         self._read: dict[str, Callable[[str], Any]] = {
             "databricks_schema": client.schemas.get,
             "databricks_volume": client.volumes.read,
@@ -263,7 +261,7 @@ class _Made:
     def folder(self, _kind: str, block: Block) -> Iterator[str]:
         found = self._client.workspace.get_status(block["path"]).path
         # Its destruction takes along what lies in it.
-        if found and (self._known() or not any(self._client.workspace.list(found))):
+        if found and (self.known or not any(self._client.workspace.list(found))):
             yield found
 
 

@@ -20,6 +20,7 @@ import click
 from databricks.sdk.errors.base import DatabricksError
 
 from infra import adopt, cost, environment, plan_summary, terraform
+from infra.__main__ import synthesize
 from infra.plan import Changes
 from ml_pipeline.errors import CheckFailedError, InputError, PipelineError
 
@@ -106,10 +107,11 @@ _PLAN = "reviewed.tfplan"
 
 def _prepared(stack: str) -> Path:
     """The stack's folder, where Terraform can plan; what an interrupted deployment left is imported by the plan."""
-    found = adopt.synthesized(stack, mend=False)
+    synthesize()
+    found = adopt.opened(stack, mend=False)
     left = adopt.missing(found)
     if left:
-        found = adopt.synthesized(stack, mend=False, importing=left)
+        synthesize({stack: left})
     return found.folder
 
 

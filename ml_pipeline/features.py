@@ -20,14 +20,21 @@ _NUMBERS = ("byte", "short", "integer", "long", "float", "double", "decimal", "b
 _TEXT = ("string", "varchar", "char")
 _CLASSES = ("byte", "short", "integer", "long", "float", "double", "boolean", "string", "varchar", "char")
 ACCEPTED = "accepted: numbers, text and booleans"
-ADDED = ("prediction", "model_name", "model_version", "run_id", "batch_date")
+BATCH_COLUMN = "batch_date"
+ADDED = ("prediction", "model_name", "model_version", "run_id", BATCH_COLUMN)
 """Columns that a predictions table has beside those of its source; none of the source's may have such a name."""
 
 
-def added(columns: Iterable[str], names: Iterable[str] = ADDED) -> str | None:
-    """The first column that has the name of one that scoring adds; to Spark and Delta upper and lower case are one."""
+def refuse_names(columns: Iterable[str], names: Iterable[str] = ADDED, *, where: str) -> None:
+    """Refuse columns that have the name of one that scoring adds; to Spark upper and lower case are one.
+
+    Raises:
+        InputError: there is such a column.
+    """
     folded = {name.casefold() for name in names}
-    return next((column for column in columns if column.casefold() in folded), None)
+    for column in columns:
+        if column.casefold() in folded:
+            raise InputError(f"{where}: column '{column}' has the name of one that scoring adds; rename it")
 
 
 def kind(rows: DataFrame, column: str) -> str:
@@ -60,8 +67,7 @@ class Features:
         chosen = features or [column for column in rows.columns if column not in (target, *key)]
         if not chosen:
             raise InputError(f"features: {where} has no column beside target and key; accepted: at least one")
-        if taken := added([target, *key, *chosen]):
-            raise InputError(f"{where}: column '{taken}' has the name of one that scoring adds; rename it")
+        refuse_names([target, *key, *chosen], where=where)
         for column in chosen:
             if kind(rows, column) not in ("double", "string"):
                 raise InputError(

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ml_pipeline import tables
-from ml_pipeline.scoring import BATCH_COLUMN
+from ml_pipeline.features import BATCH_COLUMN
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,9 +19,9 @@ from ml_pipeline.data_preparation import Made
 from ml_pipeline.drift import PREDICTION, Drift, Histogram
 from ml_pipeline.errors import CheckFailedError, InputError
 from ml_pipeline.evaluation import Metric
-from ml_pipeline.features import Features
+from ml_pipeline.features import BATCH_COLUMN, Features
 from ml_pipeline.findings import Finding
-from ml_pipeline.scoring import BATCH_COLUMN, Day
+from ml_pipeline.scoring import Day
 from ml_pipeline.settings import ClassName, Columns, Monitoring, Significance
 
 if TYPE_CHECKING:

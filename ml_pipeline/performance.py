@@ -11,8 +11,9 @@ import numpy as np
 from ml_pipeline import findings, tables, tracking
 from ml_pipeline.errors import InputError
 from ml_pipeline.evaluation import Classes, Responses, measure
+from ml_pipeline.features import BATCH_COLUMN
 from ml_pipeline.findings import Finding
-from ml_pipeline.scoring import BATCH_COLUMN, SCORES
+from ml_pipeline.scoring import SCORES
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,7 @@ from pydantic import BeforeValidator
 from ml_pipeline import predictor, quality, tables, tracking
 from ml_pipeline.data_preparation import Made
 from ml_pipeline.errors import InputError
-from ml_pipeline.features import ADDED, added
+from ml_pipeline.features import ADDED, BATCH_COLUMN, refuse_names
 from ml_pipeline.settings import Checks, Source
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ def _iso_day(text: object) -> object:
 
 Day = Annotated[datetime.date, BeforeValidator(_iso_day)]
 """A day, ``YYYY-MM-DD``."""
-BATCH_COLUMN = "batch_date"
 CHAMPION_PREDICTION = "champion_prediction"
 """What the champion said of the same row, in the shadow table."""
 _ANSWER = "__answer"
@@ -79,8 +78,7 @@ def score(
         versions = _versions(model, shadow=mode == "shadow")
         rows = tables.read_source(source)
         adds = (*ADDED, *([SCORES] if probabilities else []), CHAMPION_PREDICTION, quality.REASONS, _ANSWER)
-        if taken := added(rows.columns, adds):
-            raise InputError(f"{where}: column '{taken}' has the name of one that scoring adds; rename it")
+        refuse_names(rows.columns, adds, where=where)
         predictors = {alias: predictor.load(tracking.version_uri(version)) for alias, version in versions.items()}
         checked = quality.check(rows, checks, where=where)
         with tables.kept(checked, needed=checked is not rows):

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from scipy.stats import binomtest, hypergeom
 
 from ml_pipeline import histograms, tables, tracking
-from ml_pipeline.features import Features
-from ml_pipeline.scoring import BATCH_COLUMN, CHAMPION_PREDICTION
+from ml_pipeline.features import BATCH_COLUMN, Features
+from ml_pipeline.scoring import CHAMPION_PREDICTION
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

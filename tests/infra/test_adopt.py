@@ -192,14 +192,14 @@ def test_a_workspace_that_refuses_is_one_message(
     def refuse(_provider: Any) -> Any:
         raise PermissionDenied("not you")
 
-    monkeypatch.setattr(adopt, "synthesized", lambda _name: synthesized)
+    monkeypatch.setattr(adopt, "opened", lambda _name: synthesized)
     monkeypatch.setattr(adopt, "_connect", refuse)
     with pytest.raises(InputError, match="an interrupted deployment of dev left: not you"):
         adopt.to_import("dev")
 
 
 def test_no_credentials_are_one_message(monkeypatch: pytest.MonkeyPatch, synthesized: adopt.Synthesized) -> None:
-    monkeypatch.setattr(adopt, "synthesized", lambda _name, **_options: synthesized)
+    monkeypatch.setattr(adopt, "opened", lambda _name, **_options: synthesized)
     nobody = {"profile": "NONE", "host": "http://127.0.0.1:9", "config_file": "/nowhere"}
     stack = {**STACK, "provider": {"databricks": [nobody]}}
     (synthesized.folder / "cdk.tf.json").write_text(json.dumps(stack))
@@ -295,5 +295,5 @@ def test_what_neither_deploys_nor_destroys_asks_no_workspace(verb: str, monkeypa
         raise AssertionError("asked")
 
     monkeypatch.setattr(caller, "command", lambda: (verb, "dev"))
-    monkeypatch.setattr(adopt, "synthesized", ask)
-    assert synthesis._adopted(["dev"]) == {}
+    monkeypatch.setattr(adopt, "opened", ask)
+    assert synthesis._left_in_workspace(["dev"]) == {}
