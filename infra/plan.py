@@ -80,7 +80,7 @@ class Changes:
     def of(cls, shown: Mapping[str, Any]) -> Self:
         """Of a plan's JSON."""
         resources = shown.get("resource_changes", [])
-        planned = [(each["address"], each["change"]) for each in resources if each.get("mode", "managed") == "managed"]
+        planned = [(_address(each), each["change"]) for each in resources if each.get("mode", "managed") == "managed"]
         planned += [(f"output.{name}", change) for name, change in shown.get("output_changes", {}).items()]
         marked = [each["change"] for each in resources] + [change for _, change in planned]
         secrets = {
@@ -154,6 +154,11 @@ def _differences(now: Change, then: Change) -> Iterator[str]:
         if mine.get(path) != theirs.get(path):
             said = [f"{one.before} → {one.after}" if one else "no change" for one in (theirs.get(path), mine.get(path))]
             yield f"{path}: reviewed was {said[0]}, now it is {said[1]}"
+
+
+def _address(resource: Mapping[str, Any]) -> str:
+    """An address of its own for what a replacement that failed left beside the resource."""
+    return f"{resource['address']} (deposed {resource['deposed']})" if "deposed" in resource else resource["address"]
 
 
 def _change(address: str, change: Mapping[str, Any], secrets: Collection[str]) -> Change | None:

@@ -69,6 +69,20 @@ def test_a_sensitive_value_is_hidden_where_it_carries_no_mark() -> None:
     assert {one.after for change in changes.items for one in change.attributes} == {SENSITIVE}
 
 
+def test_what_a_failed_replacement_left_is_a_change_of_its_own() -> None:
+    def changes(name: str) -> Changes:
+        update = {"actions": ["update"], "before": {"name": "old"}, "after": {"name": name}}
+        left = {"actions": ["delete"], "before": {"name": "older"}, "after": None}
+        both: list[dict[str, Any]] = [{"change": update}, {"change": left, "deposed": "0123abcd"}]
+        return Changes.of({"resource_changes": [{"address": "databricks_job.j", **one} for one in both]})
+
+    reviewed = changes("new")
+    assert [one.address for one in reviewed.items] == ["databricks_job.j", "databricks_job.j (deposed 0123abcd)"]
+    assert changes("new").differences(reviewed) == []
+    (said,) = changes("another").differences(reviewed)
+    assert said.startswith("databricks_job.j: name: reviewed was ")
+
+
 def tasks(*names: str, **more: int) -> dict[str, Any]:
     return {"task": [{"task_key": name, "timeout_seconds": more.get(name, 60)} for name in names]}
 
