@@ -7,31 +7,37 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from infra import built_wheel, caller, environment
 from ml_pipeline.errors import InputError
 
+if TYPE_CHECKING:
+    from infra import adopt
+
 _ENVIRONMENTS = Path("environments")
 _WHEELS = Path("dist")
+_DEPLOYS, _COMPARES = ("deploy", "apply"), ("diff", "plan")
+"""Verbs of cdktf, each with its other name."""
 
 
 def main() -> int:
     """Write every stack; a person's mistake ends with one message and exit code 2."""
     try:
-        left = _left_in_workspace(synthesize())
-        if left:
-            synthesize(left)
+        transfers = _transfers(synthesize())
+        if transfers:
+            synthesize(transfers)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 
 
-def synthesize(importing: Mapping[str, Mapping[str, str]] | None = None) -> list[str]:
+def synthesize(transfers: Mapping[str, adopt.Transfer] | None = None) -> list[str]:
     """Write every stack.
 
     Args:
-        importing: By stack, what Terraform shall import: ids by address.
+        transfers: By stack, what Terraform shall import and forget.
 
     Returns:
         The names of the stacks.
@@ -50,29 +56,37 @@ def synthesize(importing: Mapping[str, Mapping[str, str]] | None = None) -> list
 
     app, commit = App(), _commit()
     for each in environments:
-        adopted = (importing or {}).get(each.full_name)
-        EnvironmentStack(app, environment=each, wheel=built, commit=commit, adopted=adopted)
+        found = (transfers or {}).get(each.full_name)
+        EnvironmentStack(
+            app,
+            environment=each,
+            wheel=built,
+            commit=commit,
+            imported=found.imported if found else None,
+            forgotten=found.forgotten if found else (),
+        )
     app.synth()
     return [each.full_name for each in environments]
 
 
-def _left_in_workspace(stacks: Sequence[str]) -> dict[str, dict[str, str]]:
-    """What an interrupted deployment left of each stack that is about to be deployed: ids by address.
+def _transfers(stacks: Sequence[str]) -> dict[str, adopt.Transfer]:
+    """What each stack that is about to be deployed, or compared with what is deployed, imports and forgets.
 
     What is about to be destroyed is taken over instead. For anything else the workspace is not asked.
     """
     arguments = caller.command()
-    if arguments[:1] not in {("deploy",), ("destroy",)}:
+    verb = arguments[0] if arguments else ""
+    if verb not in {*_DEPLOYS, *_COMPARES, "destroy"}:
         return {}
     # Loads Databricks' SDK, which synthesis alone has no use for.
     from infra import adopt
 
     named = caller.named(arguments, stacks)
-    if arguments[0] == "deploy":
-        return {stack: found for stack in named if (found := adopt.to_import(stack))}
-    for stack in named:
-        adopt.take_over(stack)
-    return {}
+    if verb == "destroy":
+        for stack in named:
+            adopt.take_over(stack)
+        return {}
+    return {stack: found for stack in named if (found := adopt.transfer(stack, mend=verb in _DEPLOYS))}
 
 
 def _commit() -> str:

@@ -1,9 +1,12 @@
-"""Finds what an interrupted deployment made and Terraform's state does not know.
+"""Finds what an interrupted deployment made and Terraform's state does not know, and what a deployment leaves there.
 
 Terraform ends a deployment that is interrupted by cancelling the requests that are under way. The workspace may have
 done what they asked for: the next deployment would fail because the object exists, or make a second one of its name,
 and a destruction would leave it. So a deployment declares that Terraform imports what is found: the plan shows it
 before anything is done. What the state holds as half made is untainted before.
+
+The wheels of earlier deployments stay in the workspace: a run that is under way, waits or is repaired ends with the one
+that it began with. Terraform's state forgets them.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +31,39 @@ from ml_pipeline.errors import InputError, PipelineError
 
 Block = Mapping[str, Any]
 """A resource as the stack declares it."""
+_WHEELS = "databricks_workspace_file."
 
 
-def to_import(name: str) -> dict[str, str]:
-    """What the deployment of a stack, which is about to begin, imports: ids by address.
+@dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """What passes between Terraform's state and the workspace without a change there."""
+
+    imported: Mapping[str, str] = field(default_factory=dict)
+    """Ids by address."""
+    forgotten: Collection[str] = ()
+    """Addresses."""
+
+    def __bool__(self) -> bool:
+        """Whether there is anything."""
+        return bool(self.imported or self.forgotten)
+
+
+def transfer(name: str, *, mend: bool = True) -> Transfer:
+    """What the deployment of a stack, which is about to begin, imports and forgets.
+
+    Args:
+        name: Name of the stack.
+        mend: Whether what the state holds as half made is untainted.
 
     Raises:
         InputError: it can't be found out, or there is more than one that it could be.
     """
     with _explained(name):
-        found = missing(opened(name))
+        stack = opened(name, mend=mend)
+        found = missing(stack)
         for address, id_ in found.items():
             print(f"{address}: is in the workspace ({id_}) and not in Terraform's state: to be imported")
-        return found
+        return Transfer(imported=found, forgotten=forgotten(stack))
 
 
 def take_over(name: str) -> None:
@@ -119,6 +142,13 @@ def opened(name: str, *, mend: bool = True) -> Synthesized:
         _run("terraform untaint", [program, "untaint", "-no-color", address], cwd=folder, env=quiet)
         print(f"{address}: its creation was interrupted: is kept, and looked at again")
     return Synthesized(folder, frozenset(resource["address"] for resource in resources))
+
+
+def forgotten(stack: Synthesized) -> list[str]:
+    """Addresses of the wheels of earlier deployments."""
+    declared = stack.declared()["resource"].get("databricks_workspace_file", {})
+    earlier = (each for each in stack.held if each.startswith(_WHEELS))
+    return sorted(address for address in earlier if address.removeprefix(_WHEELS) not in declared)
 
 
 def missing(stack: Synthesized, *, folder: bool = False) -> dict[str, str]:

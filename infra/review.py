@@ -47,7 +47,7 @@ _STACK = click.argument("stack")
 def make_plan(stack: str, output: Path | None) -> int:
     """Write what a deployment would change, and its fingerprint."""
     folder = output or adopt.out() / "plans" / stack
-    click.echo(_written(stack, _planned(_prepared(stack)), folder))
+    click.echo(_written(stack, _planned(_prepared(stack), _READING), folder))
     return 0
 
 
@@ -67,14 +67,18 @@ def apply_plan(stack: str, reviewed: Path) -> int:
     except ValueError as error:
         raise InputError(f"{reviewed}: {error}; accepted: what 'plan' wrote") from None
     folder = _prepared(stack)
-    differences = _planned(folder).differences(expected)
+    planned = _planned(folder, _WAITING)
+    if not planned.items:
+        click.echo(f"{stack}: nothing is left to change")
+        return 0
+    differences = planned.differences(expected)
     if differences:
         raise CheckFailedError(
-            f"the plan of {stack} is not the one that was reviewed ({reviewed}); nothing was applied:\n"
-            + "\n".join(f"  {line}" for line in differences)
+            f"the plan of {stack} is not the one that was reviewed ({reviewed}); nothing was applied; accepted: a plan "
+            "that is made and reviewed anew:\n" + "\n".join(f"  {line}" for line in differences)
         )
     # Terraform refuses a plan whose state was written since: what is applied is what was compared.
-    return _terraform("apply", "-input=false", "-no-color", _PLAN, cwd=folder)
+    return _terraform("apply", "-input=false", "-no-color", _WAITING, _PLAN, cwd=folder)
 
 
 @cli.command("drift")
@@ -82,7 +86,7 @@ def apply_plan(stack: str, reviewed: Path) -> int:
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Folder of plan.md and changes.json.")
 def find_drift(stack: str, output: Path | None) -> int:
     """Say whether what is deployed is what is declared."""
-    changes = _planned(_prepared(stack))
+    changes = _planned(_prepared(stack), _READING)
     click.echo(_written(stack, changes, output or adopt.out() / "plans" / stack))
     return CHANGED if changes.items else 0
 
@@ -103,21 +107,23 @@ def _check_state(stack: str) -> None:
 
 
 _PLAN = "reviewed.tfplan"
+_READING, _WAITING = "-lock=false", "-lock-timeout=10m"
+"""Who only looks at a state needs no right to write a lock beside it, and keeps nobody from deploying."""
 
 
 def _prepared(stack: str) -> Path:
     """The stack's folder, where Terraform can plan; what an interrupted deployment left is imported by the plan."""
     synthesize()
     found = adopt.opened(stack, mend=False)
-    left = adopt.missing(found)
-    if left:
-        synthesize({stack: left})
+    transfer = adopt.Transfer(imported=adopt.missing(found), forgotten=adopt.forgotten(found))
+    if transfer:
+        synthesize({stack: transfer})
     return found.folder
 
 
-def _planned(folder: Path) -> Changes:
+def _planned(folder: Path, lock: str) -> Changes:
     """Plan in the stack's folder; the plan, which may hold secrets, stays there."""
-    code = _terraform("plan", "-input=false", "-no-color", f"-out={_PLAN}", cwd=folder, shown=False)
+    code = _terraform("plan", "-input=false", "-no-color", lock, f"-out={_PLAN}", cwd=folder, shown=False)
     if code:
         raise CheckFailedError("Terraform could not plan: see above")
     show = [terraform.program(), "show", "-json", _PLAN]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -40,7 +40,8 @@ class EnvironmentStack(TerraformStack):
         environment: The environment.
         wheel: The pipeline's wheel.
         commit: The commit that is deployed.
-        adopted: What Terraform shall import, since an earlier deployment made it: ids by address.
+        imported: What Terraform shall import, since an earlier deployment made it: ids by address.
+        forgotten: What Terraform's state shall forget and the workspace keep: addresses.
     """
 
     def __init__(
@@ -50,7 +51,8 @@ class EnvironmentStack(TerraformStack):
         environment: Environment,
         wheel: Path,
         commit: str,
-        adopted: Mapping[str, str] | None = None,
+        imported: Mapping[str, str] | None = None,
+        forgotten: Collection[str] = (),
     ) -> None:
         super().__init__(scope, environment.full_name)
         _backend(self, environment)
@@ -107,8 +109,10 @@ class EnvironmentStack(TerraformStack):
             _output(self, "pool", pool, "Id of the instance pool")
         _output(self, "experiment", experiment.experiment.id, "Id of the MLflow experiment")
         _output(self, "model", catalog.model.id, "Full name of the registered model")
-        if adopted:
-            self.add_override("import", [{"to": address, "id": id_} for address, id_ in adopted.items()])
+        if imported:
+            self.add_override("import", [{"to": address, "id": id_} for address, id_ in imported.items()])
+        if forgotten:
+            self.add_override("removed", [{"from": each, "lifecycle": {"destroy": False}} for each in forgotten])
 
 
 def _backend(stack: TerraformStack, environment: Environment) -> None:

@@ -9,7 +9,11 @@ from infra.bindings import Construct, Directory, TerraformAsset, TerraformResour
 
 
 class Wheel(Construct):
-    """A wheel in a folder, under a path that holds a hash of its content: new content never takes the place of old."""
+    """A wheel in a folder, under a path that holds a hash of its content: new content never takes the place of old.
+
+    Its address in the state holds the hash too: what was deployed before is another resource, and the state can forget
+    it while its file stays.
+    """
 
     def __init__(self, scope: Construct, *, wheel: Path, folder: Directory, path: str) -> None:
         super().__init__(scope, "wheel")
@@ -22,8 +26,9 @@ class Wheel(Construct):
             source=TerraformAsset(self, "asset", path=str(wheel)).path,
             path=path,
             depends_on=[folder],
-            # The jobs move to the new wheel before the old one goes.
+            # Where the old one is not kept, the jobs move to the new one before it goes.
             lifecycle=TerraformResourceLifecycle(create_before_destroy=True),
         )
+        self.file.override_logical_id(f"wheel-{digest}")
         self.path = f"/Workspace{path}"
         """What a job's library refers to."""

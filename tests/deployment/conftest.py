@@ -52,10 +52,10 @@ class Deployment:
         lock = "--skip-provider-lock"
         return ["npx", "--no-install", "cdktf", verb, stack, lock, "--output", str(self.out), *options]
 
-    def cdktf(self, verb: str, stack: str, *options: str, **more: str) -> str:
+    def cdktf(self, verb: str, stack: str, *options: str, cwd: Path = ROOT, **more: str) -> str:
         done = subprocess.run(
             self.command(verb, stack, *options),
-            cwd=ROOT,
+            cwd=cwd,
             env=self.environment(**more),
             capture_output=True,
             text=True,

@@ -152,9 +152,33 @@ def test_new_content_of_the_wheel_changes_it_and_the_jobs_and_nothing_else(
     synthesize(project, deployment)
     planned = changes(deployment, "rehearsal")
     assert {address.split(".")[0] for address in planned} == {"databricks_workspace_file", "databricks_job"}
-    assert len(planned) == 6
+    # The old wheel and the new one, and the five jobs.
+    assert len(planned) == 7
     assert all(actions == ["update"] for address, actions in planned.items() if address.startswith("databricks_job"))
     terraform(deployment, folder, "destroy", "-input=false", "-auto-approve")
+
+
+def test_a_run_under_way_ends_with_the_wheel_that_it_began_with(deployment: Deployment, client: Any) -> None:
+    project = deployment.out.parent / "project"
+    copy_of_the_project(project)
+    for name in ("cdktf.json", "package.json"):
+        shutil.copy(ROOT / name, project)
+    (project / "node_modules").symlink_to(ROOT / "node_modules")
+    app = f"--app={sys.executable} -m infra"
+    deployment.cdktf("deploy", "rehearsal", "--auto-approve", app, cwd=project)
+    (job,) = client.jobs.list(name="rehearsal-datasets")
+    path = client.jobs.get(job.job_id).settings.tasks[0].libraries[0].whl
+    with next((project / "dist").glob("*.whl")).open("ab") as file:
+        file.write(b"changed")
+    run = client.jobs.run_now(job.job_id)
+    assert "will not be destroyed" in deployment.cdktf("diff", "rehearsal", app, cwd=project)
+    deployment.cdktf("deploy", "rehearsal", "--auto-approve", app, cwd=project)
+    assert client.jobs.get(job.job_id).settings.tasks[0].libraries[0].whl != path
+    assert client.workspace.get_status(path.removeprefix("/Workspace")).size
+    assert run.result().state.result_state.value == "SUCCESS"
+    assert changes(deployment, "rehearsal") == {}
+    deployment.cdktf("destroy", "rehearsal", "--auto-approve", app, cwd=project)
+    assert left(client) == []
 
 
 def copy_of_the_project(place: Path) -> Path:

@@ -192,10 +192,10 @@ def test_a_workspace_that_refuses_is_one_message(
     def refuse(_provider: Any) -> Any:
         raise PermissionDenied("not you")
 
-    monkeypatch.setattr(adopt, "opened", lambda _name: synthesized)
+    monkeypatch.setattr(adopt, "opened", lambda _name, **_options: synthesized)
     monkeypatch.setattr(adopt, "_connect", refuse)
     with pytest.raises(InputError, match="an interrupted deployment of dev left: not you"):
-        adopt.to_import("dev")
+        adopt.transfer("dev")
 
 
 def test_no_credentials_are_one_message(monkeypatch: pytest.MonkeyPatch, synthesized: adopt.Synthesized) -> None:
@@ -289,11 +289,36 @@ def test_without_a_name_the_only_stack_is_meant() -> None:
     assert caller.named(("deploy", "--auto-approve"), ["dev"]) == ["dev"]
 
 
-@pytest.mark.parametrize("verb", ["synth", "diff", "output", ""])
-def test_what_neither_deploys_nor_destroys_asks_no_workspace(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("verb", ["synth", "list", "output", ""])
+def test_what_does_not_plan_asks_no_workspace(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def ask(*_arguments: Any) -> Any:
         raise AssertionError("asked")
 
     monkeypatch.setattr(caller, "command", lambda: (verb, "dev"))
     monkeypatch.setattr(adopt, "opened", ask)
-    assert synthesis._left_in_workspace(["dev"]) == {}
+    assert synthesis._transfers(["dev"]) == {}
+
+
+@pytest.mark.parametrize(("verb", "mends"), [("deploy", True), ("apply", True), ("diff", False), ("plan", False)])
+def test_what_plans_shows_what_a_deployment_would_do_and_changes_no_state(
+    verb: str, mends: bool, monkeypatch: pytest.MonkeyPatch, synthesized: adopt.Synthesized
+) -> None:
+    opened = []
+
+    def open_(name: str, *, mend: bool) -> adopt.Synthesized:
+        opened.append((name, mend))
+        return synthesized
+
+    monkeypatch.setattr(caller, "command", lambda: (verb, "dev"))
+    monkeypatch.setattr(adopt, "opened", open_)
+    monkeypatch.setattr(adopt, "_connect", Workspace().connect)
+    assert synthesis._transfers(["dev", "prod"]) == {"dev": adopt.Transfer(imported=ALL, forgotten=[])}
+    assert opened == [("dev", mends)]
+
+
+def test_wheels_of_earlier_deployments_are_forgotten_and_no_other_resource(tmp_path: Path) -> None:
+    declared: dict[str, Any] = {"databricks_workspace_file": {"wheel-new": {}}, "databricks_job": {"train": {}}}
+    (tmp_path / "cdk.tf.json").write_text(json.dumps({"resource": declared}))
+    files = [f"databricks_workspace_file.wheel-{name}" for name in ("new", "older", "old")]
+    stack = adopt.Synthesized(tmp_path, frozenset([*files, "databricks_job.gone"]))
+    assert adopt.forgotten(stack) == ["databricks_workspace_file.wheel-old", "databricks_workspace_file.wheel-older"]

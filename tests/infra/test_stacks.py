@@ -6,7 +6,7 @@ import copy
 import json
 import shutil
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +39,20 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def stack_of(loaded: Environment, wheel: Path, adopted: Mapping[str, str] | None = None) -> Stack:
+def stack_of(
+    loaded: Environment, wheel: Path, *, imported: Mapping[str, str] | None = None, forgotten: Collection[str] = ()
+) -> Stack:
     from infra.bindings import Testing
     from infra.stack import EnvironmentStack
 
-    stack = EnvironmentStack(Testing.app(), environment=loaded, wheel=wheel, commit="0" * 40, adopted=adopted)
+    stack = EnvironmentStack(
+        Testing.app(),
+        environment=loaded,
+        wheel=wheel,
+        commit="0" * 40,
+        imported=imported,
+        forgotten=forgotten,
+    )
     return dict(json.loads(Testing.synth(stack)))
 
 
@@ -246,19 +255,24 @@ def test_new_content_of_the_wheel_changes_its_path_and_nothing_else(synthesized:
     other = tmp_path / "ml_pipeline-0.1.0-py3-none-any.whl"
     other.write_bytes(b"other content")
     after = stack_of(loaded, other)
-    paths = [next(iter(each["resource"]["databricks_workspace_file"].values()))["path"] for each in (before, after)]
-    assert paths[0] != paths[1]
-    assert len({path.rpartition("/wheels/")[0] for path in paths}) == 1
+    paths, digests = [], []
     for each in (before, after):
-        each["resource"].pop("databricks_workspace_file")
-    assert json.dumps(after).replace(paths[1], paths[0]) == json.dumps(before)
+        ((address, file),) = each["resource"].pop("databricks_workspace_file").items()
+        paths.append(file["path"])
+        digests.append(file["path"].split("/")[-2])
+        assert address == f"wheel-{digests[-1]}"
+    assert digests[0] != digests[1]
+    assert paths[1].replace(digests[1], digests[0]) == paths[0]
+    assert json.dumps(after).replace(digests[1], digests[0]) == json.dumps(before)
 
 
-def test_what_is_adopted_is_imported_and_nothing_else_changes(synthesized: Synthesize, wheel: Path) -> None:
+def test_what_is_imported_and_what_is_forgotten_change_nothing_else(synthesized: Synthesize, wheel: Path) -> None:
     plain, loaded = synthesized("dev", "")
-    adopting = stack_of(loaded, wheel, adopted={"databricks_schema.all": "dev.iris"})
-    assert adopting.pop("import") == [{"to": "databricks_schema.all", "id": "dev.iris"}]
-    assert adopting == plain
+    earlier = "databricks_workspace_file.earlier"
+    stack = stack_of(loaded, wheel, imported={"databricks_schema.all": "dev.iris"}, forgotten=[earlier])
+    assert stack.pop("import") == [{"to": "databricks_schema.all", "id": "dev.iris"}]
+    assert stack.pop("removed") == [{"from": earlier, "lifecycle": {"destroy": False}}]
+    assert stack == plain
 
 
 @pytest.mark.parametrize("instance", ["", "pr-123"])
