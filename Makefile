@@ -114,8 +114,11 @@ format: setup ## Format the code and apply the linter's safe fixes
 test: check $(if $(shell command -v npm),$(NODE_MODULES)) ## Check, then test the installed wheel and its coverage
 	.venv/bin/pytest $(PARALLEL) --cov --cov-report=term-missing --cov-report=xml
 
+# Minutes of killed processes, which show the pipeline's own doing.
+once := --deselect tests/ml_pipeline/test_exactly_once.py::test_killed_and_started_twice_from_the_command_line
+
 test-latest: $(INSTALLED_LATEST) ## Test the wheel with the newest libraries
-	.venv-latest/bin/pytest $(PARALLEL) tests/ml_pipeline tests/test_foundation.py
+	.venv-latest/bin/pytest $(PARALLEL) tests/ml_pipeline tests/test_foundation.py $(once)
 
 test-fork: setup $(SYNCED_FORK) ## Test that the framework's community fork synthesizes the same stacks
 	.venv/bin/pytest tests/fork
