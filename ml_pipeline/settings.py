@@ -7,10 +7,11 @@ accepted, before anything runs or is deployed.
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -24,8 +25,15 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 
 from ml_pipeline.errors import InputError
+
+_Models = tuple[type[BaseModel], ...]
+
+_INTEGERS = "whole numbers of 64 bits, as TOML has them"
+# pydantic writes no more than some 250 of them as JSON.
+_LEVELS = 100
 
 TABLES = ("pipeline", "workspace", "compute", "schedule", "catalog", "permissions", "state")
 """The tables that an environment file may hold; those beside ``pipeline`` belong to the deployment."""
@@ -36,8 +44,35 @@ DEFAULT_FOLDER = "/Shared"
 Reason = Literal["feature", "ci", "retraining"]
 Share = Annotated[float, Field(gt=0, lt=1)]
 NonEmpty = Annotated[str, StringConstraints(min_length=1)]
-Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
-SchemaName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$")]
+
+
+def matching(pattern: str, accepted: str) -> AfterValidator:
+    """Of a text that must match a pattern from end to end; the message says in words which texts do."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"must be {accepted}")
+        return text
+
+    return AfterValidator(check)
+
+
+Identifier = Annotated[
+    str,
+    matching(
+        "[a-z][a-z0-9_]{0,254}",
+        "up to 255 lower-case letters, digits and underscores that begin with a letter, such as 'churn_model'",
+    ),
+]
+SchemaName = Annotated[
+    str, matching(r"[A-Za-z0-9_-]{1,255}\.[A-Za-z0-9_-]{1,255}", "a catalog and a schema, such as 'lake.churn'")
+]
+
+
+def _some(number: int) -> int:
+    if number == 0:
+        raise ValueError("must not be 0; accepted: -1 for one of each core, or a number of processes")
+    return number
 
 
 def _distinct(columns: list[str]) -> list[str]:
@@ -232,7 +267,7 @@ class PipelineSettings(Settings):
     """Probability of calling a difference real that is chance."""
     seed: Seed = 0
     """Seed of the cross-validation, and of the estimator where it takes a ``random_state`` and none is given."""
-    n_jobs: int = -1
+    n_jobs: Annotated[int, AfterValidator(_some)] = -1
     """Processes of the search, as scikit-learn counts them: -1 is one for each core."""
     search_on: Literal["driver", "workers"] = "driver"
     """Where the hyper-parameter search fits its models: in processes of the driver, or on the cluster's workers."""
@@ -272,10 +307,19 @@ def read(file: Path) -> dict[str, Any]:
     """
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
+        numbers = [(key, value) for key, value in leaves(content) if isinstance(value, int)]
     except OSError as error:
         raise InputError(f"{file}: can't be read: {error.strerror}") from error
+    except RecursionError:
+        raise InputError(f"{file}: is nested too deeply; accepted: {_LEVELS} levels of tables and lists") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: is not valid TOML: {error}") from error
+    except ValueError:
+        # Python's limit of digits, which the parser passes on.
+        raise InputError(f"{file}: holds a number of thousands of digits; accepted: {_INTEGERS}") from None
+    for key, value in numbers:
+        if not -(2**63) <= value < 2**63:
+            raise InputError(f"{file}: {_one_line(key)}: is too great a number; accepted: {_INTEGERS}")
     for table in content:
         if table not in TABLES:
             raise InputError(f"{file}: {_one_line(table)}: unknown table{suggest(table, TABLES)}")
@@ -298,8 +342,8 @@ def load(file: Path, *, instance: str = "") -> PipelineSettings:
         InputError: the file can't be read, is no TOML, or a key is missing, unknown or has a wrong value.
     """
     content = read(file)
-    for key, text in _texts(content["pipeline"], "pipeline"):
-        if "{{" in text:
+    for key, text in leaves(content["pipeline"], "pipeline"):
+        if isinstance(text, str) and "{{" in text:
             raise InputError(f"{file}: {_one_line(key)}: holds '{{{{', by which Databricks refers to values of a run")
     try:
         settings = PipelineSettings.model_validate(_placed(content, file, instance))
@@ -342,6 +386,11 @@ def _placed(content: dict[str, Any], file: Path, instance: str) -> dict[str, Any
         placed["schema"] = f"{catalog.get('name')}.{catalog.get('schema')}{suffix}"
     experiment = pipeline.get("experiment")
     if isinstance(workspace, dict) and isinstance(experiment, str) and experiment:
+        if not all(map(_is_name, experiment.removeprefix("/").split("/"))):
+            raise InputError(
+                f"{file}: pipeline.experiment: must be a path in the workspace without '.', '..' and empty parts, "
+                f"such as 'churn' or '/Shared/churn' (given: {experiment!r})"
+            )
         if not experiment.startswith("/"):
             folder = workspace.get("folder", DEFAULT_FOLDER)
             placed["experiment"] = f"{own_folder(folder, file.stem, instance)}/{experiment}"
@@ -350,16 +399,24 @@ def _placed(content: dict[str, Any], file: Path, instance: str) -> dict[str, Any
     return placed
 
 
-def _texts(value: object, key: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, str):
-        yield key, value
-    elif isinstance(value, dict):
+def _is_name(part: str) -> bool:
+    return part.isprintable() and part.strip() == part and part not in ("", ".", "..")
+
+
+def leaves(value: object, key: str = "", *, level: int = 0) -> Iterator[tuple[str, object]]:
+    """All texts, numbers and dates below a value, and the names of tables' keys, each with its dotted key."""
+    if level > _LEVELS:
+        raise RecursionError
+    if isinstance(value, dict):
         for name, inner in value.items():
-            yield f"{key}.{name}", name
-            yield from _texts(inner, f"{key}.{name}")
+            inner_key = f"{key}.{name}" if key else name
+            yield inner_key, name
+            yield from leaves(inner, inner_key, level=level + 1)
     elif isinstance(value, list):
         for inner in value:
-            yield from _texts(inner, key)
+            yield from leaves(inner, key, level=level + 1)
+    else:
+        yield key, value
 
 
 def explain(error: ValidationError, model: type[BaseModel] | None = None, *, prefix: str = "") -> str:
@@ -375,9 +432,12 @@ def explain(error: ValidationError, model: type[BaseModel] | None = None, *, pre
     found = [item for item in found if item["type"] == "extra_forbidden"] or found
     lines: dict[str, str] = {}
     for item in found:
-        path = tuple(str(part) for part in item["loc"])
-        key = ".".join(part for part in (prefix, *path) if part)
-        lines.setdefault(key, _explain_one(item, path, model))
+        path = item["loc"]
+        keys, models, tag = _place(model, path)
+        if item["type"] == "extra_forbidden":
+            models = _place(model, path[:-1])[1]
+        key = ".".join(part for part in (prefix, *keys, tag if "union_tag" in item["type"] else "") if part)
+        lines.setdefault(key, _explain_one(item, str(path[-1]) if path else "", models, tag))
     return _one_line("; ".join(f"{key}: {line}" if key else line for key, line in lines.items()))
 
 
@@ -385,23 +445,51 @@ def _one_line(text: str) -> str:
     return " ".join(text.splitlines())
 
 
-def _explain_one(item: Any, path: tuple[str, ...], model: type[BaseModel] | None) -> str:
-    if item["type"] == "extra_forbidden":
-        return "unknown key" + suggest(path[-1], _keys(model, path[:-1]))
-    if item["type"] == "missing":
+def _explain_one(item: Any, name: str, models: _Models, tag: str) -> str:
+    kind, given = item["type"], item["input"]
+    if kind == "extra_forbidden":
+        return "unknown key" + suggest(name, tuple(_fields(models)))
+    if kind == "union_tag_not_found":
+        return f"is missing; accepted: {' or '.join(map(repr, _tags(models, tag)))}"
+    if kind == "union_tag_invalid":
+        return f"must be {' or '.join(map(repr, _tags(models, tag)))} (given: {given[tag]!r})"
+    if kind == "missing":
         return "is missing"
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return f"must be a table (given: {given!r})"
     message = item["msg"].removeprefix("Value error, ").removeprefix("Input ").replace("should", "must", 1)
-    given = item["input"]
     return message if isinstance(given, dict | BaseModel) else f"{message} (given: {given!r})"
 
 
-def _keys(model: type[BaseModel] | None, path: tuple[str, ...]) -> tuple[str, ...]:
+def _place(model: type[BaseModel] | None, path: tuple[int | str, ...]) -> tuple[list[str], _Models, str]:
+    """What pydantic's path is in the file: the keys, the models that a table there may have, what tells them apart."""
+    keys: list[str] = []
+    models: _Models = (model,) if model else ()
+    tag, chosen = "", False
     for part in path:
-        fields = {field.alias or name: field for name, field in model.model_fields.items()} if model else {}
-        annotation = fields[part].annotation if part in fields else None
+        if tag:
+            models, tag = tuple(each for each in models if part in _tags((each,), tag)), ""
+            continue
+        keys.append(str(part))
+        # The keys of such a table are the author's own, as are the names of columns.
+        if chosen:
+            chosen = False
+            continue
+        field = _fields(models).get(str(part))
+        annotation = field.annotation if field else None
         candidates = (annotation, *get_args(annotation))
-        model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
-    return tuple(field.alias or name for name, field in model.model_fields.items()) if model else ()
+        models = tuple(each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel))
+        tag = str(field.discriminator or "") if field else ""
+        chosen = get_origin(annotation) is dict
+    return keys, models, tag
+
+
+def _fields(models: _Models) -> dict[str, FieldInfo]:
+    return {field.alias or name: field for model in models for name, field in model.model_fields.items()}
+
+
+def _tags(models: _Models, tag: str) -> list[str]:
+    return [value for model in models for value in get_args(model.model_fields[tag].annotation)]
 
 
 def suggest(name: str, known: tuple[str, ...]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -146,6 +147,15 @@ def test_where_it_is_deployed_schema_and_experiment_are_placed(
     settings = load(deployed(tmp_path, experiment=experiment, workspace=workspace), instance=instance)
     assert settings.experiment == expected
     assert settings.schema_name == ("dev.churn_pr_1" if instance else "dev.churn")
+
+
+@pytest.mark.parametrize("experiment", ["..", ".", "/", "a//b", "//a", "a/", "/Shared/../a", " ", "a/ /b", "a\nb"])
+def test_where_it_is_deployed_an_experiment_is_a_clean_path(tmp_path: Path, experiment: str) -> None:
+    message = refusal(deployed(tmp_path, experiment=experiment))
+
+    assert message.startswith("pipeline.experiment: must be a path in the workspace without '.', '..' and empty parts")
+    assert message.endswith(f"(given: {experiment!r})")
+    assert load(write(tmp_path, changed(experiment=experiment))).experiment == experiment
 
 
 def test_a_schema_is_said_once(tmp_path: Path) -> None:
@@ -297,12 +307,41 @@ def test_a_schema_that_is_no_catalog_and_schema_is_refused(tmp_path: Path, name:
     assert f"(given: {name!r})" in refusal(write(tmp_path, changed(schema=name)))
 
 
-@pytest.mark.parametrize("name", ["Model", "1model", "my-model", "lake.model", "model\n"])
+@pytest.mark.parametrize("name", ["Model", "1model", "my-model", "lake.model", "model\n", "mod\u0435l", "m" * 256])
 def test_a_model_name_that_is_no_identifier_is_refused(tmp_path: Path, name: str) -> None:
     message = refusal(write(tmp_path, changed(model=name)))
 
     assert message.startswith("pipeline.model: ")
     assert f"(given: {name!r})" in message
+    assert "such as 'churn_model'" in message
+
+
+def test_no_process_is_none_to_search_with(tmp_path: Path) -> None:
+    assert refusal(write(tmp_path, changed(n_jobs=0))) == (
+        "pipeline.n_jobs: must not be 0; accepted: -1 for one of each core, or a number of processes (given: 0)"
+    )
+    assert [load(write(tmp_path, changed(n_jobs=n))).n_jobs for n in (-2, -1, 1)] == [-2, -1, 1]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (f"a = {'1' * 5000}", "holds a number of thousands of digits; accepted: whole numbers of 64 bits"),
+        (f"a = {'[' * 3000}{']' * 3000}", "is nested too deeply; accepted: "),
+        (f"[compute{'.a' * 3000}]", "is nested too deeply; accepted: "),
+        (f"[compute{'.a' * 99}]\nb = [[]]", "is nested too deeply; accepted: 100 levels"),
+        (f"[compute]\nb = [0x{'f' * 5000}]", "compute.b: is too great a number; accepted: whole numbers of 64 bits"),
+        ("[compute]\nb = 9223372036854775808", "compute.b: is too great a number; accepted: "),
+    ],
+    ids=["digits", "brackets", "tables", "levels", "hexadecimal", "65 bits"],
+)
+def test_what_no_parser_takes_is_one_message(tmp_path: Path, more: str, said: str) -> None:
+    assert refusal(write(tmp_path, changed(estimator={"class": "a.B"}), more=more)).startswith(said)
+
+
+@pytest.mark.parametrize("text", ["${name}", "%{if}", "$", "100 %"])
+def test_what_terraform_reads_is_text_on_this_machine(tmp_path: Path, text: str) -> None:
+    assert load(write(tmp_path, changed(positive_class=text))).positive_class == text
 
 
 def test_an_unknown_reason_is_refused_with_the_known_ones(tmp_path: Path) -> None:
@@ -362,6 +401,7 @@ def test_the_name_of_an_attribute_is_no_key(tmp_path: Path, table: str, key: str
     )
 
 
+@hypothesis_settings(deadline=None)
 @given(name=st.from_regex(r"[a-z_]{1,12}", fullmatch=True).filter(lambda name: name not in PIPELINE))
 def test_no_unknown_key_is_overlooked(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
     message = refusal(write(tmp_path_factory.getbasetemp(), {**PIPELINE, name: 1}))
@@ -623,7 +663,9 @@ def test_without_checks_there_are_none(tmp_path: Path) -> None:
     ("checks", "message"),
     [
         ({"column": {}}, "column: unknown key, did you mean 'columns'?"),
-        ({"columns": {"a": {"min": 1}}}, "columns.a.min: unknown key"),
+        ({"columns": {"a": {"min": 1}}}, "columns.a.min: unknown key, did you mean 'minimum'?; accepted: required"),
+        ({"columns": {"a": {"requird": 1}}}, "columns.a.requird: unknown key, did you mean 'required'?"),
+        ({"columns": {"a": 1}}, "columns.a: must be a table (given: 1)"),
         ({"columns": {"a": {"type": "float"}}}, "columns.a.type: must be 'boolean', 'long', 'double'"),
         ({"columns": {"a": {"minimum": 2, "maximum": 1.5}}}, "columns.a: minimum 2 is above maximum 1.5"),
         ({"columns": {"a": {"minimum": "0"}}}, "columns.a.minimum: must be a valid number (given: '0')"),
