@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import calendar
 import datetime
+import itertools
 import re
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ class _Field(NamedTuple):
     high: int
     names: tuple[str, ...] = ()
     special: str = ""
-    """Pattern of what else this field takes."""
+    """Pattern of what else this field takes, alone: in a list Quartz refuses it, or drops what is beside it."""
 
 
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
@@ -33,6 +34,9 @@ _FIELDS = (
     _Field("year", 1970, 2099),
 )
 
+_EVERY = ("*", "?", "")
+"""A range of all that a field has; the empty one comes before a step, as in ``/5``."""
+
 
 def checked(expression: str) -> str:
     """A Quartz cron expression, as it is.
@@ -40,6 +44,14 @@ def checked(expression: str) -> str:
     Raises:
         ValueError: it is none; the message names the field.
     """
+    if not _fires(_parsed(expression)):
+        raise ValueError("never fires; accepted: an expression that fits a day from today on")
+    return expression
+
+
+def _parsed(expression: str) -> list[str]:
+    if not re.fullmatch(r"[ \t!-~]*", expression):
+        raise ValueError("holds what is no ASCII; accepted: a Quartz cron expression, such as '0 0 6 * * ?'")
     parts = expression.upper().split()
     if len(parts) not in (6, 7):
         raise ValueError(
@@ -47,11 +59,23 @@ def checked(expression: str) -> str:
             "such as '0 0 6 * * ?' for six o'clock each day"
         )
     for field, part in zip(_FIELDS, parts, strict=False):
+        if field.special and re.fullmatch(field.special, part):
+            continue
         for item in part.split(","):
             _check(field, item)
     if [parts[3], parts[5]].count("?") != 1:
         raise ValueError("accepted: '?' in exactly one of day of month and day of week, as Quartz has it")
-    return expression
+    return parts
+
+
+def _fires(parts: list[str]) -> bool:
+    today = datetime.datetime.now(tz=datetime.UTC).date()
+    years = _values(_FIELDS[6], parts[6] if len(parts) == 7 else "*")
+    for year, month in itertools.product(sorted(years), _values(_FIELDS[4], parts[4])):
+        days = (datetime.date(year, month, day + 1) for day in range(calendar.monthrange(year, month)[1]))
+        if any(day >= today and _on(day, parts[3], parts[5]) for day in days):
+            return True
+    return False
 
 
 def as_cron(expression: str) -> str:
@@ -63,7 +87,7 @@ def as_cron(expression: str) -> str:
         ValueError: those five fields can't say it.
     """
     said = []
-    for field, part in zip(_FIELDS, checked(expression).upper().split(), strict=False):
+    for field, part in zip(_FIELDS, _parsed(expression), strict=False):
         values = _values(field, part)
         if not values or (field.name == "seconds" and values != {0}) or (field.name == "year" and part != "*"):
             raise ValueError(
@@ -83,8 +107,8 @@ def _values(field: _Field, part: str) -> set[int]:
     for item in part.split(","):
         range_, _, step = item.partition("/")
         low, dash, high = range_.partition("-")
-        first = field.low if range_ in ("*", "?") else _number(field, low)
-        last = _number(field, high) if dash else (field.high if step or range_ in ("*", "?") else first)
+        first = field.low if range_ in _EVERY else _number(field, low)
+        last = _number(field, high) if dash else (field.high if step or range_ in _EVERY else first)
         if first is None or last is None:
             return set()
         # Quartz takes a range that goes round, such as FRI-MON.
@@ -95,29 +119,34 @@ def _values(field: _Field, part: str) -> set[int]:
 
 
 def _check(field: _Field, item: str) -> None:
-    if field.special and re.fullmatch(field.special, item):
-        return
     range_, slash, step = item.partition("/")
-    low, dash, high = range_.partition("-")
-    numbers = [_number(field, low), *([_number(field, high)] if dash else [])] if range_ != "*" else []
-    if None in numbers or (slash and not (step.isdecimal() and 0 < int(step) <= field.high)):
+    every = range_ == "*" or (slash and not range_)
+    ends = [] if every else range_.split("-", 1)
+    numbers = [_number(field, end) for end in ends]
+    # Quartz reads on after a name only for a range of names.
+    named = {end in field.names for end in ends}
+    fits = None not in numbers and len(named) < 2 and not (slash and True in named)
+    if fits and field.name == "year":
+        fits = ends == sorted(ends)
+    if not fits or (slash and not (re.fullmatch(r"[0-9]{1,4}", step) and 0 < int(step) <= field.high)):
         names = f" or {field.names[0]} to {field.names[-1]}" if field.names else ""
+        special = ", or ?, L, W and # alone" if field.special else ""
         raise ValueError(
             f"{field.name} '{item}' is no field of a Quartz cron expression; accepted: {field.low} to {field.high}"
-            f"{names}, lists, ranges and steps of them, or *"
+            f"{names}, lists and ranges of them, steps of numbers, or *{special}"
         )
 
 
 def _number(field: _Field, text: str) -> int | None:
     if text in field.names:
         return field.names.index(text) + field.low
-    value = int(text) if text.isdecimal() else -1
+    value = int(text) if re.fullmatch(r"[0-9]{1,4}", text) else -1
     return value if field.low <= value <= field.high else None
 
 
 def per_month(expression: str) -> float:
     """How often an expression comes true in a month, on the average of four years from this one on."""
-    parts = checked(expression).upper().split()
+    parts = _parsed(expression)
     seconds, minutes, hours = (_values(field, part) for field, part in zip(_FIELDS, parts[:3], strict=False))
     months = _values(_FIELDS[4], parts[4])
     # A year that the expression names says nothing of a usual month.
