@@ -8,34 +8,96 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from infra.quartz import as_cron
 from infra.quartz import checked as checked_cron
 from ml_pipeline import jobs, settings
 from ml_pipeline.errors import InputError
 from ml_pipeline.graph import Job
-from ml_pipeline.settings import Identifier, NonEmpty, PipelineSettings, Settings
+from ml_pipeline.settings import Identifier, NonEmpty, PipelineSettings, Settings, matching
 
+
+def _port(address: str) -> str:
+    port = re.search(r":([0-9]+)/?$", address)
+    if port and not 0 < int(port[1]) < 2**16:
+        raise ValueError("must have a port from 1 to 65535, or none")
+    return address
+
+
+_LABEL = "[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
 Host = Annotated[
-    str, StringConstraints(pattern=r"^https://[A-Za-z0-9.-]+(:\d+)?/?$|^http://(127\.0\.0\.1|localhost):\d+/?$")
+    str,
+    matching(
+        rf"https://{_LABEL}(\.{_LABEL})*(:[0-9]{{1,5}})?/?|http://(127\.0\.0\.1|localhost):[0-9]{{1,5}}/?",
+        "an HTTPS address without a path, such as 'https://dev.cloud.databricks.com'",
+    ),
+    AfterValidator(_port),
 ]
-WorkspacePath = Annotated[str, StringConstraints(pattern=r"^/(Shared|Users|Repos)(/[A-Za-z0-9@._ -]+)*$")]
-CatalogName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")]
-ApplicationId = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
-Bucket = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
-TagName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 _.:/=+@-]{1,127}$")]
-Region = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
-KeyPath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$")]
-KmsKey = Annotated[str, StringConstraints(pattern=r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:(key|alias)/[\w/-]+$")]
-ConnectionId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+$")]
+WorkspacePath = Annotated[
+    str,
+    matching(
+        r"/(Shared|Users|Repos)(/(?!\.{1,2}(/|$))(?! )[A-Za-z0-9@._ -]+(?<! ))*",
+        "a path under /Shared, /Users or /Repos without '..', '//' and a slash at the end, such as '/Shared/team'",
+    ),
+]
+CatalogName = Annotated[
+    str, matching("[A-Za-z0-9_-]{1,255}", "up to 255 letters, digits, underscores and hyphens, such as 'dev'")
+]
+OwnSchema = Annotated[
+    str,
+    matching(
+        # A copy's schema has a name of up to 30 characters after it, and Unity Catalog takes 255.
+        "(?!information_schema$)[a-z][a-z0-9_]{0,223}",
+        "up to 224 lower-case letters, digits and underscores that begin with a letter, such as 'iris', and not "
+        "'information_schema', which each catalog has",
+    ),
+]
+ApplicationId = Annotated[
+    str,
+    matching(
+        "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}",
+        "the application id of a service principal, such as '12345678-90ab-cdef-1234-567890abcdef'",
+    ),
+]
+Bucket = Annotated[
+    str,
+    matching(
+        r"(?!xn--|sthree-|amzn-s3-demo-)(?![0-9]+(\.[0-9]+){3}$)(?!.*(\.\.|-s3alias$|--ol-s3$|\.mrap$|--(x|table)-s3$))"
+        "[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
+        "a name that S3 takes: 3 to 63 lower-case letters, digits, hyphens and single dots, no IP address, no reserved "
+        "beginning or end, such as 'my-bucket'",
+    ),
+]
+TagName = Annotated[
+    str,
+    matching("[A-Za-z0-9 _.:/=+@-]{1,127}", "up to 127 letters, digits, blanks and _.:/=+@-, such as 'cost centre'"),
+]
+Region = Annotated[str, matching("[a-z]{2}(-[a-z]+)+-[0-9]", "a region of AWS, such as 'eu-central-1'")]
+KeyPath = Annotated[
+    str,
+    matching("[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*", "a path without a slash at its ends, such as 'team/ml-pipeline'"),
+]
+KmsKey = Annotated[
+    str,
+    matching(
+        r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:(key|alias)/[A-Za-z0-9_/-]+",
+        "the ARN of a key, such as 'arn:aws:kms:eu-central-1:123456789012:alias/my-key'",
+    ),
+]
+ConnectionId = Annotated[
+    str, matching("[A-Za-z0-9_.-]+", "letters, digits, underscores, dots and hyphens, such as 'databricks_default'")
+]
 Engine = Literal["databricks", "airflow"]
-Positive = Annotated[int, Field(gt=0)]
-Count = Annotated[int, Field(ge=0)]
+_MOST = 100_000
+"""What Databricks takes of machines, and more than anybody wants of the rest."""
+Positive = Annotated[int, Field(gt=0, le=_MOST)]
+Count = Annotated[int, Field(ge=0, le=_MOST)]
 
 
 def _time_zone(name: str) -> str:
-    if name not in zoneinfo.available_timezones():
+    # What a machine's own files call so says nothing to another one.
+    if name not in zoneinfo.available_timezones() - {"localtime", "Factory", "posixrules"}:
         raise ValueError("is no time zone; accepted: a name of the IANA database, such as 'UTC' or 'Europe/Berlin'")
     return name
 
@@ -51,7 +113,12 @@ def _instance(name: str) -> str:
 class GitFolder(Settings):
     """A Databricks Git folder that is linked to the repository."""
 
-    url: Annotated[str, StringConstraints(pattern=r"^https://[^@\s]+$")]
+    url: Annotated[
+        str,
+        matching(
+            r"https://[^@\s]+", "an HTTPS address without credentials, such as 'https://github.com/team/project.git'"
+        ),
+    ]
     """HTTPS address of the repository, without credentials."""
     provider: Literal[
         "gitHub",
@@ -86,7 +153,7 @@ class Workspace(Settings):
     """Folder of the workspace, one that exists, in which each environment and instance has one of its own."""
     run_as: ApplicationId | None = None
     """Service principal as which jobs run; who deploys where it is left out."""
-    notify: list[Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+$")]] = []
+    notify: list[Annotated[str, matching(r"[^@\s]+@[^@\s]+", "a mail address, such as 'team@example.com'")]] = []
     """Mail addresses that hear of failed and of slow runs."""
     git_folder: GitFolder | None = None
 
@@ -108,7 +175,7 @@ class Pool(Settings):
     node_type_id: NonEmpty
     min_idle_instances: Count = 0
     max_capacity: Positive = 10
-    idle_instance_autotermination_minutes: Count = 15
+    idle_instance_autotermination_minutes: Annotated[int, Field(ge=0, le=10_000)] = 15
 
     @model_validator(mode="after")
     def _room(self) -> Self:
@@ -120,7 +187,13 @@ class Pool(Settings):
 class Compute(Settings):
     """The ``[compute]`` table: the job clusters, drawn from a pool or made of machines of one type."""
 
-    spark_version: Annotated[str, StringConstraints(pattern=r"^\d+\.(\d+|x)\.x?-?[a-z0-9.-]*scala2\.1[23]$")]
+    spark_version: Annotated[
+        str,
+        matching(
+            r"[0-9]+\.([0-9]+|x)\.x?-?[a-z0-9.-]*scala2\.1[23]",
+            "a runtime with its Scala, such as '17.3.x-cpu-ml-scala2.13'",
+        ),
+    ]
     """Runtime, such as ``17.3.x-cpu-ml-scala2.13``."""
     node_type_id: NonEmpty | None = None
     """Type of the machines, where there is no pool."""
@@ -129,6 +202,14 @@ class Compute(Settings):
     """Machines beside the driver; 0 is a cluster of one machine."""
     tags: dict[TagName, NonEmpty] = {}
     """Tags of clusters and pool, by which the cloud's bill tells them apart."""
+
+    @field_validator("tags")
+    @classmethod
+    def _free(cls, tags: dict[str, str]) -> dict[str, str]:
+        for name in ("environment", "instance"):
+            if name in tags:
+                raise ValueError(f"names '{name}', which the deployment sets itself; accepted: other names")
+        return tags
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -182,7 +263,7 @@ class Catalog(Settings):
 
     name: CatalogName
     """A catalog that exists."""
-    schema_: Identifier = Field(alias="schema")
+    schema_: OwnSchema = Field(alias="schema")
     """The schema that is made in it."""
     volume: Identifier = "files"
     """The volume that is made in the schema."""
@@ -224,8 +305,8 @@ class S3State(Settings):
     key_prefix: KeyPath = "ml-pipeline"
     """What the state's key starts with; environment and instance follow."""
     encrypt: bool = True
-    kms_key_id: NonEmpty | None = None
-    """Key of the encryption; the bucket's own where it is left out."""
+    kms_key_id: KmsKey | None = None
+    """ARN of the key of the encryption; the bucket's own where it is left out."""
     use_lockfile: bool = True
 
 
@@ -237,6 +318,15 @@ class _Tables(Settings):
     permissions: Permissions = Permissions()
     state: Annotated[LocalState | S3State, Field(discriminator="backend")]
     pipeline: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _state_of_production(self) -> Self:
+        if self.workspace.production:
+            if self.state.backend == "local":
+                raise ValueError("state.backend: 'local' is lost with one machine; accepted in production: 's3'")
+            if not self.state.encrypt:
+                raise ValueError("state.encrypt: the state may hold secrets; accepted in production: true")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)

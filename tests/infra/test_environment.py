@@ -186,6 +186,25 @@ CHOSEN = [
     ("dev", "state.bucket", "b", r"toml: state.bucket: unknown key, .*; accepted: backend$"),
     ("dev", "state", "local", r"toml: state: must be a table \(given: 'local'\)"),
     ("staging", "state.region", None, "toml: state.region: is missing"),
+    ("staging", "state.kms_key_id", "alias/key", "state.kms_key_id: must be the ARN of a key, such as 'arn:aws:kms:"),
+    ("prod", "state", {"backend": "local"}, "state.backend: 'local' is lost with one machine; accepted in production"),
+    ("prod", "state.encrypt", False, "state.encrypt: the state may hold secrets; accepted in production: true"),
+    ("dev", "compute.num_workers", 100_001, "compute.num_workers: must be less than or equal to 100000"),
+    ("dev", "compute.pool.max_capacity", 100_001, "compute.pool.max_capacity: must be less than or equal to 100000"),
+    ("dev", "compute.pool.idle_instance_autotermination_minutes", 10_001, "must be less than or equal to 10000"),
+    ("dev", "compute.tags", {"environment": "x"}, "compute.tags: names 'environment', which .* accepted: other names"),
+    ("dev", "compute.tags", {"instance": "x"}, "compute.tags: names 'instance', which .* accepted: other names"),
+    ("dev", "compute.tags", {"ä": "x"}, r"compute.tags.*: must be up to 127 letters"),
+    ("dev", "compute.spark_version", "17", "compute.spark_version: must be a runtime with its Scala, such as '17.3.x-"),
+    (
+        "dev",
+        "catalog.schema",
+        "information_schema",
+        "catalog.schema: must be .*such as 'iris', and not 'information_sch",
+    ),
+    ("dev", "catalog.schema", "a" * 225, "catalog.schema: must be up to 224 lower-case"),
+    ("dev", "catalog.name", "a" * 256, "catalog.name: must be up to 255 letters"),
+    ("dev", "catalog.volume", "a" * 256, "catalog.volume: must be up to 255 lower-case"),
     ("dev", "permissions.viewers", [], "permissions: names no group; accepted: at least one"),
     ("dev", "permissions.runners", ["users"], "permissions: names 'users' more than once"),
     ("dev", "pipeline.schema", "dev.iris", r"pipeline.schema: \[catalog\] says it already"),
@@ -199,6 +218,45 @@ CHOSEN = [
 def test_what_is_wrong_is_said(tmp_path: Path, name: str, path: str, value: Any, match: str) -> None:
     with pytest.raises(InputError, match=match):
         load(tmp_path, changed(name, path, value))
+
+
+@pytest.mark.parametrize(
+    ("path", "accepted", "refused"),
+    [
+        (
+            "workspace.host",
+            ["https://a.b-c.com", "https://a.com/", "https://a.com:65535", "http://127.0.0.1:8080"],
+            ["https://-", "https://a-", "https://a..b", "https://a.com:65536", "https://a.com:0", "https://a.com:٣"],
+        ),
+        (
+            "workspace.folder",
+            ["/Shared", "/Users/me@example.com", "/Shared/a b/.c", "/Shared/...a"],
+            ["/Shared/..", "/Shared/./a", "/Shared/../Users", "/Shared//a", "/Shared/", "/Shared/ "],
+        ),
+        (
+            "schedule.airflow.bucket",
+            ["my-bucket", "my.bucket.1", "192.168.1.x", "a" * 63],
+            ["my..a", "192.168.1.1", "xn--a", "a-s3alias", "a--x-s3", "sthree-a", ".ab", "ab", "a" * 64, "Ab1"],
+        ),
+        ("schedule.time_zone", ["Europe/Berlin"], ["localtime", "Factory", "posixrules"]),
+    ],
+)
+def test_a_text_is_accepted_or_refused_with_an_example(
+    tmp_path: Path, path: str, accepted: list[str], refused: list[str]
+) -> None:
+    for value in accepted:
+        load(tmp_path, changed("dev", path, value))
+    for value in refused:
+        with pytest.raises(InputError, match=rf"dev\.toml: {path}: ") as caught:
+            load(tmp_path, changed("dev", path, value))
+        message = str(caught.value)
+        assert "such as" in message or "accepted" in message or "from 1 to 65535" in message, message
+        assert "[a-z" not in message.lower()
+
+
+def test_both_buckets_are_checked_alike(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"state\.bucket: must be a name that S3 takes"):
+        load(tmp_path, changed("staging", "state.bucket", "my..a"))
 
 
 def test_another_engine_is_one_word_of_the_file_and_needs_its_table(tmp_path: Path) -> None:
