@@ -391,6 +391,7 @@ def load(file: Path, *, instance: str = "") -> Environment:
     if instance:
         _instance(instance)
     content = settings.read(file)
+    _check_texts(file, content)
     try:
         tables = _Tables.model_validate(content)
     except ValidationError as error:
@@ -409,6 +410,16 @@ def load(file: Path, *, instance: str = "") -> Environment:
         pipeline=pipeline,
         jobs=jobs.declare(pipeline),
     )
+
+
+def _check_texts(file: Path, content: dict[str, Any]) -> None:
+    for key, text in settings.leaves(content):
+        found = re.search(r"[$%]\{", text) if isinstance(text, str) else None
+        if found:
+            raise InputError(
+                f"{file}: {' '.join(key.splitlines())}: holds '{found[0]}', which Terraform would evaluate; "
+                "accepted in what is deployed: other text"
+            )
 
 
 def _check_sources(file: Path, pipeline: dict[str, Any]) -> None:

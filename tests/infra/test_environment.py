@@ -259,6 +259,25 @@ def test_both_buckets_are_checked_alike(tmp_path: Path) -> None:
         load(tmp_path, changed("staging", "state.bucket", "my..a"))
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "named"),
+    [
+        ("workspace.profile", '${file("/etc/hostname")}', "workspace.profile"),
+        ("compute.pool.node_type_id", "a%{ if true }b", "compute.pool.node_type_id"),
+        ("compute.tags", {"team": "$${a}"}, "compute.tags.team"),
+        ("compute.tags", {"${a}": "b"}, r"compute.tags.\$\{a\}"),
+        ("permissions.viewers", ["users", "${a}"], "permissions.viewers"),
+        ("pipeline.positive_class", "${a}", "pipeline.positive_class"),
+        ("pipeline.estimator.parameters", {"a": [{"b": "%{c}"}]}, "pipeline.estimator.parameters.a.b"),
+    ],
+)
+def test_a_text_that_terraform_would_evaluate_is_refused(tmp_path: Path, path: str, value: Any, named: str) -> None:
+    with pytest.raises(
+        InputError, match=rf"dev\.toml: {named}: holds '[$%]\{{', which Terraform would evaluate; accept"
+    ):
+        load(tmp_path, changed("dev", path, value))
+
+
 def test_another_engine_is_one_word_of_the_file_and_needs_its_table(tmp_path: Path) -> None:
     tables = changed("prod", "schedule.engine", "airflow")
     loaded = load(tmp_path, tables)
