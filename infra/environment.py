@@ -424,10 +424,11 @@ def _check_texts(file: Path, content: dict[str, Any]) -> None:
 
 def _check_sources(file: Path, pipeline: dict[str, Any]) -> None:
     """A cluster has none of this machine's files: a path must be one that it can reach."""
-    scored = pipeline.get("batch_inference")
+    scored, watched = pipeline.get("batch_inference"), pipeline.get("monitoring")
     tables = {
         "source": pipeline.get("source"),
         "batch_inference.source": isinstance(scored, dict) and scored.get("source"),
+        "monitoring.labels": isinstance(watched, dict) and watched.get("labels"),
     }
     for where, source in tables.items():
         for kind in ("csv", "parquet", "table"):

@@ -209,6 +209,13 @@ CHOSEN = [
     ("dev", "permissions.runners", ["users"], "permissions: names 'users' more than once"),
     ("dev", "pipeline.schema", "dev.iris", r"pipeline.schema: \[catalog\] says it already"),
     ("dev", "pipeline.source", {"csv": "rows.csv"}, "pipeline.source.csv: 'rows.csv' is relative; accepted"),
+    ("dev", "pipeline.monitoring.labels", {"csv": "l.csv"}, "pipeline.monitoring.labels.csv: 'l.csv' is relative; acc"),
+    (
+        "dev",
+        "pipeline.batch_inference",
+        {"source": {"table": "./t"}},
+        "batch_inference.source.table: './t' is relative",
+    ),
     ("dev", "pipeline.metrik", "accuracy", "pipeline.metrik: unknown key, did you mean 'metric'"),
     ("dev", "workspce", {}, "workspce: unknown table, did you mean 'workspace'"),
 ]
