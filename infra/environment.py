@@ -390,6 +390,11 @@ def load(file: Path, *, instance: str = "") -> Environment:
     """
     if instance:
         _instance(instance)
+    if not re.fullmatch("[a-z0-9][a-z0-9_-]{0,59}", file.stem):
+        raise InputError(
+            f"{str(file)!r}: the names of all that is deployed begin with the file's; accepted: up to 60 lower-case "
+            "letters, digits, hyphens and underscores that begin with a letter or digit, such as 'dev.toml'"
+        )
     content = settings.read(file)
     _check_texts(file, content)
     try:
@@ -444,9 +449,23 @@ def load_all(folder: Path, *, instance: str = "") -> list[Environment]:
     """Every environment of a folder that is deployed: those whose file has a ``[workspace]`` table.
 
     Raises:
-        InputError: a file is not what is accepted, or there is none to deploy.
+        InputError: a file is not what is accepted, there is none to deploy, or the copy of one has the name of another
+            one, or of its copy.
     """
     files = [file for file in sorted(folder.glob("*.toml")) if "workspace" in settings.read(file)]
     if not files:
         raise InputError(f"{folder}: no environment file has a [workspace] table; accepted: at least one")
+    if instance:
+        _check_collisions(files, instance)
     return [load(file, instance=instance) for file in files]
+
+
+def _check_collisions(files: list[Path], instance: str) -> None:
+    """What has the same name has the same state: to destroy one would destroy the other."""
+    for file in files:
+        name = settings.full_name(file.stem, instance)
+        for other in files:
+            if len(other.stem) > len(file.stem) and f"{name}-".startswith(f"{other.stem}-"):
+                raise InputError(
+                    f"INSTANCE '{instance}': '{name}' is the name of {other} or of a copy of it; accepted: another name"
+                )

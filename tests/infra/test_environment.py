@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import subprocess
 import sys
 import tomllib
@@ -285,6 +286,58 @@ def test_a_text_that_terraform_would_evaluate_is_refused(tmp_path: Path, path: s
         load(tmp_path, changed("dev", path, value))
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["my env", "dev*", "dev\n", ".", "", "-x", "_x", "dev$", "ü", "Dev", "dev.eu", "a" * 61, "a" * 200],
+)
+def test_a_file_whose_name_can_t_begin_names_is_refused(tmp_path: Path, name: str) -> None:
+    file = tmp_path / f"{name}.toml"
+    file.write_text((ENVIRONMENTS / "dev.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        environment.load_all(tmp_path)
+    message = str(caught.value)
+    assert message.startswith(f"{str(file)!r}: ")
+    assert "accepted: up to 60 lower-case letters" in message
+    assert "\n" not in message
+
+
+def test_a_file_that_is_not_deployed_may_have_any_name(tmp_path: Path) -> None:
+    for name, copied in (("My own", "local"), ("0-a_b", "dev")):
+        text = (ENVIRONMENTS / f"{copied}.toml").read_text(encoding="utf-8")
+        (tmp_path / f"{name}.toml").write_text(text, encoding="utf-8")
+    assert [each.name for each in environment.load_all(tmp_path)] == ["0-a_b"]
+
+
+@pytest.mark.parametrize(
+    ("names", "instance", "colliding"),
+    [
+        (("dev", "dev-eu"), "eu", "dev-eu"),
+        (("a", "a-b"), "b-c", "a-b"),
+        (("a-b", "a-b-c"), "c", "a-b-c"),
+        (("a", "a-b"), "c", ""),
+        (("a", "a-b"), "bc", ""),
+        (("a", "a_b"), "b", ""),
+        (("dev", "prod"), "prod", ""),
+        (("dev", "dev-eu"), "", ""),
+    ],
+)
+def test_a_copy_never_has_the_name_of_another_environment_or_of_its_copy(
+    tmp_path: Path, names: tuple[str, ...], instance: str, colliding: str
+) -> None:
+    for name in names:
+        (tmp_path / f"{name}.toml").write_text((ENVIRONMENTS / "dev.toml").read_text(encoding="utf-8"), "utf-8")
+    if not colliding:
+        loaded = environment.load_all(tmp_path, instance=instance)
+        assert len({each.full_name for each in loaded}) == len(names)
+        return
+    with pytest.raises(InputError) as caught:
+        environment.load_all(tmp_path, instance=instance)
+    assert str(caught.value) == (
+        f"INSTANCE '{instance}': '{names[0]}-{instance}' is the name of {tmp_path / colliding}.toml "
+        "or of a copy of it; accepted: another name"
+    )
+
+
 def test_another_engine_is_one_word_of_the_file_and_needs_its_table(tmp_path: Path) -> None:
     tables = changed("prod", "schedule.engine", "airflow")
     loaded = load(tmp_path, tables)
@@ -333,18 +386,39 @@ def test_a_quartz_expression_is_said_to_airflow(quartz_cron: str, cron: str) -> 
     assert quartz.as_cron(quartz_cron) == cron
 
 
-def test_the_program_says_it_in_one_line_and_writes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("tables", "more", "instance", "said"),
+    [
+        (changed("dev", "workspace.hots", "x"), "", "", "{file}: workspace.hots: unknown key, did you mean 'host'"),
+        (content("dev"), f"a = {'1' * 5000}", "", "{file}: holds a number of thousands of digits; accepted: "),
+        (content("dev"), f"a = {'[' * 3000}{']' * 3000}", "", "{file}: is nested too deeply; accepted: "),
+        (
+            content("dev"),
+            "",
+            "eu",
+            "INSTANCE 'eu': 'dev-eu' is the name of environments/dev-eu.toml or of a copy of it; ",
+        ),
+    ],
+    ids=["key", "digits", "brackets", "collision"],
+)
+def test_the_program_says_it_in_one_line_and_writes_nothing(
+    tmp_path: Path, tables: dict[str, Any], more: str, instance: str, said: str
+) -> None:
     (tmp_path / "environments").mkdir()
     file = tmp_path / "environments" / "dev.toml"
-    file.write_text(toml(changed("dev", "workspace.hots", "x")), encoding="utf-8")
+    file.write_text(f"{toml(tables)}\n{more}", encoding="utf-8")
+    if instance:
+        (tmp_path / "environments" / f"dev-{instance}.toml").write_text(toml(content("dev")), encoding="utf-8")
     command = [
         sys.executable,
         "-c",
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); from infra.__main__ import main; sys.exit(main())",
     ]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "INSTANCE": instance}, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: environments/dev.toml: workspace.hots: unknown key, did you mean 'host'")
+    assert done.stderr.startswith(f"error: {said.format(file='environments/dev.toml')}")
     assert done.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["environments"]
 
