@@ -319,15 +319,6 @@ class _Tables(Settings):
     state: Annotated[LocalState | S3State, Field(discriminator="backend")]
     pipeline: dict[str, Any]
 
-    @model_validator(mode="after")
-    def _state_of_production(self) -> Self:
-        if self.workspace.production:
-            if self.state.backend == "local":
-                raise ValueError("state.backend: 'local' is lost with one machine; accepted in production: 's3'")
-            if not self.state.encrypt:
-                raise ValueError("state.encrypt: the state may hold secrets; accepted in production: true")
-        return self
-
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:

@@ -188,8 +188,6 @@ CHOSEN = [
     ("dev", "state", "local", r"toml: state: must be a table \(given: 'local'\)"),
     ("staging", "state.region", None, "toml: state.region: is missing"),
     ("staging", "state.kms_key_id", "alias/key", "state.kms_key_id: must be the ARN of a key, such as 'arn:aws:kms:"),
-    ("prod", "state", {"backend": "local"}, "state.backend: 'local' is lost with one machine; accepted in production"),
-    ("prod", "state.encrypt", False, "state.encrypt: the state may hold secrets; accepted in production: true"),
     ("dev", "compute.num_workers", 100_001, "compute.num_workers: must be less than or equal to 100000"),
     ("dev", "compute.pool.max_capacity", 100_001, "compute.pool.max_capacity: must be less than or equal to 100000"),
     ("dev", "compute.pool.idle_instance_autotermination_minutes", 10_001, "must be less than or equal to 10000"),
