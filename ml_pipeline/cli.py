@@ -8,6 +8,7 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
 import warnings
@@ -144,6 +145,11 @@ def _state(state: Path) -> Path:
         state.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--state {state}: can't be made: {error.strerror}") from error
+    try:
+        with tempfile.TemporaryFile(dir=state):
+            pass
+    except OSError as error:
+        raise InputError(f"--state {state}: can't be written to: {error.strerror}") from error
     os.environ["ML_PIPELINE_STATE"] = str(state)
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     os.environ.pop("MLFLOW_REGISTRY_URI", None)

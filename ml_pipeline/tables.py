@@ -432,7 +432,7 @@ def bucket(rows: DataFrame, columns: list[str], *, salt: str) -> Column:
     """A number in [0, 1) for each row, from a hash of its values alone.
 
     The hash takes the values as canonical text, so that it stays the same when a later row widens a column's type: 1,
-    1.0 and "1" are the same.
+    1.0 and "1" are the same, and so are a date, its midnight and the text of either.
 
     Args:
         rows: The rows.
@@ -448,7 +448,9 @@ def bucket(rows: DataFrame, columns: list[str], *, salt: str) -> Column:
         text = value.cast("string")
         # Adding zero turns -0.0 into 0.0.
         number = (text.try_cast("double") + F.lit(0.0)).cast("string")
-        return F.coalesce(number, F.lower(F.trim(text)), F.lit("\0"))
+        # A time without a date would be one of today.
+        dated = F.when(F.trim(text).rlike(r"^\d{4}-\d{1,2}-\d{1,2}([ Tt]|$)"), text.try_cast("timestamp"))
+        return F.coalesce(number, dated.cast("string"), F.lower(F.trim(text)), F.lit("\0"))
 
     digest = F.xxhash64(F.lit(salt), *(canonical(name) for name in sorted(columns)))
     return F.pmod(digest, F.lit(_BUCKETS)) / F.lit(float(_BUCKETS))
@@ -499,6 +501,8 @@ def _read_source(source: Source) -> DataFrame:
     # As RFC 4180 has it: quotes are doubled inside quotes, where line ends count as text.
     reader = reader.option("escape", '"').option("multiLine", True).option("mode", "FAILFAST")
     reader = reader.option("ignoreLeadingWhiteSpace", True).option("ignoreTrailingWhiteSpace", True)
+    # Else a time without a date is one of today, and its row another one tomorrow.
+    reader = reader.option("timestampFormat", "yyyy-MM-dd[ ]['T']HH:mm[:ss][.SSSSSS][XXX]")
     return reader.csv(source.csv or "")
 
 
@@ -517,6 +521,7 @@ _UNREADABLE = (
     "FAILED_READ_FILE",
     "CANNOT_READ",
     "MALFORMED",
+    "PARQUET_TYPE_ILLEGAL",
     "UNABLE_TO_INFER",
     "not a Parquet file",
 )
@@ -539,6 +544,11 @@ def reading(where: str) -> Iterator[None]:
         text = str(error)
         if "PATH_NOT_FOUND" in text:
             raise InputError(f"{where}: no such file or folder") from error
+        if "NANOS" in text:
+            raise InputError(
+                f"{where}: a column holds nanoseconds, which Spark does not read; accepted: microseconds "
+                "(pandas: to_parquet(..., coerce_timestamps='us', allow_truncated_timestamps=True))"
+            ) from error
         if any(sign in text for sign in _UNREADABLE):
             raise InputError(f"{where}: can't be read: {cause(error)}") from error
         raise

@@ -5,6 +5,7 @@ import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pytest
 
 from ml_pipeline import tables
@@ -78,6 +79,36 @@ def test_a_bucket_stays_when_a_column_is_widened(spark: SparkSession, schema: st
     narrow = rows_of(spark, (1,), schema="a int")
     assert buckets(rows_of(spark, (value,), schema=schema)) == buckets(narrow)
     assert buckets(rows_of(spark, (2,), schema="a int")) != buckets(narrow)
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        pytest.param("a timestamp", datetime.datetime(2026, 1, 2), id="timestamp"),  # noqa: DTZ001
+        pytest.param("a timestamp_ntz", datetime.datetime(2026, 1, 2), id="timestamp without zone"),  # noqa: DTZ001
+        pytest.param("a string", "2026-01-02", id="text"),
+        pytest.param("a string", "2026-01-02T00:00:00.000Z", id="text of a time"),
+    ],
+)
+def test_a_bucket_stays_when_a_column_of_dates_is_widened(spark: SparkSession, schema: str, value: object) -> None:
+    narrow = rows_of(spark, (datetime.date(2026, 1, 2),), schema="a date")
+    assert buckets(rows_of(spark, (value,), schema=schema)) == buckets(narrow)
+    assert buckets(rows_of(spark, (datetime.date(2026, 1, 3),), schema="a date")) != buckets(narrow)
+
+
+def test_a_time_without_a_date_is_text(state: State) -> None:
+    file = state.folder / "times.csv"
+    file.write_text("at,on,both\n12:30:00,2026-01-02,2026-01-02T12:30:00.5Z\n09:15,2026-01-03,2026-01-02 12:30\n")
+    read = tables.read_source(Source(csv=str(file)))
+    assert [field.dataType.simpleString() for field in read.schema] == ["string", "date", "timestamp"]
+    assert [row["at"] for row in read.collect()] == ["12:30:00", "09:15"]
+
+
+def test_nanoseconds_are_refused_with_what_to_do(state: State) -> None:
+    file = state.folder / "rows.parquet"
+    pd.DataFrame({"at": pd.to_datetime(["2026-01-02T03:04:05.123456789"])}).to_parquet(file)
+    with state.refuses(rf"source parquet {file}: a column holds nanoseconds.*accepted: microseconds"):
+        tables.read_source(Source(parquet=str(file)))
 
 
 def test_a_bucket_tells_null_from_empty_and_not_zero_from_minus_zero(spark: SparkSession) -> None:
