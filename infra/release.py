@@ -1,9 +1,11 @@
-"""What a release is made of: ``python -m infra.release check|source|publish|mark|deployed``.
+"""What a release is made of: ``python -m infra.release check|source|publish|mark|deployed|merged|newest``.
 
 - ``check`` refuses a version that has no notes in the changelog, or that is released with another commit.
 - ``source`` finds the release branch's commit that a commit of ``main`` brings, and the run that built its wheel.
 - ``publish`` makes tag and GitHub release, with the changelog's notes and the wheel.
 - ``mark`` moves the tag ``deployed/ENVIRONMENT``; ``deployed`` lists the environments that have one.
+- ``merged`` refuses a merge that holds other files than the head whose model it would get.
+- ``newest`` says whether a commit is a branch's last one: only that one is deployed.
 """
 
 from __future__ import annotations
@@ -32,13 +34,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one of the commands; a refusal is one message, exit code 1, and a mistake one with exit code 2."""
     parser = argparse.ArgumentParser(prog="python -m infra.release", description=__doc__.partition("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("check", "source", "publish", "mark"):
+    for name in ("check", "source", "publish", "mark", "merged", "newest"):
         command = commands.add_parser(name)
         command.add_argument("--commit", required=True, metavar="SHA")
         if name == "publish":
             command.add_argument("--wheel", required=True, type=Path, metavar="FILE|FOLDER")
         if name == "mark":
             command.add_argument("environment", choices=_ENVIRONMENTS)
+        if name == "merged":
+            command.add_argument("--head", required=True, metavar="SHA")
+        if name == "newest":
+            command.add_argument("branch", metavar="BRANCH")
     commands.add_parser("deployed")
     given = parser.parse_args(arguments)
     return guarded(lambda: print(_done(given)))
@@ -48,15 +54,20 @@ def _done(given: argparse.Namespace) -> str:
     repository = github.Repository.of_workflow()
     match given.command:
         case "check":
-            return check(repository, commit=given.commit)
+            said = check(repository, commit=given.commit)
         case "source":
-            return "\n".join(f"{name}={value}" for name, value in source(repository, commit=given.commit).items())
+            said = "\n".join(f"{name}={value}" for name, value in source(repository, commit=given.commit).items())
         case "publish":
-            return publish(repository, commit=given.commit, wheel=built_wheel.find(given.wheel))
+            said = publish(repository, commit=given.commit, wheel=built_wheel.find(given.wheel))
         case "mark":
-            return mark(repository, environment=given.environment, commit=given.commit)
+            said = mark(repository, environment=given.environment, commit=given.commit)
+        case "merged":
+            said = merged(repository, head=given.head, commit=given.commit)
+        case "newest":
+            said = f"newest={json.dumps(newest(repository, branch=given.branch, commit=given.commit))}"
         case _:
-            return f"environments={json.dumps(deployed(repository))}"
+            said = f"environments={json.dumps(deployed(repository))}"
+    return said
 
 
 def version(project: Path = _PROJECT) -> str:
@@ -152,6 +163,32 @@ def _tree(repository: github.Repository, commit: str) -> str:
     if found is None:
         raise CheckFailedError(f"{commit}: is no commit of {repository.name}")
     return str(found["tree"]["sha"])
+
+
+def merged(repository: github.Repository, *, head: str, commit: str) -> str:
+    """That a merge brings just what its pull request's head holds, in words.
+
+    Raises:
+        CheckFailedError: it holds something else.
+    """
+    if _tree(repository, head) != _tree(repository, commit):
+        raise CheckFailedError(
+            f"{commit} holds other files than {head}, of which the model was made, so it is no model of {commit}; "
+            "accepted: a branch that is up to date with development when it is merged. The next such merge has a model"
+        )
+    return f"{commit} holds what {head} does"
+
+
+def newest(repository: github.Repository, *, branch: str, commit: str) -> bool:
+    """Whether a commit is the last one of a branch.
+
+    Raises:
+        CheckFailedError: there is no such branch.
+    """
+    found = repository.get(f"git/ref/heads/{branch}")
+    if found is None:
+        raise CheckFailedError(f"{branch}: is no branch of {repository.name}")
+    return bool(found["object"]["sha"] == commit)
 
 
 def publish(repository: github.Repository, *, commit: str, wheel: Path) -> str:

@@ -35,6 +35,8 @@ class GitHub:
     """Of each tag, what it points to."""
     annotated: dict[str, str] = field(default_factory=dict)
     """Of each tag object, its commit."""
+    branches: dict[str, str] = field(default_factory=dict)
+    """Of each branch, its last commit."""
     trees: dict[str, str] = field(default_factory=dict)
     pulls: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     runs: list[dict[str, Any]] = field(default_factory=list)
@@ -111,6 +113,9 @@ class GitHub:
         match method:
             case "GET" if path.startswith("git/ref/tags/"):
                 return {"object": self.refs[tag]} if tag in self.refs else None
+            case "GET" if path.startswith("git/ref/heads/"):
+                branch = path.removeprefix("git/ref/heads/")
+                return {"object": {"type": "commit", "sha": self.branches[branch]}} if branch in self.branches else None
             case "GET" if path.startswith("git/tags/"):
                 return {"object": {"type": "commit", "sha": self.annotated[path.rpartition("/")[2]]}}
             case "POST" if path == "git/refs":

@@ -166,6 +166,30 @@ def test_what_main_brings_is_what_went_through_staging(github: GitHub) -> None:
     source(1, f"{COMMIT} holds other files than {OTHER}, which went through staging")
 
 
+def test_a_model_is_that_of_the_merge_where_both_hold_the_same_files(github: GitHub) -> None:
+    def merged(code: int, said: str, head: str) -> None:
+        done = github.call("infra.release", "merged", "--head", head, "--commit", COMMIT)
+        assert (done.returncode, done.stderr.count("\n")) == (code, code), done.stderr
+        assert said in done.stdout + done.stderr
+
+    github.trees = {COMMIT: "tree", RELEASED: "tree", OTHER: "other"}
+    merged(0, f"{COMMIT} holds what {RELEASED} does", RELEASED)
+    merged(1, f"{COMMIT} holds other files than {OTHER}, of which the model was made", OTHER)
+    merged(1, f"{'d' * 40}: is no commit of team/project", "d" * 40)
+
+
+def test_only_the_last_commit_of_a_branch_is_the_newest(github: GitHub) -> None:
+    def newest(commit: str, branch: str = "development") -> str:
+        done = github.call("infra.release", "newest", branch, "--commit", commit)
+        assert (done.returncode, done.stderr.count("\n")) in {(0, 0), (1, 1)}, done.stderr
+        return done.stdout + done.stderr
+
+    github.branches["development"] = COMMIT
+    assert newest(COMMIT) == "newest=true\n"
+    assert newest(OTHER) == "newest=false\n"
+    assert "absent: is no branch of team/project" in newest(COMMIT, "absent")
+
+
 @pytest.fixture
 def wheel(tmp_path: Path) -> Path:
     file = tmp_path / "wheel" / "ml_pipeline-1.2.0-py3-none-any.whl"

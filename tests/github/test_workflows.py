@@ -344,8 +344,45 @@ def test_the_instance_is_destroyed_whatever_happened_and_after_what_deploys_to_i
     ci, closed = read("ci.yml"), read("pr-closed.yml")
     assert ci.content["concurrency"] == closed.content["concurrency"]
     (destroy,) = [job for job in closed.jobs if "make destroy" in job.runs]
-    assert destroy.condition.startswith("always()")
+    # A job that was not to run is skipped: what destroys the instance asks whether there was a model to lose.
+    assert destroy.condition.startswith(
+        "always() && needs.keep.result != 'failure' && needs.keep.result != 'cancelled' && "
+    )
     assert "merged" not in destroy.condition
+    assert destroy.content["needs"] == "keep"
+
+
+def test_a_model_is_kept_before_its_instance_goes_and_imported_after_dev_was_deployed() -> None:
+    jobs = {job.name: job for job in read("pr-closed.yml").jobs}
+    keep, imports = jobs["keep"], jobs["import"]
+    # Nothing before it, of which a failure would skip it: `destroy` takes that for "nothing to keep".
+    assert "needs" not in keep.content
+    assert re.search(r'export-model .*--instance "\$COPY" --commit "\$COMMIT" .*--if-any', keep.runs)
+    assert keep.content["outputs"] == {"found": "${{ steps.keep.outcome == 'success' }}"}
+    assert [step["with"]["name"] for step in keep.steps if step.get("id") == "keep"] == ["model"]
+    assert imports.content["needs"] == ["keep", "deploy"]
+    assert imports.downloads("model")
+    assert imports.condition.startswith("always() && ")
+    assert "needs.keep.outputs.found == 'true'" in imports.condition
+    assert "needs.deploy" not in imports.condition
+    first = imports.runs.splitlines()[0]
+    assert first == 'python3 -m infra.release merged --head "$COMMIT" --commit "$MERGED"'
+
+
+def test_a_merge_that_is_not_the_last_one_does_not_set_dev_back() -> None:
+    jobs = {job.name: job for job in read("pr-closed.yml").jobs}
+    wheel, deploy = jobs["wheel"], jobs["deploy"]
+    assert deploy.content["concurrency"]["group"] == "deploy-dev"
+    # Before it waits, lest it takes the place of the newest one that waits; last, lest that one waits by then.
+    assert "infra.release newest development " in wheel.steps[-1]["run"]
+    assert wheel.steps[-1]["id"] == "check"
+    assert wheel.content["outputs"] == {"newest": "${{ steps.check.outputs.newest }}"}
+    assert (deploy.content["needs"], "needs.wheel.outputs.newest == 'true'" in deploy.condition) == ("wheel", True)
+    # And once it is its turn, in each attempt.
+    check = [step.get("id") for step in deploy.steps].index("check")
+    assert "infra.release newest development " in deploy.steps[check]["run"]
+    assert {step.get("if") for step in deploy.steps[check + 1 :]} == {"steps.check.outputs.newest == 'true'"}
+    assert not any("make" in step.get("run", "") for step in deploy.steps[:check])
 
 
 def test_the_wheel_of_production_is_taken_from_the_run_of_staging() -> None:
