@@ -39,6 +39,9 @@ class GitHub:
     """Of each branch, its last commit."""
     trees: dict[str, str] = field(default_factory=dict)
     pulls: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Of each commit, those that brought it."""
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    """All pull requests, as their list has them."""
     runs: list[dict[str, Any]] = field(default_factory=list)
     releases: list[dict[str, Any]] = field(default_factory=list)
     assets: dict[str, bytes] = field(default_factory=dict)
@@ -100,6 +103,12 @@ class GitHub:
         match method, path.split("/"):
             case "GET", ["commits", commit, "pulls"]:
                 return _page(self.pulls.get(commit, []), query)
+            case "GET", ["pulls"]:
+                assert (query["sort"], query["direction"]) == ("updated", "desc")
+                listed = [one for one in self.requests if one["state"] == query["state"]]
+                return _page(sorted(listed, key=lambda one: str(one["updated_at"]), reverse=True), query)
+            case "GET", ["pulls", number]:
+                return next((one for one in self.requests if str(one["number"]) == number), None)
             case "GET", ["git", "commits", commit]:
                 return {"tree": {"sha": self.trees[commit]}} if commit in self.trees else None
             case "GET", ["actions", "workflows", workflow, "runs"]:

@@ -1,11 +1,13 @@
-"""What the workflows ask of GitHub, by the commands that they call, over HTTP: comment, drift and release."""
+"""What the workflows ask of GitHub, by the commands that they call, over HTTP: comment, drift, release, instances."""
 
 from __future__ import annotations
 
+import datetime
 import json
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ from infra.comment import MARKER
 from infra.plan import Change, Changes
 from infra.release import notes
 from ml_pipeline.errors import InputError
-from tests.github.conftest import ROOT, GitHub
+from tests.github.conftest import NAME, ROOT, GitHub
 
 COMMIT, RELEASED, OTHER = "c" * 40, "b" * 40, "a" * 40
 
@@ -243,6 +245,48 @@ def test_what_is_deployed_is_marked(github: GitHub) -> None:
         assert github.refs["deployed/prod"]["sha"] == commit
     assert deployed() == ["prod"]
     assert github.call("infra.release", "mark", "dev", "--commit", COMMIT).returncode == 2
+
+
+def closed(number: int, *, days: float, **more: Any) -> dict[str, Any]:
+    """A pull request that was closed some days ago, and has not changed since."""
+    then = (datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    made = {"number": number, "state": "closed", "closed_at": then, "updated_at": then, "merged_at": None}
+    return {**made, "user": {"login": "ann"}, "head": {"repo": {"full_name": NAME}}, **more}
+
+
+def test_what_a_closed_pull_request_may_have_left_is_found(github: GitHub) -> None:
+    def left() -> list[str]:
+        done = github.call("infra.instances", "left")
+        name, _, found = done.stdout.strip().partition("=")
+        assert (done.returncode, name) == (0, "instances"), done.stderr
+        return list(json.loads(found))
+
+    assert left() == []
+    now = closed(1, days=0)["updated_at"]
+    github.requests = [
+        closed(1, days=0.1),
+        closed(2, days=6.9, updated_at=now),
+        closed(3, days=7.1, updated_at=now),
+        closed(4, days=7.1),
+        closed(5, days=1, head={"repo": {"full_name": "somebody/project"}}),
+        closed(6, days=1, head={"repo": None}),
+        closed(7, days=1, user={"login": "dependabot[bot]"}),
+        {**closed(8, days=1), "state": "open", "closed_at": None},
+        # Its instance is the only copy of its model, where that could not be kept.
+        closed(9, days=2.9, merged_at="2026-01-01T00:00:00Z"),
+        closed(10, days=3.1, merged_at="2026-01-01T00:00:00Z"),
+    ]
+    assert sorted(left()) == ["pr-1", "pr-10", "pr-2"]
+    github.requests = [closed(number, days=number / 100) for number in range(1, 301)]
+    assert left() == [f"pr-{number}" for number in range(1, 257)]
+
+
+def test_nothing_is_deployed_for_a_pull_request_that_is_closed(github: GitHub) -> None:
+    github.requests = [closed(1, days=1), {**closed(2, days=1), "state": "open"}]
+    for number, code in {1: 1, 2: 0, 3: 1}.items():
+        done = github.call("infra.instances", "check", "--pull-request", str(number))
+        assert (done.returncode, done.stderr.count("\n")) == (code, code), done.stderr
+        assert f"pull request {number} is {'not ' * code}open" in done.stdout + done.stderr
 
 
 def test_a_refusal_and_a_missing_variable_are_one_message(github: GitHub) -> None:

@@ -323,7 +323,7 @@ def test_every_rule_was_seen_to_fail() -> None:
 
 
 def test_these_are_the_workflows() -> None:
-    named = {"ci", "pr-closed", "cd-staging", "cd-prod", "rollback", "drift", "quality", "share-champion"}
+    named = {"ci", "pr-closed", "cd-staging", "cd-prod", "rollback", "drift", "quality", "share-champion", "sweep"}
     assert {Path(file).stem for file in FILES} == named
 
 
@@ -350,6 +350,20 @@ def test_the_instance_is_destroyed_whatever_happened_and_after_what_deploys_to_i
     )
     assert "merged" not in destroy.condition
     assert destroy.content["needs"] == "keep"
+
+
+def test_what_is_swept_is_not_deployed_meanwhile_and_needs_no_code_of_the_pull_request() -> None:
+    sweep = {job.name: job for job in read("sweep.yml").jobs}["destroy"]
+    # The names that `infra.instances left` gives.
+    assert read("ci.yml").content["concurrency"]["group"] == "pr-${{ github.event.pull_request.number }}"
+    assert sweep.content["concurrency"]["group"] == sweep.content["env"]["COPY"] == "${{ matrix.instance }}"
+    assert [step["with"]["ref"] for step in sweep.steps if "checkout@" in step.get("uses", "")] == ["development"]
+    assert sweep.runs == 'make destroy ENV=dev INSTANCE="$COPY" OPTIONS=--auto-approve'
+
+
+def test_nothing_is_deployed_before_it_was_seen_that_the_pull_request_is_open() -> None:
+    (instance,) = [job for job in read("ci.yml").jobs if "make deploy" in job.runs]
+    assert instance.runs.splitlines()[0] == 'python3 -m infra.instances check --pull-request "$PULL_REQUEST"'
 
 
 def test_a_model_is_kept_before_its_instance_goes_and_imported_after_dev_was_deployed() -> None:
