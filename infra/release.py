@@ -144,8 +144,8 @@ def source(repository: github.Repository, *, commit: str) -> dict[str, str]:
     built = str(pull["head"]["sha"]) if pull else commit
     if _tree(repository, built) != _tree(repository, commit):
         raise CheckFailedError(
-            f"{commit} holds other files than {built}, which went through staging; accepted: a release branch into "
-            "which main was merged before"
+            f"{commit} holds other files than {built}, which went through staging; accepted: a release branch cut "
+            "from development after main was merged there, or a hotfix branch into which main was merged"
         )
     runs = repository.get(f"actions/workflows/{_BUILDS}/runs", head_sha=built, status="success", event="push")
     found = [one for one in (runs or {}).get("workflow_runs", []) if one["head_branch"].startswith(_BRANCHES)]

@@ -165,7 +165,11 @@ def test_what_main_brings_is_what_went_through_staging(github: GitHub) -> None:
     github.runs += [{**run, "conclusion": "success", "id": number} for number in (6, 8, 7)]
     source(0, f"commit={RELEASED}\nrun-id=8\n")
     pull["head"] = {"ref": "hotfix/1", "sha": OTHER}
-    source(1, f"{COMMIT} holds other files than {OTHER}, which went through staging")
+    source(
+        1,
+        f"{COMMIT} holds other files than {OTHER}, which went through staging; accepted: a release branch cut from "
+        "development after main was merged there",
+    )
 
 
 def test_a_model_is_that_of_the_merge_where_both_hold_the_same_files(github: GitHub) -> None:
