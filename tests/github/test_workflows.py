@@ -399,6 +399,13 @@ def test_a_merge_that_is_not_the_last_one_does_not_set_dev_back() -> None:
     assert not any("make" in step.get("run", "") for step in deploy.steps[:check])
 
 
+def test_the_champion_is_taken_from_production_when_it_is_about_to_be_used() -> None:
+    jobs = {job.name: job for job in read("cd-staging.yml").jobs}
+    assert jobs["champion"].content["needs"] == "integration"
+    later = [job.name for job in jobs.values() if "champion" in job.content.get("needs", [])]
+    assert later == [job.name for job in jobs.values() if job.downloads("champion")] == ["deploy"]
+
+
 def test_the_wheel_of_production_is_taken_from_the_run_of_staging() -> None:
     (source, *_) = read("cd-prod.yml").jobs
     (taken,) = [step for step in source.steps if "download-artifact" in step.get("uses", "")]
