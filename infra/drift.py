@@ -39,9 +39,11 @@ def report(repository: github.Repository, *, environment: str, plan: Path) -> st
     """
     changes, summary = _read(plan)
     marker = f"<!-- ml-pipeline:drift:{environment} -->"
-    # Whoever closed it by hand, or took its label away, gets no second one while the first is open.
+    # Whoever took its label away gets no second one while the first is open.
     issues = (one for one in repository.pages("issues", state="open") if "pull_request" not in one)
-    issue = next((one for one in issues if (one["body"] or "").startswith(marker)), None)
+    # Others may quote the marker; only a bot's own issue can be changed by it.
+    ours = (one for one in issues if one["user"]["type"] == "Bot" and (one["body"] or "").startswith(marker))
+    issue = next(ours, None)
     run = github.run_address()
     if changes.items:
         head = f"{marker}\nWhat is deployed in `{environment}` is not what is declared at the commit deployed there."

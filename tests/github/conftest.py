@@ -92,7 +92,8 @@ class GitHub:
             case "GET", ["issues"]:
                 answer = _page([one for one in self.issues if one["state"] == query["state"]], query)
             case "POST", ["issues"]:
-                answer = _made(self.issues, "issues", number=len(self.issues) + 1, state="open", **sent)
+                made = {"number": len(self.issues) + 1, "state": "open", "user": {"type": "Bot"}}
+                answer = _made(self.issues, "issues", **made, **sent)
             case "POST", ["issues", number, "comments"]:
                 answer = {"html_url": f"https://example.com/issues/{number}#comment"}
             case "PATCH", ["issues", number]:

@@ -97,6 +97,17 @@ def test_one_issue_is_opened_changed_and_closed(github: GitHub, tmp_path: Path) 
     assert len(github.issues) == 3
 
 
+def test_an_issue_that_somebody_else_wrote_is_theirs(github: GitHub, tmp_path: Path) -> None:
+    body = "<!-- ml-pipeline:drift:prod -->\nmine"
+    github.issues.append({"id": 1, "number": 1, "state": "open", "user": {"type": "User"}, "body": body})
+    changed = planned(tmp_path / "changed", Change(address="databricks_job.one", action="update"))
+    for folder, said in ((planned(tmp_path / "same"), "no drift\n"), (changed, "issues/2 was opened\n")):
+        done = github.call("infra.drift", "--environment", "prod", "--plan", str(folder))
+        assert done.stdout.endswith(said), done.stderr
+    assert (github.issues[0]["body"], github.issues[0]["state"]) == (body, "open")
+    assert github.changes == ["POST issues"]
+
+
 def test_without_a_plan_there_is_no_word_of_drift(github: GitHub, tmp_path: Path) -> None:
     done = github.call("infra.drift", "--environment", "prod", "--plan", str(tmp_path))
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
