@@ -406,6 +406,24 @@ def test_the_champion_is_taken_from_production_when_it_is_about_to_be_used() -> 
     assert later == [job.name for job in jobs.values() if job.downloads("champion")] == ["deploy"]
 
 
+def groups(workflow: Workflow) -> set[str]:
+    each = [workflow.content, *(job.content for job in workflow.jobs)]
+    return {str(one["concurrency"]["group"]) for one in each if "concurrency" in one}
+
+
+def test_a_rollback_does_not_wait_for_a_release_that_awaits_its_approval() -> None:
+    assert groups(read("rollback.yml")) == {"rollback-${{ inputs.environment }}"}
+    others = {group for file in FILES if file != "rollback.yml" for group in groups(read(file))}
+    assert not any(group.startswith("rollback-") for group in others)
+
+
+def test_no_two_releases_deploy_at_once() -> None:
+    prod = read("cd-prod.yml")
+    assert prod.content["concurrency"]["group"] == "cd-prod"
+    deployed = [(job.environment, file) for file in FILES for job in read(file).jobs if "make deploy" in job.runs]
+    assert [file for environment, file in deployed if environment == "prod"] == ["cd-prod.yml"]
+
+
 def test_the_wheel_of_production_is_taken_from_the_run_of_staging() -> None:
     (source, *_) = read("cd-prod.yml").jobs
     (taken,) = [step for step in source.steps if "download-artifact" in step.get("uses", "")]
