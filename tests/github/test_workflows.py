@@ -424,6 +424,71 @@ def test_no_two_releases_deploy_at_once() -> None:
     assert [file for environment, file in deployed if environment == "prod"] == ["cd-prod.yml"]
 
 
+SETUP = (ROOT / "docs" / "setup.md").read_text(encoding="utf-8")
+
+
+def row(first: str) -> list[str]:
+    """The other cells of a row of the set-up's tables."""
+    (line,) = re.findall(rf"^\| `{first}` \|(.*)\|$", SETUP, flags=re.MULTILINE)
+    return [cell.strip() for cell in line.split("|")]
+
+
+def spans(cell: str) -> set[str]:
+    return set(re.findall(r"`([^`]+)`", cell))
+
+
+def signs_in(file: str) -> set[str]:
+    """The environments that a workflow's jobs name, with what an expression may stand for."""
+    content, found = read(file).content, set()
+    for job in (job for job in read(file).jobs if job.environment):
+        matrix = job.content.get("strategy", {}).get("matrix", {}).get("environment", [])
+        inputs = (content["on"].get("workflow_dispatch") or {}) if isinstance(content["on"], dict) else {}
+        options = inputs.get("inputs", {}).get("environment", {}).get("options", [])
+        named = {
+            "${{ inputs.environment }}": options,
+            "${{ matrix.environment }}": matrix,
+            # Of those that `infra.release deployed` gives.
+            "${{ matrix.environment == 'prod' && 'prod-read' || matrix.environment }}": ["staging", "prod-read"],
+        }
+        found |= set(named.get(job.environment, [job.environment]))
+    return found
+
+
+def test_the_set_up_says_which_workflow_uses_which_environment() -> None:
+    used = {file: signs_in(file) for file in FILES}
+    for environment in ("dev", "staging", "prod", "prod-read", "quality"):
+        said = spans(row(environment)[1])
+        assert said == {file for file, names in used.items() if environment in names}, environment
+    assert set().union(*used.values()) == {"dev", "staging", "prod", "prod-read", "quality"}
+
+
+def test_a_branch_that_is_deployed_is_one_that_the_environment_takes() -> None:
+    pushed = {file: set(read(file).content["on"]["push"]["branches"]) for file in ("cd-staging.yml", "cd-prod.yml")}
+    # In the environments' rules no wildcard matches a slash.
+    assert not any("**" in branch for branches in pushed.values() for branch in branches)
+    for environment in ("staging", "prod-read"):
+        assert spans(row(environment)[0]) == pushed["cd-staging.yml"] | pushed["cd-prod.yml"]
+    assert spans(row("prod")[0]) == pushed["cd-prod.yml"]
+
+
+@pytest.mark.parametrize(
+    ("branch", "file", "afterwards"),
+    [("development", "ci.yml", {"Comment"}), ("main", "cd-staging.yml", {"Mark what is deployed"})],
+)
+def test_the_checks_that_a_branch_requires_are_those_that_report_there(
+    branch: str, file: str, afterwards: set[str]
+) -> None:
+    names = set()
+    for job in read(file).jobs:
+        name, targets = job.content["name"], job.content.get("strategy", {}).get("matrix", {}).get("target", [])
+        names |= {name.replace("${{ matrix.target }}", target) for target in targets} or {name}
+    checks, of = row(branch)
+    assert spans(of) == {file}
+    # One that is skipped counts as passed: each is required.
+    assert spans(checks) == names - afterwards
+    assert afterwards < names
+
+
 def test_the_wheel_of_production_is_taken_from_the_run_of_staging() -> None:
     (source, *_) = read("cd-prod.yml").jobs
     (taken,) = [step for step in source.steps if "download-artifact" in step.get("uses", "")]
