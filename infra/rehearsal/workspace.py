@@ -21,13 +21,15 @@ from infra.rehearsal.api import (
     invalid,
     missing,
     now,
-    number,
     text,
 )
 from infra.rehearsal.store import Store
 
 MOST_BYTES = 10 * 1024 * 1024
 """What one import may hold."""
+_LONGEST_NAME = 255
+_LONGEST_PATH = 2048
+"""Bytes; what the machine's file system takes, less where the state folder lies."""
 _FOLDERS = ("/Shared", f"/Users/{USER}", f"/Repos/{USER}")
 _NOTEBOOK = b"# Databricks notebook source"
 _LANGUAGES = {".py": "PYTHON", ".sql": "SQL", ".scala": "SCALA", ".r": "R"}
@@ -38,13 +40,15 @@ def clean(path: str) -> str:
     """A workspace path in its one form: without ``/Workspace`` before it and a slash behind it.
 
     Raises:
-        ApiError: it is not absolute, or leads out of the workspace.
+        ApiError: it is not absolute, leads out of the workspace, or is too long.
     """
     if not path.startswith("/"):
         raise invalid(f"Path ({path}) doesn't start with '/'")
     parts = PurePosixPath(path).parts[1:]
     if ".." in parts or "\0" in path:
         raise invalid(f"Path ({path}) leads out of its folder")
+    if len(path.encode()) > _LONGEST_PATH or any(len(part.encode()) > _LONGEST_NAME for part in parts):
+        raise invalid(f"Path ({path}) is too long; accepted: {_LONGEST_NAME} bytes a name, {_LONGEST_PATH} in all")
     return "/" + "/".join(parts[1:] if parts[:1] == ("Workspace",) else parts)
 
 
@@ -158,7 +162,7 @@ class Files:
         with self._store.locked():
             if file.is_dir() or (file.exists() and not overwrite):
                 raise exists(f"Node with name {path} already exists. Please pass overwrite=true to update it.")
-            part = file.with_name(f".{file.name}.part")
+            part = file.with_name(f".{self._store.number()}.part")
             part.write_bytes(content)
             part.replace(file)
             own = {"object_type": "NOTEBOOK", **known} if notebook else {"object_type": "FILE"}
@@ -211,6 +215,8 @@ class Files:
                 self._store.delete("objects", known["path"])
                 for kind in _PERMISSIONS.values():
                     permissions.forget(self._store, kind, known["object_id"])
+                if known.get("object_type") == "REPO":
+                    self._store.delete("repos", known["object_id"])
 
     def adopt(self, path: str, document: Document) -> None:
         """Make the folder of a Git folder."""
@@ -287,6 +293,12 @@ def volumes(files: Files) -> Blueprint:
     def absent(path: str) -> ApiError:
         return ApiError(404, "NOT_FOUND", f"/{path} does not exist.")
 
+    def make_folder(folder: Path, path: str) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise ApiError(409, "ALREADY_EXISTS", f"A file is at {path} or above it.") from None
+
     @routes.put("/files/<path:path>")
     def put_file(path: str) -> tuple[str, int]:
         file = files.volume_file(f"/{path}")
@@ -294,7 +306,7 @@ def volumes(files: Files) -> Blueprint:
             raise exists(f"/{path} is a folder")
         if file.exists() and not flag(request.args.get("overwrite")):
             raise ApiError(409, "ALREADY_EXISTS", f"/{path} already exists; overwrite=true replaces it.")
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent, f"/{path}")
         file.write_bytes(request.get_data())
         return "", 204
 
@@ -316,7 +328,7 @@ def volumes(files: Files) -> Blueprint:
 
     @routes.put("/directories/<path:path>")
     def put_folder(path: str) -> tuple[str, int]:
-        files.volume_file(f"/{path}").mkdir(parents=True, exist_ok=True)
+        make_folder(files.volume_file(f"/{path}"), f"/{path}")
         return "", 204
 
     @routes.get("/directories/<path:path>")
@@ -406,9 +418,7 @@ def repos(store: Store, files: Files) -> Blueprint:
 
     @routes.delete("/<repo_id>")
     def delete(repo_id: str) -> Document:
-        path = repo(repo_id)["path"]
-        store.delete("repos", number(repo_id, "repo_id"))
-        files.remove(path, recursive=True)
+        files.remove(repo(repo_id)["path"], recursive=True)
         return {}
 
     return routes

@@ -263,6 +263,18 @@ def test_an_experiments_name_is_free_once_it_is_deleted(client: WorkspaceClient)
     assert client.experiments.create_experiment("/Shared/again").experiment_id != first
 
 
+@pytest.mark.parametrize("path", ["/Repos/gone/r", "/Repos/gone"])
+def test_a_git_folder_is_gone_with_its_folder(client: WorkspaceClient, path: str) -> None:
+    client.workspace.mkdirs("/Repos/gone")
+    made = client.repos.create("https://github.com/example/example.git", "gitHub", path="/Repos/gone/r")
+
+    client.workspace.delete(path, recursive=True)
+
+    assert [repo.id for repo in client.repos.list()] == []
+    with pytest.raises(DatabricksError, match="could not be found"):
+        client.repos.delete(made.id or 0)
+
+
 def test_repos(client: WorkspaceClient) -> None:
     made = client.repos.create("https://github.com/example/example.git", "gitHub", path="/Repos/rehearsal@localhost/r")
     with pytest.raises(DatabricksError) as caught:

@@ -15,6 +15,7 @@ from databricks.sdk.service import catalog, workspace
 from tests.rehearsal import user
 
 INVALID = "INVALID_PARAMETER_VALUE"
+LONG = "x" * 256
 WHEEL: Mapping[str, Any] = {"package_name": "tiny", "entry_point": "say"}
 CLUSTER: Mapping[str, Any] = {"spark_version": "17.3.x-scala2.13", "num_workers": 1}
 
@@ -158,3 +159,46 @@ def test_no_import_leads_out(client: WorkspaceClient) -> None:
         client.workspace.upload("/Shared/../../a", b"", format=workspace.ImportFormat.RAW)
     with pytest.raises(DatabricksError, match="leads out"):
         client.workspace.delete("/Shared/../..", recursive=True)
+
+
+PATHS: Mapping[str, Callable[[WorkspaceClient], Any]] = {
+    "mkdirs": lambda client: client.workspace.mkdirs(f"/Shared/{LONG}"),
+    "status": lambda client: client.workspace.get_status(f"/Shared/{LONG}"),
+    "whole": lambda client: client.workspace.mkdirs("/Shared" + "/x" * 1500),
+    "import": lambda client: client.workspace.upload(f"/Shared/{LONG}", b"", format=workspace.ImportFormat.RAW),
+    "volume": lambda client: client.files.create_directory(f"/Volumes/a/b/c/{LONG}"),
+}
+
+
+@pytest.mark.parametrize("call", PATHS.values(), ids=PATHS.keys())
+def test_a_path_that_is_too_long(client: WorkspaceClient, call: Callable[[WorkspaceClient], Any]) -> None:
+    with pytest.raises(DatabricksError, match="is too long") as caught:
+        call(client)
+
+    assert caught.value.error_code == "INVALID_PARAMETER_VALUE"
+
+
+def test_the_longest_name(client: WorkspaceClient) -> None:
+    path = f"/Shared/{LONG[1:]}"
+    client.workspace.upload(path, b"1", format=workspace.ImportFormat.RAW)
+    size = client.workspace.get_status(path).size
+    client.workspace.delete(path)
+
+    assert size == 1
+
+
+def test_a_file_in_the_way_of_a_folder(client: WorkspaceClient) -> None:
+    client.schemas.create("in_the_way", "main")
+    client.volumes.create("main", "in_the_way", "v", catalog.VolumeType.MANAGED)
+    file = "/Volumes/main/in_the_way/v/file"
+    client.files.upload(file, io.BytesIO(b"1"))
+
+    for call in (
+        lambda: client.files.create_directory(file),
+        lambda: client.files.create_directory(f"{file}/below/it"),
+        lambda: client.files.upload(f"{file}/below", io.BytesIO(b"2")),
+    ):
+        with pytest.raises(DatabricksError, match="A file is at") as caught:
+            call()
+        assert caught.value.error_code == "ALREADY_EXISTS"
+    client.schemas.delete("main.in_the_way", force=True)
