@@ -13,8 +13,9 @@ from infra.rehearsal.store import Store
 from infra.rehearsal.workspace import Files, clean
 
 _PREFIX = "/api/2.0/mlflow/experiments"
-OURS = (f"{_PREFIX}/create", f"{_PREFIX}/delete")
-"""The paths of MLflow's that are answered here."""
+OURS = tuple(f"POST {_PREFIX}/{what}" for what in ("create", "delete", "search"))
+"""What is answered here, although MLflow's server has it too."""
+_MOST_FOUND = 1000
 
 
 def blueprint(store: Store, files: Files, mlflow: Mlflow) -> Blueprint:
@@ -54,6 +55,12 @@ def blueprint(store: Store, files: Files, mlflow: Mlflow) -> Blueprint:
             mlflow("POST", "experiments/update", {"experiment_id": experiment_id, "new_name": name})
             permissions.forget(store, "experiments", experiment_id)
         status, answer = mlflow("POST", "experiments/delete", {"experiment_id": experiment_id})
+        return answer, status
+
+    @routes.post(f"{_PREFIX}/search")
+    def search() -> tuple[Document, int]:
+        # MLflow's server takes no answer for zero.
+        status, answer = mlflow("POST", "experiments/search", {"max_results": _MOST_FOUND} | body())
         return answer, status
 
     return routes

@@ -166,6 +166,19 @@ def _mlflow(state: Path) -> WSGIApplication:
     return application
 
 
+def _is_mlflows(environ: WSGIEnvironment) -> bool:
+    """Whether MLflow's server has what is asked for; its own refusal would be a page, which no client can read."""
+    from mlflow import server
+
+    if not str(environ["PATH_INFO"]).startswith(_MLFLOW):
+        return False
+    try:
+        server.app.url_map.bind_to_environ(environ).match()
+    except (NotFound, MethodNotAllowed):
+        return False
+    return True
+
+
 def _caller(mlflow: WSGIApplication) -> catalog.Mlflow:
     """Calls MLflow's server without a socket."""
 
@@ -224,7 +237,7 @@ def _application(state: Path, *, host: str, token: str) -> tuple[WSGIApplication
 
     def answer(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         path = str(environ["PATH_INFO"])
-        theirs = path.startswith(_MLFLOW) and path not in experiments.OURS
+        theirs = f"{environ['REQUEST_METHOD']} {path}" not in experiments.OURS and _is_mlflows(environ)
         if environ["REQUEST_METHOD"] == "GET" and path.startswith(_ARTIFACTS):
             # MLflow's server would answer 500, which its client takes for an accident and repeats for minutes.
             theirs = (state / "artifacts" / path.removeprefix(_ARTIFACTS)).is_file()

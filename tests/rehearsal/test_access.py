@@ -96,6 +96,22 @@ def test_what_is_not_there_is_said_so(client: WorkspaceClient) -> None:
     assert caught.value.error_code == "NOT_IMPLEMENTED"
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/api/2.0/mlflow/none"),
+        ("GET", "/api/2.0/mlflow/experiments/create"),
+        ("POST", "/api/2.0/mlflow/databricks/registered-models/transition-stage"),
+        ("GET", "/api/3.0/mlflow/none"),
+    ],
+)
+def test_what_mlflow_does_not_have(client: WorkspaceClient, method: str, path: str) -> None:
+    with pytest.raises(DatabricksError, match=f"does not implement {method} {path}") as caught:
+        client.api_client.do(method, path)
+
+    assert caught.value.error_code == "NOT_IMPLEMENTED"
+
+
 def program(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "infra.rehearsal", *arguments]
     inherited = {name: value for name, value in os.environ.items() if name != "DATABRICKS_TOKEN"}

@@ -263,6 +263,17 @@ def test_an_experiments_name_is_free_once_it_is_deleted(client: WorkspaceClient)
     assert client.experiments.create_experiment("/Shared/again").experiment_id != first
 
 
+def test_experiments_are_found_without_a_limit(client: WorkspaceClient) -> None:
+    client.experiments.create_experiment("/Shared/found")
+    client.experiments.create_experiment("/Shared/found too")
+
+    found = client.experiments.search_experiments(filter="name LIKE '/Shared/found%'")
+    named = client.experiments.search_experiments(filter="name = '/Shared/found'", max_results=1)
+
+    assert sorted(str(one.name) for one in found) == ["/Shared/found", "/Shared/found too"]
+    assert [one.name for one in named] == ["/Shared/found"]
+
+
 @pytest.mark.parametrize("path", ["/Repos/gone/r", "/Repos/gone"])
 def test_a_git_folder_is_gone_with_its_folder(client: WorkspaceClient, path: str) -> None:
     client.workspace.mkdirs("/Repos/gone")
