@@ -8,7 +8,13 @@ from infra.rehearsal.api import USER, Document, body, missing, text, versioned
 from infra.rehearsal.store import Store
 
 NODE_TYPES = ("i3.xlarge", "m5d.large", "Standard_DS3_v2", "n2-highmem-4")
-SPARK_VERSIONS = ("17.3.x-scala2.13", "17.3.x-cpu-ml-scala2.13", "16.4.x-scala2.12", "16.4.x-cpu-ml-scala2.12")
+SPARK_VERSIONS = {
+    "17.3.x-scala2.13": "17.3 LTS (includes Apache Spark 4.0.0, Scala 2.13)",
+    "17.3.x-cpu-ml-scala2.13": "17.3 LTS ML (includes Apache Spark 4.0.0, Scala 2.13)",
+    "16.4.x-scala2.12": "16.4 LTS (includes Apache Spark 3.5.2, Scala 2.12)",
+    "16.4.x-cpu-ml-scala2.12": "16.4 LTS ML (includes Apache Spark 3.5.2, Scala 2.12)",
+}
+_DISKS = {"local_disks": 1, "local_disk_size_gb": 75, "local_nvme_disks": 0, "local_nvme_disk_size_gb": 0}
 
 
 def cluster(store: Store, cluster_id: str) -> Document:
@@ -30,12 +36,14 @@ def blueprint(store: Store) -> Blueprint:
     @routes.get("/list-node-types")
     def node_types() -> Document:
         shared = {"category": "General Purpose", "description": "", "is_deprecated": False}
-        size = {"memory_mb": 31232, "num_cores": 4.0}
-        return {"node_types": [shared | size | {"node_type_id": n, "instance_type_id": n} for n in NODE_TYPES]}
+        size = {"memory_mb": 31232, "num_cores": 4.0, "num_gpus": 0}
+        named = [{"node_type_id": name, "instance_type_id": name} for name in NODE_TYPES]
+        disks = [{"node_instance_type": {"instance_type_id": name, **_DISKS}} for name in NODE_TYPES]
+        return {"node_types": [shared | size | one | two for one, two in zip(named, disks, strict=True)]}
 
     @routes.get("/spark-versions")
     def spark_versions() -> Document:
-        return {"versions": [{"key": version, "name": version} for version in SPARK_VERSIONS]}
+        return {"versions": [{"key": key, "name": name} for key, name in SPARK_VERSIONS.items()]}
 
     @routes.post("/create")
     def create_cluster() -> Document:

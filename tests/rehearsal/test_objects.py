@@ -12,6 +12,7 @@ from databricks.sdk import WorkspaceClient
 from databricks.sdk.errors.base import DatabricksError
 from databricks.sdk.service import catalog, iam, jobs, workspace
 
+from infra.rehearsal.clusters import NODE_TYPES
 from tests.rehearsal import user
 from tests.rehearsal.user import task
 
@@ -91,6 +92,9 @@ def test_clusters(client: WorkspaceClient) -> None:
     version = client.clusters.select_spark_version(long_term_support=False, ml=True, latest=False) or ""
     made = client.clusters.create(version, node_type_id="i3.xlarge", num_workers=1).cluster_id
 
+    assert "16.4.x" in version
+    assert client.clusters.select_spark_version(long_term_support=True, scala="2.13") == "17.3.x-scala2.13"
+    assert client.clusters.select_node_type(local_disk=True) in NODE_TYPES
     assert [found.cluster_id for found in client.clusters.list()] == [made]
     assert user.result(user.run(client, task("one", "say", existing_cluster_id=made))) == "SUCCESS"
 
