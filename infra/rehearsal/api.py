@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -46,15 +47,22 @@ def not_implemented(what: str) -> ApiError:
 
 
 def body() -> Document:
-    """The request's JSON object.
+    """The request's JSON object, whatever its content type says; what is null counts as left out, as on Databricks.
 
     Raises:
         ApiError: there is none.
     """
-    content = request.get_json(silent=True, force=True) if request.data else {}
+    try:
+        content = json.loads(request.get_data() or b"{}", object_hook=_without_null)
+    except (ValueError, RecursionError) as error:
+        raise ApiError(400, "MALFORMED_REQUEST", f"the request's body is not JSON: {error}") from None
     if not isinstance(content, dict):
         raise ApiError(400, "MALFORMED_REQUEST", "the request's body is not a JSON object")
     return content
+
+
+def _without_null(document: Document) -> Document:
+    return {key: value for key, value in document.items() if value is not None}
 
 
 def asked() -> Mapping[str, Any]:
@@ -91,9 +99,17 @@ def flag(value: object) -> bool:
     return str(value).lower() == "true"
 
 
-def page(found: list[Document], *, limit: int, token: str | None) -> tuple[list[Document], Document]:
-    """One page of what was found, and the fields that lead to the next."""
-    start = number(token, "page_token") if token else 0
+def page(found: list[Document], *, limit: int) -> tuple[list[Document], Document]:
+    """The page of what was found that the request asks for, and the fields that lead to the next.
+
+    Raises:
+        ApiError: it asks for none that there can be.
+    """
+    # A token is an offset, which older callers give themselves.
+    field = "page_token" if request.args.get("page_token") else "offset"
+    start = number(request.args.get(field) or 0, field)
+    if start < 0:
+        raise invalid(f"{field}: {start} is negative")
     more = start + limit < len(found)
     return found[start : start + limit], {"has_more": more, **({"next_page_token": str(start + limit)} if more else {})}
 

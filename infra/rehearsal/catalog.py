@@ -8,10 +8,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from flask import Blueprint, request
 
+from infra.rehearsal import shapes
 from infra.rehearsal.api import USER, ApiError, Document, body, flag, invalid, now, text
 from infra.rehearsal.store import Store
 from infra.rehearsal.workspace import Files
@@ -318,8 +318,8 @@ def blueprint(catalog: Catalog) -> Blueprint:
 
     @routes.patch("/permissions/<kind>/<name>")
     def change_grants(kind: str, name: str) -> Document:
-        changes: Any = body().get("changes") or []
-        return catalog.change_grants(kind, name, changes)
+        given = shapes.shaped(body(), shapes.GRANTS)
+        return catalog.change_grants(kind, name, given.get("changes", []))
 
     @routes.get("/effective-permissions/<kind>/<name>")
     def effective(kind: str, name: str) -> Document:

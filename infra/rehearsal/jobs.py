@@ -10,7 +10,8 @@ from typing import Any
 
 from flask import Blueprint, request
 
-from infra.rehearsal import clusters, permissions, pools
+from infra import quartz
+from infra.rehearsal import clusters, permissions, pools, shapes
 from infra.rehearsal.api import (
     USER,
     ApiError,
@@ -18,6 +19,7 @@ from infra.rehearsal.api import (
     body,
     flag,
     invalid,
+    not_implemented,
     now,
     number,
     page,
@@ -28,8 +30,9 @@ from infra.rehearsal.store import Store
 from infra.rehearsal.workspace import Files
 
 RUN_IF = ("ALL_SUCCESS", "ALL_DONE", "NONE_FAILED", "AT_LEAST_ONE_SUCCESS", "ALL_FAILED", "AT_LEAST_ONE_FAILED")
+_UNTITLED = "Untitled"
+"""What Databricks calls a job that has no name."""
 _KEY = re.compile(r"[\w-]{1,100}")
-_CRON_FIELD = re.compile(r"[\dA-Z*?,/#-]+", re.IGNORECASE)
 _KEYED = {
     "tasks": "task_key",
     "job_clusters": "job_cluster_key",
@@ -37,6 +40,7 @@ _KEYED = {
     "environments": "environment_key",
 }
 """Lists of a job's settings whose entries have a name, and what holds it."""
+_NOT_HONOURED = ("access_control_list", "environment_variables")
 
 
 class Rules:
@@ -51,12 +55,16 @@ class Rules:
         self._store = store
         self._files = files
 
-    def check(self, settings: Document) -> None:
-        """Check a job's settings as a whole.
+    def checked(self, given: Document) -> Document:
+        """A job's settings, which hold as a whole.
 
         Raises:
-            ApiError: Databricks would refuse them, or the wheel that a task needs isn't in the workspace.
+            ApiError: Databricks would refuse them, the stand-in doesn't honour one, or a task's wheel isn't there.
         """
+        settings: Document = shapes.shaped(given, shapes.JOB)
+        for field in _NOT_HONOURED:
+            if settings.get(field):
+                raise not_implemented(f"the field {field} of a job")
         for name, key in _KEYED.items():
             _unique(settings.get(name) or [], key, name)
         shared = [cluster["job_cluster_key"] for cluster in settings.get("job_clusters") or []]
@@ -68,8 +76,9 @@ class Rules:
             self._check_task(task, shared)
         _check_schedule(settings.get("schedule"))
         for key in ("timeout_seconds", "max_concurrent_runs"):
-            if int(settings.get(key) or 0) < 0:
+            if settings.get(key, 0) < 0:
                 raise invalid(f"{key} must not be negative")
+        return settings
 
     @staticmethod
     def _check_graph(tasks: list[Document]) -> None:
@@ -87,6 +96,8 @@ class Rules:
 
     def _check_task(self, task: Document, shared: list[str]) -> None:
         where = f"task '{task['task_key']}'"
+        if task.get("disabled"):
+            raise not_implemented(f"the field disabled of a task ({task['task_key']})")
         if task.get("run_if", "ALL_SUCCESS") not in RUN_IF:
             raise invalid(f"{where}: run_if {task['run_if']} is unknown; accepted: {', '.join(RUN_IF)}")
         if "job_cluster_key" in task and task["job_cluster_key"] not in shared:
@@ -151,10 +162,10 @@ def _check_schedule(schedule: Document | None) -> None:
     if not schedule:
         return
     cron, zone = text(schedule, "quartz_cron_expression"), text(schedule, "timezone_id")
-    fields = cron.split()
-    # Quartz has seconds first, an optional year last, and wants one of the two kinds of day left open.
-    if len(fields) not in (6, 7) or not all(map(_CRON_FIELD.fullmatch, fields)) or "?" not in (fields[3], fields[5]):
-        raise invalid(f"Invalid quartz cron expression: '{cron}'")
+    try:
+        quartz.checked(cron)
+    except ValueError as error:
+        raise invalid(f"Invalid quartz cron expression: '{cron}': {error}") from None
     if zone not in zoneinfo.available_timezones():
         raise invalid(f"Invalid timezone_id: '{zone}'")
 
@@ -164,7 +175,7 @@ def merged(old: Document, new: Document) -> Document:
     result = old | new
     for name, key in _KEYED.items():
         if name in old and name in new:
-            by_name = {entry[key]: entry for entry in (*old[name], *new[name])}
+            by_name = {text(entry, key): entry for entry in (*old[name], *new[name])}
             result[name] = list(by_name.values())
     return result
 
@@ -213,12 +224,8 @@ def blueprint(store: Store, rules: Rules, cancel_all: Callable[[int], None]) -> 
 
     @routes.post("/create")
     def create() -> Document:
-        settings = body()
-        acl = settings.pop("access_control_list", None)
-        if acl:
-            raise invalid("access_control_list: set the permissions of the job once it is there")
-        settings.setdefault("name", "Untitled")
-        rules.check(settings)
+        settings = rules.checked(body())
+        settings.setdefault("name", _UNTITLED)
         new = {"job_id": store.number(), "creator_user_name": USER, "run_as_user_name": USER, "created_time": now()}
         store.put("jobs", new["job_id"], new | {"settings": settings})
         return {"job_id": new["job_id"]}
@@ -233,30 +240,30 @@ def blueprint(store: Store, rules: Rules, cancel_all: Callable[[int], None]) -> 
         if not 1 <= limit <= 100:
             raise invalid("limit must be between 1 and 100")
         found = [one for one in store.all("jobs") if not name or one["settings"]["name"].lower() == name.lower()]
-        shown, more = page(found[::-1], limit=limit, token=request.args.get("page_token"))
+        shown, more = page(found[::-1], limit=limit)
         if not flag(request.args.get("expand_tasks")):
             shown = [one | {"settings": without(one["settings"], ("tasks", "job_clusters"))} for one in shown]
         return {"jobs": shown, **more} if shown else more
 
     @routes.post("/reset")
     def reset() -> Document:
-        given = body()
-        settings = given.get("new_settings")
-        if not isinstance(settings, dict):
+        given = shapes.shaped(body(), shapes.CHANGE)
+        if "new_settings" not in given:
             raise invalid("Missing required field: new_settings")
         old = job(store, job_id(given))
-        rules.check(settings)
+        settings = rules.checked(given["new_settings"])
+        settings.setdefault("name", _UNTITLED)
         store.put("jobs", old["job_id"], old | {"settings": settings})
         return {}
 
     @routes.post("/update")
     def update() -> Document:
-        given = body()
+        given = shapes.shaped(body(), shapes.CHANGE)
         with store.locked():
             old = job(store, job_id(given))
-            settings = without(old["settings"], given.get("fields_to_remove") or [])
-            settings = merged(settings, given.get("new_settings") or {})
-            rules.check(settings)
+            settings = without(old["settings"], given.get("fields_to_remove", []))
+            settings = rules.checked(merged(settings, given.get("new_settings", {})))
+            settings.setdefault("name", _UNTITLED)
             store.put("jobs", old["job_id"], old | {"settings": settings})
         return {}
 

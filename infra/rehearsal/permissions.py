@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from flask import Blueprint, request
 
+from infra.rehearsal import shapes
 from infra.rehearsal.api import USER, Document, body, invalid, missing
 from infra.rehearsal.store import Store
 
@@ -55,9 +55,9 @@ def _principal(entry: Document) -> tuple[str, str]:
     return found[0]
 
 
-def _checked(kind: str, given: Any) -> list[Document]:
+def _checked(kind: str, given: list[Document]) -> list[Document]:
     entries: dict[tuple[str, str], Document] = {}
-    for entry in given or []:
+    for entry in given:
         principal, level = _principal(entry), entry.get("permission_level")
         if level not in KINDS[kind].levels:
             accepted = ", ".join(KINDS[kind].levels)
@@ -124,7 +124,8 @@ def blueprint(store: Store, exists: Mapping[str, Exists]) -> Blueprint:
     def set_permissions(kind: str, object_id: str) -> Document:
         with store.locked():
             old = entries(kind, object_id)
-            new = _checked(kind, body().get("access_control_list"))
+            given = shapes.shaped(body(), shapes.PERMISSIONS)
+            new = _checked(kind, given.get("access_control_list", []))
             if request.method == "PATCH":
                 taken = {_principal(entry) for entry in new}
                 new = [entry for entry in old if _principal(entry) not in taken] + new

@@ -86,10 +86,9 @@ def blueprint(store: Store, rules: Rules, runs: Runs) -> Blueprint:  # noqa: PLR
 
     @routes.post("/runs/submit")
     def submit() -> Document:
-        settings = body()
+        settings = rules.checked(body())
         if not settings.get("tasks"):
             raise invalid("Missing required field: tasks")
-        rules.check(settings)
         token = settings.pop("idempotency_token", None)
         return {"run_id": runs.start(None, settings, parameters={}, token=token)["run_id"]}
 
@@ -116,7 +115,7 @@ def blueprint(store: Store, rules: Rules, runs: Runs) -> Blueprint:  # noqa: PLR
                 found = [run for run in found if (run["start_time"] - border) * keep >= 0]
         if "run_type" in request.args:
             found = [run for run in found if run["run_type"] == request.args["run_type"]]
-        shown, more = page(found[::-1], limit=limit, token=request.args.get("page_token"))
+        shown, more = page(found[::-1], limit=limit)
         whole = flag(request.args.get("expand_tasks"))
         listed = [
             {k: v for k, v in _shown(run).items() if whole or k not in ("tasks", "job_clusters")} for run in shown

@@ -51,6 +51,7 @@ def test_jobs_are_listed_in_pages(client: WorkspaceClient) -> None:
 
     assert everything[:5] == made[::-1]
     assert named == [made[3], made[1]]
+    assert [job.job_id for job in client.jobs.list(name="page 0", offset=1)] == [made[2], made[0]]
 
 
 def test_a_job_is_changed_and_deleted(client: WorkspaceClient) -> None:

@@ -61,6 +61,7 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
     "eight fields": (scheduled("0 0 6 * * ? 2026 1"), "cron expression"),
     "both days": (scheduled("0 0 6 * * *"), "cron expression"),
     "no cron": (scheduled("at six o' clock or ?"), "cron expression"),
+    "no such time": (scheduled("99 99 99 * * ?"), "cron expression.*seconds '99'"),
     "no zone": (scheduled("0 0 6 * * ?", "Europe/Nowhere"), "timezone_id"),
 }
 
