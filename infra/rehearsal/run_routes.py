@@ -7,13 +7,14 @@ from typing import Any
 
 from flask import Blueprint, request
 
+from infra.rehearsal import shapes
 from infra.rehearsal.api import Document, asked, body, flag, invalid, missing, not_implemented, number, page, versioned
 from infra.rehearsal.jobs import Rules, job
-from infra.rehearsal.runs import Runs, ended, graph, latest
+from infra.rehearsal.runs import Runs, became, ended, graph, latest
 from infra.rehearsal.store import Store
 
-_OWN = ("settings", "idempotency_token")
-"""What is kept of a run that Databricks doesn't show."""
+_OWN = ("settings", "idempotency_token", "repair_history")
+"""What is kept of a run that Databricks doesn't show, or not unless it is asked."""
 _INNER = ("resolved", "started")
 """The same of a task."""
 
@@ -33,6 +34,11 @@ def find(store: Store, run_id: object) -> Document:
 def _shown(run: Document) -> Document:
     tasks = [{key: value for key, value in task.items() if key not in _INNER} for task in run["tasks"]]
     return {key: value for key, value in run.items() if key not in _OWN} | {"tasks": tasks}
+
+
+def _history(run: Document) -> Document:
+    *past, last = run["repair_history"]
+    return {"repair_history": [*past, last | became(run)]}
 
 
 def _run_of_task(run: Document, task: Document) -> Document:
@@ -69,17 +75,20 @@ def blueprint(store: Store, rules: Rules, runs: Runs) -> Blueprint:  # noqa: PLR
 
     @routes.post("/run-now")
     def run_now() -> Document:
-        given = body()
+        given = shapes.honoured(body(), shapes.RUN_NOW)
         if "job_id" not in given:
             raise invalid("Missing required field: job_id")
         found = job(store, given["job_id"])
-        if not found["settings"].get("tasks"):
+        settings = found["settings"] | {key: given[key] for key in ("queue",) if key in given}
+        if not settings.get("tasks"):
             raise invalid("The job has no task.")
+        if given.get("only"):
+            settings["tasks"] = _only(settings["tasks"], given["only"])
         run = runs.start(
             found["job_id"],
-            found["settings"],
-            parameters=given.get("job_parameters") or {},
-            overriding={key: given[key] for key in ("python_named_params", "python_params") if key in given},
+            settings,
+            parameters=given.get("job_parameters", {}),
+            overriding=_overriding(given),
             token=given.get("idempotency_token"),
         )
         return {"run_id": run["run_id"], "number_in_job": run["number_in_job"]}
@@ -96,7 +105,10 @@ def blueprint(store: Store, rules: Rules, runs: Runs) -> Blueprint:  # noqa: PLR
     def get() -> Document:
         given = asked()
         task = the_task(given.get("run_id"))
-        return _run_of_task(*task) if task else _shown(the_run(given))
+        if task:
+            return _run_of_task(*task)
+        run = the_run(given)
+        return _shown(run) | (_history(run) if flag(given.get("include_history")) else {})
 
     @routes.get("/runs/list")
     def list_() -> Document:
@@ -164,18 +176,19 @@ def blueprint(store: Store, rules: Rules, runs: Runs) -> Blueprint:  # noqa: PLR
 
     @routes.post("/runs/repair")
     def repair() -> Document:
-        given = body()
+        given = shapes.honoured(body(), shapes.REPAIR)
         with store.locked():
             run = the_run(given)
             if not ended(run):
                 raise invalid("Only a run that has ended can be repaired.")
-            previous = run["repair_history"][-1]["id"] if run["repair_history"] else None
+            previous = run["repair_history"][-1].get("id")
             if previous and given.get("latest_repair_id") != previous:
                 raise invalid(f"latest_repair_id must be {previous}, that of the last repair")
             keys = _again(run, given)
             if not keys:
                 raise invalid("There is no task to run again.")
-            return {"repair_id": runs.repair(run["run_id"], keys)}
+            parameters = given.get("job_parameters", {})
+            return {"repair_id": runs.repair(run["run_id"], keys, parameters=parameters, overriding=_overriding(given))}
 
     @routes.get("/runs/export")
     def export() -> Document:
@@ -187,14 +200,48 @@ def blueprint(store: Store, rules: Rules, runs: Runs) -> Blueprint:  # noqa: PLR
 def _again(run: Document, given: Document) -> set[str]:
     """The tasks that a repair runs again."""
     tasks = latest(run)
-    keys = set(given.get("rerun_tasks") or [])
+    keys = set(given.get("rerun_tasks", []))
     for key in keys - set(tasks):
         raise missing(f"The run has no task '{key}'.")
-    if flag(given.get("rerun_all_failed_tasks")):
+    if keys and given.get("rerun_all_failed_tasks"):
+        raise invalid("Only one of rerun_tasks and rerun_all_failed_tasks can be given.")
+    if given.get("rerun_all_failed_tasks"):
         fine = ("SUCCESS", "EXCLUDED")
         keys |= {key for key, task in tasks.items() if task["state"].get("result_state") not in fine}
-    if flag(given.get("rerun_dependent_tasks")):
-        before = graph(tasks.values())
-        for _ in tasks:
-            keys |= {key for key, others in before.items() if keys & set(others)}
+    if given.get("rerun_dependent_tasks"):
+        keys |= _downstream(keys, graph(tasks.values()))
     return keys
+
+
+def _downstream(keys: set[str], before: Mapping[str, list[str]]) -> set[str]:
+    found = set(keys)
+    for _ in before:
+        found |= {key for key, others in before.items() if found & set(others)}
+    return found
+
+
+def _only(tasks: list[Document], only: list[str]) -> list[Document]:
+    """The tasks that a run is told to run: ``+task`` is one with all before it, ``task+`` with all after it."""
+    before = graph(tasks)
+    after = {key: [other for other, others in before.items() if key in others] for key in before}
+    keys: set[str] = set()
+    for given in only:
+        key = given.removeprefix("+").removesuffix("+")
+        if key not in before:
+            raise invalid(f"only: the job has no task '{key}'.")
+        keys.add(key)
+        if given.startswith("+"):
+            keys |= _downstream({key}, after)
+        if given.endswith("+"):
+            keys |= _downstream({key}, before)
+    # What isn't run can't be waited for.
+    return [
+        task | {"depends_on": [one for one in task.get("depends_on", []) if one["task_key"] in keys]}
+        for task in tasks
+        if task["task_key"] in keys
+    ]
+
+
+def _overriding(given: Document) -> Document:
+    """Parameters of wheel tasks, as older callers give them."""
+    return {key: given[key] for key in ("python_named_params", "python_params") if key in given}

@@ -66,6 +66,11 @@ def latest(run: Document) -> dict[str, Document]:
     return {task["task_key"]: task for task in run["tasks"]}
 
 
+def became(run: Document) -> Document:
+    """What has become of a run, as its history of repairs has it."""
+    return {key: run[key] for key in ("end_time", "state", "status")}
+
+
 def graph(tasks: Iterable[Document]) -> dict[str, list[str]]:
     """For each task, those that come before it."""
     return {task["task_key"]: [one["task_key"] for one in task.get("depends_on") or []] for task in tasks}
@@ -158,11 +163,7 @@ class Runs:
             ApiError: a parameter is not the job's.
         """
         declared = {entry["name"]: str(entry.get("default", "")) for entry in settings.get("parameters") or []}
-        for name in parameters:
-            if name not in declared:
-                raise invalid(
-                    f"Job parameter '{name}' is not defined in the job; defined: {', '.join(declared) or 'none'}"
-                )
+        _check_parameters(parameters, declared)
         with self._store.locked():
             for run in self._store.all("runs"):
                 if token and run["idempotency_token"] == token:
@@ -214,7 +215,7 @@ class Runs:
             "run_duration": 0,
             "idempotency_token": token,
             "settings": settings,
-            "repair_history": [],
+            "repair_history": [{"type": "ORIGINAL", "start_time": now(), "task_run_ids": []}],
             "job_clusters": settings.get("job_clusters") or [],
             **state("PENDING"),
         }
@@ -225,6 +226,7 @@ class Runs:
     def _attempt(self, run: Document, task: Document, attempt: int) -> Document:
         task_run_id = self._store.number()
         self._store.put("task_runs", task_run_id, {"run_id": run["run_id"]})
+        run["repair_history"][-1]["task_run_ids"].append(task_run_id)
         waiting = state("BLOCKED" if task.get("depends_on") and not attempt else "PENDING")
         times = dict.fromkeys(("start_time", "end_time", "setup_duration", "execution_duration", "cleanup_duration"), 0)
         own = {
@@ -245,7 +247,7 @@ class Runs:
             "job.id": str(run["job_id"]),
             "job.name": run["run_name"],
             "job.run_id": str(run["run_id"]),
-            "job.repair_count": str(len(run["repair_history"])),
+            "job.repair_count": str(len(run["repair_history"]) - 1),
             "job.start_time.iso_date": start.date().isoformat(),
             "job.start_time.iso_datetime": start.strftime("%Y-%m-%dT%H:%M:%S"),
             "job.start_time.timestamp_ms": str(run["start_time"]),
@@ -262,17 +264,31 @@ class Runs:
             }
         return values
 
-    def repair(self, run_id: int, keys: set[str]) -> int:
-        """Run tasks of a run again that has ended; returns the repair's id."""
+    def repair(self, run_id: int, keys: set[str], *, parameters: Mapping[str, str], overriding: Document) -> int:
+        """Run tasks of a run again that has ended; returns the repair's id.
+
+        Args:
+            run_id: The run.
+            keys: The tasks.
+            parameters: Values of job parameters that take the place of the run's.
+            overriding: Parameters of wheel tasks that do.
+
+        Raises:
+            ApiError: a parameter is not the job's.
+        """
         repair_id = self._store.number()
 
         def again(run: Document) -> None:
+            _check_parameters(parameters, [entry["name"] for entry in run["job_parameters"]])
+            for entry in run["job_parameters"]:
+                entry["value"] = parameters.get(entry["name"], entry["value"])
+            run["overriding_parameters"] |= overriding
+            run["repair_history"][-1] |= became(run)
+            run["repair_history"].append({"type": "REPAIR", "id": repair_id, "start_time": now(), "task_run_ids": []})
             for task in run["settings"]["tasks"]:
                 if task["task_key"] in keys:
                     before = latest(run)[task["task_key"]]["attempt_number"]
                     run["tasks"].append(self._attempt(run, task, before + 1))
-            entry = {"type": "REPAIR", "id": repair_id, "start_time": now()}
-            run["repair_history"].append(entry)
             run |= {**state("PENDING"), "end_time": 0}
 
         with self._store.locked():
@@ -560,6 +576,13 @@ def why(logs: str, message: str) -> dict[str, str]:
     return {"error": error, "error_trace": logs[start:] if start >= 0 else error}
 
 
+def _check_parameters(given: Iterable[str], declared: Iterable[str]) -> None:
+    known = list(declared)
+    for name in given:
+        if name not in known:
+            raise invalid(f"Job parameter '{name}' is not defined in the job; defined: {', '.join(known) or 'none'}")
+
+
 def _interrupted(run: Document) -> None:
     message = "The rehearsal workspace ended while this was active."
     for task in run["tasks"]:
@@ -595,8 +618,6 @@ def _conclude(run: Document, stop: _Stop) -> None:
     end = now()
     duration = end - run["start_time"]
     run |= {**outcome, "end_time": end, "run_duration": duration, "execution_duration": duration}
-    if run["repair_history"]:
-        run["repair_history"][-1] |= {"end_time": end, **outcome}
 
 
 def _end(process: subprocess.Popen[Any]) -> None:

@@ -7,7 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from infra.rehearsal.api import ApiError
+from flask import request
+
+from infra.rehearsal.api import ApiError, Document, not_implemented
 
 Shape = Mapping[str, Any]
 """For each name the type of what it holds: a Python type, a list of one type, or a shape again."""
@@ -51,6 +53,16 @@ JOB: Shape = {
     "max_concurrent_runs": int,
 }
 CHANGE: Shape = {"job_id": int, "new_settings": JOB, "fields_to_remove": [str]}
+_GIVEN: Shape = {"job_parameters": TEXTS, "python_params": [str], "python_named_params": TEXTS}
+RUN_NOW: Shape = {**_GIVEN, "job_id": int, "only": [str], "idempotency_token": str, "queue": {"enabled": bool}}
+REPAIR: Shape = {
+    **_GIVEN,
+    "run_id": int,
+    "latest_repair_id": int,
+    "rerun_tasks": [str],
+    "rerun_all_failed_tasks": bool,
+    "rerun_dependent_tasks": bool,
+}
 PERMISSIONS: Shape = {
     "access_control_list": [
         {"user_name": str, "group_name": str, "service_principal_name": str, "permission_level": str}
@@ -100,3 +112,15 @@ def _typed(value: Any, kind: type, field: str) -> Any:
             f"Could not parse request object: Expected {_NAMES[kind]} for field {field or 'of the request'}",
         )
     return value
+
+
+def honoured(given: Document, shape: Shape) -> Document:
+    """A request that holds nothing that the stand-in doesn't do.
+
+    Raises:
+        ApiError: it does, or a part of it has another type.
+    """
+    for field, value in given.items():
+        if value and field not in shape:
+            raise not_implemented(f"the field {field} of {request.path}")
+    return dict(shaped(given, shape))

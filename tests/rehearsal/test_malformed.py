@@ -81,6 +81,9 @@ def test_types_of_a_job(client: WorkspaceClient, case: tuple[dict[str, Any], str
 
 # Beside those of jobs: method, path, what is sent, and the field that the refusal names.
 OTHERS: Mapping[str, tuple[str, str, dict[str, Any], str]] = {
+    "run-now": ("POST", "/api/2.2/jobs/run-now", {"job_id": "one"}, "job_id"),
+    "only": ("POST", "/api/2.2/jobs/run-now", {"job_id": 1, "only": "one"}, "only"),
+    "repair": ("POST", "/api/2.2/jobs/runs/repair", {"run_id": 1, "rerun_tasks": "one"}, "rerun_tasks"),
     "removed": ("POST", "/api/2.2/jobs/update", {"job_id": 1, "fields_to_remove": "tags"}, "fields_to_remove"),
     "grants": ("PATCH", "/api/2.1/unity-catalog/permissions/catalog/main", {"changes": ["a"]}, r"changes\[0\]"),
 }

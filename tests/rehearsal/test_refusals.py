@@ -203,3 +203,22 @@ def test_a_file_in_the_way_of_a_folder(client: WorkspaceClient) -> None:
             call()
         assert caught.value.error_code == "ALREADY_EXISTS"
     client.schemas.delete("main.in_the_way", force=True)
+
+
+FIELDS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "access_control_list": ("create", {"tasks": [one()], "access_control_list": [{"group_name": "users"}]}),
+    "environment_variables": ("runs/submit", {"tasks": [one()], "environment_variables": [{"key": "a"}]}),
+    "disabled": ("create", {"tasks": [one(disabled=True)]}),
+    "notebook_params": ("run-now", {"job_id": 1, "notebook_params": {"a": "1"}}),
+    "performance_target": ("run-now", {"job_id": 1, "performance_target": "STANDARD"}),
+    "jar_params": ("runs/repair", {"run_id": 1, "jar_params": ["a"]}),
+}
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_field_that_is_not_honoured(client: WorkspaceClient, field: str) -> None:
+    door, sent = FIELDS[field]
+    with pytest.raises(DatabricksError, match=f"does not implement the field {field} ") as caught:
+        client.api_client.do("POST", f"/api/2.2/jobs/{door}", body=sent)
+
+    assert caught.value.error_code == "NOT_IMPLEMENTED"

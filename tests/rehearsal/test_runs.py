@@ -227,6 +227,14 @@ def test_a_queue(client: WorkspaceClient) -> None:
     assert (started[0].start_time or 0) >= (before or 0)
 
 
+def test_a_run_that_asks_for_the_queue(client: WorkspaceClient) -> None:
+    job_id = user.create(client, task("slow", "sleep", 1))
+    user.start(client, job_id)
+    second = user.finish(client, user.start(client, job_id, queue=jobs.QueueSettings(enabled=True)))
+
+    assert user.result(second) == "SUCCESS"
+
+
 def test_a_token_names_a_run(client: WorkspaceClient) -> None:
     job_id = user.create(client, task("one", "say"), max_concurrent_runs=5)
 
@@ -263,6 +271,85 @@ def test_repair(client: WorkspaceClient, tmp_path: Path) -> None:
     assert user.results(repaired) == {"fine": "SUCCESS", "once": "SUCCESS", "after": "SUCCESS"}
     assert user.result(repaired) == "SUCCESS"
     assert [found.task_key for found in repaired.tasks or []].count("fine") == 1
+
+
+def said(client: WorkspaceClient, run: jobs.Run, key: str) -> str:
+    return user.output(client, run, key).logs or ""
+
+
+def repaired_by(client: WorkspaceClient, run_id: int, **more: Any) -> int:
+    repair: Any = client.jobs.repair_run(run_id, **more)
+    return int(repair.response.repair_id)
+
+
+def test_a_repair_with_other_parameters(client: WorkspaceClient) -> None:
+    values = jobs.PythonWheelTask(
+        package_name="tiny", entry_point="say", named_parameters={"a": "{{job.parameters.a}}"}
+    )
+    one = jobs.Task("one", libraries=[compute.Library(whl=user.WHEEL_PATH)], python_wheel_task=values)
+    parameter = jobs.JobParameterDefinition(name="a", default="0")
+    run_id = user.run(client, one, parameters=[parameter]).run_id or 0
+
+    repair = repaired_by(client, run_id, rerun_tasks=["one"], job_parameters={"a": "1"})
+    repaired = user.finish(client, run_id)
+    assert said(client, repaired, "one") == "said --a=1\n"
+    assert [entry.value for entry in repaired.job_parameters or []] == ["1"]
+    client.jobs.repair_run(run_id, rerun_tasks=["one"], latest_repair_id=repair, python_named_params={"a": "2"})
+    assert said(client, user.finish(client, run_id), "one") == "said --a=2\n"
+
+
+def test_a_repair_that_can_not_be(client: WorkspaceClient) -> None:
+    run_id = user.run(client, task("one", "say")).run_id or 0
+    with pytest.raises(DatabricksError, match="'unknown' is not defined"):
+        client.jobs.repair_run(run_id, rerun_tasks=["one"], job_parameters={"unknown": "1"})
+    with pytest.raises(DatabricksError, match="Only one of rerun_tasks"):
+        client.jobs.repair_run(run_id, rerun_tasks=["one"], rerun_all_failed_tasks=True)
+
+    run = client.jobs.get_run(run_id, include_history=True)
+    assert len(run.tasks or []) == len(run.repair_history or []) == 1
+
+
+def test_the_history_begins_with_the_run_as_it_was(client: WorkspaceClient, tmp_path: Path) -> None:
+    run_id = user.run(client, task("fine", "say"), task("once", "second_time", tmp_path / "mark")).run_id or 0
+    repair = repaired_by(client, run_id, rerun_all_failed_tasks=True)
+    user.finish(client, run_id)
+
+    run = client.jobs.get_run(run_id, include_history=True)
+    original, repaired = run.repair_history or []
+
+    kinds = (jobs.RepairHistoryItemType.ORIGINAL, jobs.RepairHistoryItemType.REPAIR)
+    assert (original.type, repaired.type) == kinds
+    assert (original.id, repaired.id) == (None, repair)
+    results = [entry.state and entry.state.result_state for entry in (original, repaired)]
+    assert results == [jobs.RunResultState.FAILED, jobs.RunResultState.SUCCESS]
+    attempts = [*(original.task_run_ids or []), *(repaired.task_run_ids or [])]
+    assert len(original.task_run_ids or []) == 2
+    assert attempts == [found.run_id for found in run.tasks or []]
+    assert client.jobs.get_run(run_id).repair_history == []
+
+
+@pytest.mark.parametrize(
+    ("only", "expected"),
+    [
+        (["b"], {"b"}),
+        (["+b"], {"a", "b"}),
+        (["b+"], {"b", "c"}),
+        (["a", "d"], {"a", "d"}),
+        (["+c+"], {"a", "b", "c"}),
+    ],
+)
+def test_only_some_tasks(client: WorkspaceClient, only: list[str], expected: set[str]) -> None:
+    chain = (task("a", "say"), task("b", "say", after=("a",)), task("c", "say", after=("b",)), task("d", "say"))
+    run = user.finish(client, user.start(client, user.create(client, *chain), only=only))
+
+    assert user.results(run) == dict.fromkeys(expected, "SUCCESS")
+
+
+def test_only_a_task_that_there_is_not(client: WorkspaceClient) -> None:
+    with pytest.raises(DatabricksError, match="no task 'none'") as caught:
+        client.jobs.run_now(user.create(client, task("one", "say")), only=["+none"])
+
+    assert caught.value.error_code == "INVALID_PARAMETER_VALUE"
 
 
 def test_the_output_of_a_whole_run_is_refused(client: WorkspaceClient) -> None:
