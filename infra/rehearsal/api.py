@@ -54,6 +54,8 @@ def body() -> Document:
     """
     try:
         content = json.loads(request.get_data() or b"{}", object_hook=_without_null)
+        # Python reads what JSON can't say to others: NaN, and half of a character that takes two.
+        json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as error:
         raise ApiError(400, "MALFORMED_REQUEST", f"the request's body is not JSON: {error}") from None
     if not isinstance(content, dict):

@@ -141,11 +141,6 @@ def _http_error(error: HTTPException) -> Response:
     return _error(ApiError(error.code or 500, "BAD_REQUEST", error.description or error.name))
 
 
-def _not_unicode(error: UnicodeEncodeError) -> Response:
-    # JSON can say half of a character that takes two.
-    return _error(ApiError(400, "MALFORMED_REQUEST", f"a text of the request is no Unicode: {error.reason}"))
-
-
 def _unexpected(error: Exception) -> Response:
     logging.getLogger(__name__).error("%s %s", request.method, request.path)
     return _error(ApiError(500, "INTERNAL_ERROR", f"{type(error).__name__}: {error}"))
@@ -238,7 +233,6 @@ def _application(state: Path, *, host: str, token: str) -> tuple[WSGIApplication
         app.register_blueprint(routes)
     app.register_error_handler(ApiError, _error)
     app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(UnicodeEncodeError, _not_unicode)
     app.register_error_handler(Exception, _unexpected)
 
     def answer(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
