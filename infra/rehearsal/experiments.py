@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from flask import Blueprint
 
-from infra.rehearsal import permissions
+from infra.rehearsal import permissions, shapes
 from infra.rehearsal.api import Document, body, invalid, missing, text
 from infra.rehearsal.catalog import Mlflow
 from infra.rehearsal.store import Store
@@ -59,8 +59,9 @@ def blueprint(store: Store, files: Files, mlflow: Mlflow) -> Blueprint:
 
     @routes.post(f"{_PREFIX}/search")
     def search() -> tuple[Document, int]:
-        # MLflow's server takes no answer for zero.
-        status, answer = mlflow("POST", "experiments/search", {"max_results": _MOST_FOUND} | body())
+        given = shapes.shaped(body(), shapes.SEARCH)
+        # MLflow's server takes what is left out for zero, which it refuses.
+        status, answer = mlflow("POST", "experiments/search", {"max_results": _MOST_FOUND} | given)
         return answer, status
 
     return routes

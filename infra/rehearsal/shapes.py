@@ -68,6 +68,7 @@ PERMISSIONS: Shape = {
         {"user_name": str, "group_name": str, "service_principal_name": str, "permission_level": str}
     ]
 }
+SEARCH: Shape = {"max_results": int, "filter": str, "order_by": [str], "page_token": str}
 GRANTS: Shape = {"changes": [{"principal": str, "add": [str], "remove": [str]}]}
 
 _NAMES = {list: "array", dict: "object", str: "string", int: "integer", bool: "boolean"}

@@ -87,6 +87,7 @@ OTHERS: Mapping[str, tuple[str, str, dict[str, Any], str]] = {
     "only": ("POST", "/api/2.2/jobs/run-now", {"job_id": 1, "only": "one"}, "only"),
     "repair": ("POST", "/api/2.2/jobs/runs/repair", {"run_id": 1, "rerun_tasks": "one"}, "rerun_tasks"),
     "removed": ("POST", "/api/2.2/jobs/update", {"job_id": 1, "fields_to_remove": "tags"}, "fields_to_remove"),
+    "search": ("POST", "/api/2.0/mlflow/experiments/search", {"max_results": []}, "max_results"),
     "grants": ("PATCH", "/api/2.1/unity-catalog/permissions/catalog/main", {"changes": ["a"]}, r"changes\[0\]"),
 }
 
