@@ -455,7 +455,7 @@ def _explain_one(item: Any, name: str, models: _Models, tag: str) -> str:
         return f"must be {' or '.join(map(repr, _tags(models, tag)))} (given: {given[tag]!r})"
     if kind == "missing":
         return "is missing"
-    if kind in ("model_type", "model_attributes_type", "dict_type"):
+    if "a valid dictionary" in item["msg"]:
         return f"must be a table (given: {given!r})"
     message = item["msg"].removeprefix("Value error, ").removeprefix("Input ").replace("should", "must", 1)
     return message if isinstance(given, dict | BaseModel) else f"{message} (given: {given!r})"
