@@ -53,6 +53,7 @@ def split(
                 raise InputError(
                     f"test_share: {test_share} leaves no row of {where} for {table}; accepted: more rows, another share"
                 )
+        _check_learnable(profiles[False], profiles[True], target=target, where=where)
         return {written.table: str(written) for written in tables.replace_both(parts)}
     finally:
         rows.unpersist()
@@ -166,6 +167,15 @@ def _quantities(target: str, where: str, example: str = "") -> InputError:
         f"target: column '{target}' of {where} holds quantities{example}; "
         f"accepted: classes (text, whole numbers or booleans, at most {_MOST_CLASSES} of them)"
     )
+
+
+def _check_learnable(train_validation: Profile, test: Profile, *, target: str, where: str) -> None:
+    """Whether each class of the test side is one that can be learned, which only validation would miss otherwise."""
+    for value in sorted(test.groups.keys() - train_validation.groups.keys(), key=str):
+        raise InputError(
+            f"test_share: class {value!r} of column '{target}' in {where} has {test.groups[value]:,} rows to test with "
+            "and 0 to train and validate with; accepted: more rows of it, none, or another share"
+        )
 
 
 def _check_folds(train: Profile, validation: Profile, *, target: str, folds: int, where: str) -> None:

@@ -141,6 +141,12 @@ SPLIT_REFUSALS: list[Any] = [
         "source csv .*can't be read",
         id="malformed row",
     ),
+    pytest.param(
+        ROWS + "".join(f"{i},1,rare\n" for i in (106, 110)),
+        {},
+        "test_share: class 'rare' of column 'label' in source csv .*rows.csv has 2 rows to test with and 0 to train",
+        id="a class for the test alone",
+    ),
     pytest.param(numbered([1, 2]), {"test_share": 1e-6}, "test_share: .*leaves no row", id="a side is empty"),
 ]
 
