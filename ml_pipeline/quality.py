@@ -67,8 +67,9 @@ def check(rows: DataFrame, checks: Checks, *, where: str) -> DataFrame:
     """
     from pyspark.sql import functions as F
 
-    if REASONS in map(str.lower, rows.columns):
-        raise InputError(f"{where}: column '{REASONS}' has the name of one that the checks add; rename it")
+    for name in (REASONS, _ALONE, _SHARED):
+        if name in map(str.lower, rows.columns):
+            raise InputError(f"{where}: column '{name}' has the name of one that the checks add; rename it")
     found = [rule for rule in rules.of(rows, checks, where) if _checks_something(rule)]
     rules.check_key(rows, checks, where)
     reasons = _failed(rows, found) if found else F.lit(None).cast("array<string>")

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from pyspark.sql import Column, DataFrame
 
-_PLACE = "__place"
 _WHOLE = "all"
 
 
@@ -66,6 +65,6 @@ def to_pandas(rows: DataFrame, columns: Sequence[Column | str], sample: Sample |
     if sample is None:
         return tables.to_pandas(rows, columns)
     place = tables.bucket(rows, [*sample.by] or rows.columns, salt="sample")
-    frame = tables.to_pandas(rows.where(place < sample.share), [*columns, place.alias(_PLACE)])
-    kept = frame.sort_values(_PLACE, kind="stable").head(sample.rows).sort_index(ignore_index=True)
-    return kept.drop(columns=_PLACE)
+    frame = tables.to_pandas(rows.where(place < sample.share), [*columns, place])
+    least = frame.iloc[:, -1].argsort(kind="stable")[: sample.rows]
+    return frame.iloc[least.sort_values(), :-1].reset_index(drop=True)

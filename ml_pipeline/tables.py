@@ -466,10 +466,11 @@ def to_pandas(rows: DataFrame, columns: Sequence[Column | str], *, order_by: lis
     """
     from pyspark.sql import functions as F
 
-    order = "__order"
     hashed = rows.select(*map(quote, order_by)) if order_by else rows
-    frame = rows.select(*columns, F.xxhash64(*_hashable(hashed)).alias(order)).toPandas()
-    return frame.sort_values(order, kind="stable", ignore_index=True).drop(columns=order)
+    frame = rows.select(*columns, F.xxhash64(*_hashable(hashed))).toPandas()
+    # By its place: whatever its name, a column of the rows may have it too.
+    order = frame.iloc[:, -1].argsort(kind="stable")
+    return frame.iloc[order, :-1].reset_index(drop=True)
 
 
 def read_source(source: Source) -> DataFrame:

@@ -300,6 +300,14 @@ def test_to_pandas_has_one_order_however_rows_are_partitioned(spark: SparkSessio
         assert one.equals(other)
 
 
+def test_to_pandas_takes_any_name(spark: SparkSession) -> None:
+    rows = rows_of(spark, *[(i, -i) for i in range(20)], schema="__order int, `xxhash64(__order)` int")
+    frame = tables.to_pandas(rows, rows.columns, order_by=["__order"])
+    assert list(frame.columns) == rows.columns
+    assert sorted(frame["__order"]) == list(range(20)) == sorted(-frame["xxhash64(__order)"])
+    assert list(frame["__order"]) != list(range(20))
+
+
 def collected(source: dict[str, str]) -> list[tuple[Any, ...]]:
     return [tuple(row) for row in tables.read_source(Source(**source)).collect()]  # type: ignore[arg-type]
 

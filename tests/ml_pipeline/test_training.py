@@ -452,6 +452,15 @@ def test_all_rows_are_taken_of_a_table_that_is_small_enough(iris_run: Run) -> No
     assert Sample.of_run(iris_run, "validation") is None
 
 
+@pytest.mark.usefixtures("spark")
+def test_a_sample_has_the_column_that_is_named_like_one_of_its_own() -> None:
+    rows = tables.session().createDataFrame([(i, -i) for i in range(30)], "__place long, __order long")
+    frame = sampling.to_pandas(rows, rows.columns, Sample(rows=10, of=30, by=("__place",)))
+    assert list(frame.columns) == rows.columns
+    assert len(set(frame["__place"]) & set(range(30))) == 10
+    assert list(frame["__order"]) == list(-frame["__place"])
+
+
 def numbered(rows: range) -> Any:
     return tables.session().createDataFrame([(i, f"row {i}") for i in rows], "id long, text string")
 
