@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ml_pipeline import tables, tracking
 from ml_pipeline.errors import InputError
-from ml_pipeline.features import Features
+from ml_pipeline.features import INTERNAL, Features, added, refuse_names
 from ml_pipeline.settings import Columns, Folds, Reason, Share, Source
 from ml_pipeline.tables import Profile
 
@@ -26,6 +26,8 @@ def split(
     key: Columns,
     features: Columns,
     test_share: Share,
+    scored: bool = True,
+    probabilities: bool = False,
     train_validation_table: str,
     test_table: str,
 ) -> Made:
@@ -34,12 +36,26 @@ def split(
     The side of a row follows from a hash of its key alone (of the whole row where there is none). A row never changes
     sides, whatever is added later, and equal rows are on the same side. Where nothing changed, nothing is written.
 
+    Args:
+        source: The rows.
+        target: The column to predict.
+        key: Columns that say which row it is.
+        features: Columns to learn from; all others where empty.
+        test_share: Share of the rows that becomes the test table.
+        scored: Whether batch inference scores the same source, and so keeps each of its columns.
+        probabilities: Whether predictions come with probabilities, in a column of their own.
+        train_validation_table: What the rows for training and validation are written to.
+        test_table: What the others are written to.
+
     Raises:
         InputError: the source can't be read, or its columns or rows can't be learned from.
     """
     where = f"source {source}"
     rows = tables.read_source(source)
     chosen = Features.of(rows, target=target, key=key, features=features, where=where)
+    refuse_names(rows.columns, INTERNAL, where=where)
+    # A model that no batch of this source could be scored with is refused before it is trained.
+    refuse_names(rows.columns if scored else chosen.kinds, added(probabilities=probabilities), where=where)
     in_test = tables.bucket(rows, key or rows.columns, salt="test") < test_share
     rows = rows.persist()
     try:

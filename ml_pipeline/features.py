@@ -23,6 +23,13 @@ ACCEPTED = "accepted: numbers, text and booleans"
 BATCH_COLUMN = "batch_date"
 ADDED = ("prediction", "model_name", "model_version", "run_id", BATCH_COLUMN)
 """Columns that a predictions table has beside those of its source; none of the source's may have such a name."""
+INTERNAL = ("__answer", "__agree", "__label", "__other")
+"""Columns that a step has for a while beside those of a source."""
+
+
+def added(*, probabilities: bool) -> tuple[str, ...]:
+    """Every column that scoring adds to its source's, in whatever table."""
+    return (*ADDED, *(["scores"] if probabilities else []), "champion_prediction", "quarantine_reasons")
 
 
 def refuse_names(columns: Iterable[str], names: Iterable[str] = ADDED, *, where: str) -> None:

@@ -79,6 +79,7 @@ def declare(settings: PipelineSettings) -> tuple[Job, ...]:
         "tolerance": settings.tolerance,
         "significance": settings.significance,
     }
+    inference = settings.batch_inference
     git = {"git_branch": _reference(GIT_BRANCH), "git_commit": _reference(GIT_COMMIT)}
 
     datasets = Job(
@@ -92,6 +93,8 @@ def declare(settings: PipelineSettings) -> tuple[Job, ...]:
                     source=settings.source,
                     **columns,
                     test_share=settings.test_share,
+                    scored=inference.source in (None, settings.source),
+                    probabilities=inference.probabilities,
                     train_validation_table=train_validation_table,
                     test_table=test_table,
                 ),
@@ -178,7 +181,7 @@ def declare(settings: PipelineSettings) -> tuple[Job, ...]:
             ),
         ),
     )
-    inference, watching = settings.batch_inference, settings.watching
+    watching = settings.watching
     watch: list[Task] = []
     if watching:
         monitor = Task(

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ml_pipeline import tables
+from ml_pipeline import quality, scoring, tables
+from ml_pipeline.features import ADDED, added
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -115,6 +116,7 @@ def test_prepare_announces_the_run_and_leaves_the_tables_that_it_reads(state: St
 
 
 ROWS = numbered(range(40))
+OTHER_BATCHES = {"source": {"csv": "batch.csv"}}
 SPLIT_REFUSALS: list[Any] = [
     pytest.param(ROWS, {"target": "absent"}, r"target: .*no column 'absent'; accepted: id, size, label", id="target"),
     pytest.param(ROWS, {"key": ["absent"]}, "key: .*no column 'absent'", id="key"),
@@ -133,6 +135,26 @@ SPLIT_REFUSALS: list[Any] = [
     ),
     pytest.param(
         ROWS.replace("size", "Prediction"), {}, "column 'Prediction' has the name of one that scoring adds", id="taken"
+    ),
+    *(
+        pytest.param(
+            ROWS.replace("size", name),
+            {"features": ["id"], **changes},
+            f"column '{name}' has the name of one that scoring adds",
+            id=f"{name}, though no feature",
+        )
+        for name, changes in (
+            ("Run_ID", {}),
+            ("quarantine_reasons", {}),
+            ("scores", {"batch_inference": {"probabilities": True}}),
+            ("__answer", {"batch_inference": OTHER_BATCHES}),
+        )
+    ),
+    pytest.param(
+        ROWS.replace("size", "scores"),
+        {"batch_inference": {**OTHER_BATCHES, "probabilities": True}},
+        "column 'scores' has the name of one that scoring adds",
+        id="a feature, which batches have too",
     ),
     pytest.param("label\na\nb\n", {}, "no column beside target", id="nothing to learn from"),
     pytest.param(
@@ -156,6 +178,21 @@ def test_split_refuses_and_writes_nothing(state: State, text: str, changes: dict
     with state.refuses(match):
         state.step("split", source=state.csv(text), **{"target": "label", **changes})
     assert state.versions() == {}
+
+
+def test_names_that_split_refuses_are_those_that_scoring_refuses() -> None:
+    names = {*ADDED, scoring.SCORES, scoring.CHAMPION_PREDICTION, quality.REASONS}
+    assert set(added(probabilities=True)) == names
+    assert set(added(probabilities=False)) == names - {scoring.SCORES}
+
+
+@pytest.mark.parametrize(
+    ("name", "batches"), [("prediction", OTHER_BATCHES), ("scores", {})], ids=["not scored", "without probabilities"]
+)
+def test_a_name_that_scoring_does_not_meet_is_let_through(state: State, name: str, batches: dict[str, Any]) -> None:
+    source = state.csv(ROWS.replace("size", name))
+    state.step("split", source=source, target="label", features=["id"], batch_inference=batches)
+    assert name in state.frame("test").columns
 
 
 def test_a_timestamp_that_is_no_feature_is_let_through(state: State) -> None:

@@ -204,6 +204,9 @@ def test_batch_inference_scores(batch_inference: dict[str, Any], scored: Source)
     flow = declared(batch_inference=batch_inference)
 
     assert arguments(flow["batch_inference"], "score")["source"] == scored
+    split = arguments(flow["datasets"], "split")
+    assert split["scored"] == (split["source"] == scored)
+    assert split["probabilities"] == batch_inference.get("probabilities", False)
 
 
 @pytest.mark.parametrize(
