@@ -11,7 +11,17 @@ import numpy as np
 from ml_pipeline import sampling, tables, tracking
 from ml_pipeline.data_preparation import Made
 from ml_pipeline.errors import CheckFailedError
-from ml_pipeline.evaluation import Classes, Difference, Measured, Metric, Responses, by_class, measure
+from ml_pipeline.evaluation import (
+    MOST_ROWS,
+    Classes,
+    Difference,
+    Measured,
+    Metric,
+    Responses,
+    by_class,
+    f1_leads,
+    measure,
+)
 from ml_pipeline.features import Features
 from ml_pipeline.sampling import Sample
 from ml_pipeline.settings import Significance, Threshold, Tolerance
@@ -178,9 +188,12 @@ class _Champion:
     rival: Rival
     version: str
     per_class: Mapping[str, Mapping[str, float]]
+    verdicts: Mapping[str, str]
+    """Of the run's F1 of each class; empty where the run kept no labels."""
 
     def as_row(self) -> dict[str, Any]:
-        return {"version": self.version, "run_id": self.rival.run_id, "per_class": self.per_class}
+        row = {"version": self.version, "run_id": self.rival.run_id}
+        return row | {"per_class": self.per_class, "verdicts": self.verdicts}
 
 
 def _champion(run: Run, mine: Measured, model: str, metric: str, *, significance: float) -> _Champion | None:
@@ -195,10 +208,16 @@ def _champion(run: Run, mine: Measured, model: str, metric: str, *, significance
     columns = features.columns(rows, where=f"the champion's input, table {table}")
     # The rows that the run measured itself on: only then are both resampled alike.
     frame = sampling.to_pandas(rows, [*columns, rows[tables.quote(target)]], Sample.of_run(run, "validation"))
-    classes = Classes(tuple(tracking.read_json(run, "evaluation")["classes"]))
+    evaluation = tracking.read_json(run, "evaluation")
+    classes = Classes(tuple(evaluation["classes"]))
     truth = classes.encode(frame[target])
     responses = Responses.of(fitted, frame[list(features.kinds)], classes)
     theirs = measure(metric, responses, truth)
     name = f"the champion, version {champion.version}"
     rival = Rival.of(name, str(champion.run_id), mine, theirs, significance=significance)
-    return _Champion(rival=rival, version=str(champion.version), per_class=by_class(responses, truth))
+    per_class, verdicts = by_class(responses, truth), {}
+    if "labels" in evaluation:
+        compared = truth[:MOST_ROWS], np.asarray(evaluation["labels"]), responses.labels[:MOST_ROWS]
+        leads = f1_leads(*compared, classes=len(per_class), significance=significance)
+        verdicts = {name: lead.verdict for name, lead in zip(per_class, leads, strict=True)}
+    return _Champion(rival=rival, version=str(champion.version), per_class=per_class, verdicts=verdicts)

@@ -97,6 +97,8 @@ class ClassRow:
     measured: Mapping[str, float]
     champion: Mapping[str, float] | None
     tolerance: float
+    verdict: str
+    """Of the comparison: ``better`` or ``worse`` where chance does not explain how F1 differs."""
 
     def change(self, figure: str) -> float | None:
         """How much better the run is than the champion."""
@@ -104,11 +106,12 @@ class ClassRow:
 
     @property
     def mark(self) -> str:
-        """``worse`` or ``better`` where F1 differs by more than the tolerance."""
+        """``worse`` or ``better`` where F1 differs by more than the tolerance, and by more than chance explains."""
         change = self.change("f1")
         if change is None or abs(change) <= self.tolerance + 1e-12:
             return ""
-        return "worse" if change < 0 else "better"
+        mark = "worse" if change < 0 else "better"
+        return mark if mark == self.verdict else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,10 +208,17 @@ class Scorecard:
     @property
     def classes(self) -> list[ClassRow]:
         """The classes: those that fell most against the champion first, without one those with the least F1."""
-        champion = ((self.comparison or {}).get("champion") or {}).get("per_class", {})
+        compared = (self.comparison or {}).get("champion") or {}
+        champion, verdicts = compared.get("per_class", {}), compared.get("verdicts", {})
         tolerance = (self.comparison or {}).get("tolerance", 0.0)
         rows = [
-            ClassRow(name=name, measured=measured, champion=champion.get(name), tolerance=tolerance)
+            ClassRow(
+                name=name,
+                measured=measured,
+                champion=champion.get(name),
+                tolerance=tolerance,
+                verdict=verdicts.get(name, ""),
+            )
             for name, measured in self.per_class.items()
         ]
         rows.sort(key=lambda row: (row.change("f1") or 0.0, row.measured["f1"]))

@@ -27,7 +27,7 @@ from ml_pipeline import histograms, sampling, search, settings, tables, tracking
 from ml_pipeline.data_preparation import Made
 from ml_pipeline.drift import PREDICTION
 from ml_pipeline.errors import InputError
-from ml_pipeline.evaluation import Classes, Encoded, Metric, Responses, by_class, measure, score
+from ml_pipeline.evaluation import MOST_ROWS, Classes, Encoded, Metric, Responses, by_class, measure, score
 from ml_pipeline.features import Features
 from ml_pipeline.sampling import Sample
 from ml_pipeline.search import Place, Scoring
@@ -196,6 +196,7 @@ def train(
                 "value": value,
                 "classes": list(classes.values),
                 "bootstrap": resampled.tolist(),
+                "labels": responses.labels[:MOST_ROWS].tolist(),
             },
         )
         tracking.log_json(run, histograms.REFERENCE, reference)

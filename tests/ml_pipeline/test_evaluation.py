@@ -27,6 +27,8 @@ from ml_pipeline.evaluation import (
     Metric,
     Responses,
     bootstrap,
+    by_class,
+    f1_leads,
     measure,
     score,
 )
@@ -544,7 +546,7 @@ def test_identical_responses_do_not_differ_at_all(rows: list[tuple[int, int]], m
 
 
 def test_of_many_rows_the_bootstrap_takes_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "_MOST_ROWS", 6)
+    monkeypatch.setattr(evaluation, "MOST_ROWS", 6)
     first = [0, 1, 0, 1, 0, 1]
     labels = [0, 1, 1, 1, 0, 0]
 
@@ -552,3 +554,41 @@ def test_of_many_rows_the_bootstrap_takes_the_first(monkeypatch: pytest.MonkeyPa
     of_nine = bootstrap("accuracy", responses([*labels, 0, 0, 0]), np.array([*first, 1, 1, 2]))
 
     assert np.array_equal(of_six, of_nine)
+
+
+def test_the_lead_of_a_class_is_that_of_its_f1_and_certain_only_with_enough_rows() -> None:
+    # Of the second class one row, of the third forty, all of which the first model misses.
+    truth = np.array([0] * 60 + [1] + [2] * 40)
+    other = truth.copy()
+    other[:3] = -1
+    mine = np.array([0] * 60 + [0] + [0] * 40)
+    mine[3] = 2
+    leads = f1_leads(truth, mine, other, classes=3, significance=0.05)
+    mine_by_class, other_by_class = (by_class(Responses(Classes((0, 1, 2)), labels), truth) for labels in (mine, other))
+    assert [lead.value for lead in leads] == pytest.approx(
+        [mine_by_class[name]["f1"] - other_by_class[name]["f1"] for name in mine_by_class]
+    )
+    assert [lead.value for lead in leads[1:]] == [-1, -1]
+    assert [lead.verdict for lead in leads] == ["worse", "indistinguishable", "worse"]
+    turned = f1_leads(truth, other, mine, classes=3, significance=0.05)
+    assert [lead.verdict for lead in turned] == ["better", "indistinguishable", "better"]
+    assert leads == f1_leads(truth, mine, other, classes=3, significance=0.05)
+
+
+def test_the_significance_is_shared_among_the_classes() -> None:
+    truth = np.array([0, 1] * 50)
+    mine, other = np.where(np.arange(100) < 8, 1 - truth, truth), np.where(np.arange(100) < 2, 1 - truth, truth)
+    two, many = (f1_leads(truth, mine, other, classes=classes, significance=0.05)[0] for classes in (2, 50))
+    assert many.low < two.low <= two.value <= two.high < many.high
+
+
+def test_of_equal_models_hardly_ever_a_class_leads() -> None:
+    told = 0
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        truth = random.integers(0, 5, 400)
+        mine, other = (np.where(random.random(400) < 0.8, truth, random.integers(0, 5, 400)) for _ in range(2))
+        leads = f1_leads(truth, mine, other, classes=5, significance=0.05)
+        assert max(abs(lead.value) for lead in leads) > 0.01
+        told += any(lead.verdict != "indistinguishable" for lead in leads)
+    assert told <= 2

@@ -177,7 +177,8 @@ def card(names: list[str], *, classes: int, runs: int, **tags: str) -> report.Sc
         ),
         model=MODEL,
         metric="f1",
-        comparison={"rivals": rivals, "tolerance": 0.01, "champion": {"per_class": champion}, "significance": 0.1},
+        comparison={"rivals": rivals, "tolerance": 0.01, "significance": 0.1}
+        | {"champion": {"per_class": champion, "verdicts": dict.fromkeys(champion, "worse")}},
         test=None,
         per_class=per_class,
         pictures=[],
@@ -261,6 +262,36 @@ def test_classes_that_fell_are_first_and_marked(refused: tuple[State, Outcome], 
     assert {row[6] for row in by_class[1:]} == {"**worse**"}
     assert "<summary>3 classes: 3 worse, 0 better</summary>" in markdown
     assert html.count('<td class="worse">worse</td>') == 3 + 1
+
+
+@pytest.mark.parametrize(
+    ("verdict", "f1", "mark"),
+    [
+        ("worse", 0.4, "worse"),
+        ("better", 0.6, "better"),
+        ("worse", 0.495, ""),
+        ("indistinguishable", 0.1, ""),
+        ("indistinguishable", 0.9, ""),
+        (None, 0.1, ""),
+    ],
+)
+def test_a_class_is_marked_only_past_tolerance_and_chance(
+    verdict: str | None, f1: float, mark: str, tmp_path: Path
+) -> None:
+    scorecard = card(["x"], classes=1, runs=0)
+    row = scorecard.per_class["0 x"]
+    row["f1"] = f1
+    assert scorecard.comparison
+    # A run that was compared by an earlier release has no verdicts.
+    scorecard.comparison["champion"] = {"per_class": {"0 x": {**row, "f1": 0.5}}}
+    if verdict:
+        scorecard.comparison["champion"]["verdicts"] = {"0 x": verdict}
+    markdown, html = files(scorecard, tmp_path)
+    (shown,) = next(table for table in tables_of(markdown) if table[0][0] == "class")[1:]
+    assert shown[5:] == [f"{f1 - 0.5:+.4f}", f"**{mark}**" if mark else ""]
+    assert f'<td class="{mark}">{mark}</td></tr>' in html
+    summary = f"1 classes: {int(mark == 'worse')} worse, {int(mark == 'better')} better"
+    assert all(summary in text for text in (markdown, html))
 
 
 def test_the_table_tells_of_run_champion_and_branch(refused: tuple[State, Outcome], tmp_path: Path) -> None:

@@ -102,6 +102,7 @@ def test_the_run_holds_its_evidence(iris_run: Run) -> None:
     assert evaluation["metric"] == "accuracy"
     assert evaluation["value"] == iris_run.data.metrics["validation_accuracy"]
     assert min(evaluation["bootstrap"]) <= evaluation["value"] <= max(evaluation["bootstrap"])
+    assert len(evaluation["labels"]) == iris_run.data.metrics["validation_rows"]
     per_class = tracking.read_json(iris_run, "per_class")
     assert list(per_class) == ["0", "1", "2"]
     assert sum(row["rows"] for row in per_class.values()) == iris_run.data.metrics["validation_rows"]
