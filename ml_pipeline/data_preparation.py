@@ -146,12 +146,19 @@ def check(
     """Whether rows can be learned from, and what they are on both sides of a split.
 
     Raises:
-        InputError: there is no row; the target or the key is missing in one; a feature has no value in any; the target
-            holds no classes, or one.
+        InputError: there is no row; the target or the key is missing in one; a feature has no value in any, or
+            infinity in one; the target holds no classes, or one.
     """
     columns = list(dict.fromkeys([target, *key, *features.kinds]))
     with tables.reading(where):
-        profiles = tables.profile(rows, sides, columns=columns, by=rows[tables.quote(target)], most=_MOST_CLASSES)
+        profiles = tables.profile(
+            rows,
+            sides,
+            columns=columns,
+            by=rows[tables.quote(target)],
+            most=_MOST_CLASSES,
+            finite=list(features.kinds),
+        )
     if profiles is None:
         raise _quantities(target, where)
     total = sum(profile.digest.rows for profile in profiles.values())
@@ -167,6 +174,9 @@ def check(
                 f"{setting}: column '{column}' of {where} has no value in {total - count:,} of {total:,} rows; "
                 "accepted: a value in each"
             )
+    for profile in profiles.values():
+        if profile.infinite is not None:
+            raise InputError(f"features: column '{profile.infinite}' of {where} {tables.INFINITE}")
     classes = [value for profile in profiles.values() for value in profile.groups]
     fractional = [value for value in classes if isinstance(value, float) and not value.is_integer()]
     if fractional:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ml_pipeline.errors import InputError
-from ml_pipeline.tables import quote
+from ml_pipeline.tables import finite, quote
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
@@ -98,8 +98,13 @@ class Features:
         """Columns that are text."""
         return [name for name, kind in self.kinds.items() if kind == "string"]
 
-    def columns(self, rows: DataFrame, *, where: str) -> list[Column]:
+    def columns(self, rows: DataFrame, *, where: str, must_be_finite: bool = False) -> list[Column]:
         """The features as columns of a table.
+
+        Args:
+            rows: The table.
+            where: What it is called in messages.
+            must_be_finite: Whether reading an infinite number is an error (``tables.finite``).
 
         Raises:
             InputError: the table lacks a column, or has it with another type.
@@ -120,7 +125,10 @@ class Features:
                     f"column '{column}' of {where} is {found}, which does not fit the model's signature; "
                     f"accepted: {accepted}"
                 )
-        return [F.col(quote(column)).cast(kind).alias(column) for column, kind in self.kinds.items()]
+        return [
+            (finite(rows, column, where=where) if must_be_finite else F.col(quote(column))).cast(kind).alias(column)
+            for column, kind in self.kinds.items()
+        ]
 
     def signature(self, target_type: str) -> ModelSignature:
         """The model's signature: the features, and the class that it predicts.

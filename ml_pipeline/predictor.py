@@ -85,12 +85,13 @@ def answers(rows: DataFrame, predictors: Mapping[str, Predictor], *, where: str,
         A struct with a field for each name: a struct with ``prediction``, of the target's type, and ``scores``.
 
     Raises:
-        InputError: a feature is missing, or of another type.
+        InputError: a feature is missing, or of another type. Of an infinite one Spark tells where the answers are
+            computed, inside ``tables.reading``.
     """
     from pyspark.sql import functions as F
 
     features = {name: Features.of_model(one.signature) for name, one in predictors.items()}
-    columns = {name: of.columns(rows, where=where) for name, of in features.items()}
+    columns = {name: of.columns(rows, where=where, must_be_finite=True) for name, of in features.items()}
     widest = max(len({column for of in features.values() for column in of.kinds}), 1)
     batch = min(max(_BATCH_VALUES // widest, _BATCH_ROWS[0]), _BATCH_ROWS[1])
     rows.sparkSession.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", batch)

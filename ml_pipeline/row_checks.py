@@ -13,9 +13,8 @@ from typing import Annotated, Any, Literal, Optional
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from ml_pipeline.rules import NOT_FINITE, REQUIRED, Rule, shown
+from ml_pipeline.tables import LARGEST
 
-LARGEST = 3.4028234663852886e38
-"""The greatest finite number of 32 bits: scikit-learn's trees refuse what lies beyond, as they refuse infinity."""
 _TYPES = {"long": int, "double": float, "boolean": bool}
 
 

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 _LOCK = threading.Lock()
 _BUCKETS = 1_000_000
 _LAST_COMMIT = "spark.databricks.delta.lastCommitVersionInSession"
+LARGEST = 3.4028234663852886e38
+"""The greatest finite number of 32 bits: scikit-learn's trees refuse what lies beyond, as they refuse infinity."""
+INFINITE = f"holds infinity, or a number beyond {LARGEST:.2g}; accepted: finite numbers, or no value"
 _ATTEMPTS = 5
 """How often a commit is tried that other batches' commits get in the way of."""
 
@@ -92,6 +95,8 @@ class Profile:
     """For each column that was asked for, how many rows have a value (which NaN is not)."""
     groups: dict[Any, int]
     """For each value of what the rows are grouped by, how many have it."""
+    infinite: str | None
+    """A column, of those that must not, that holds infinity or a number beyond ``LARGEST``."""
 
 
 def local_state() -> Path | None:
@@ -376,7 +381,7 @@ def quote(column: str) -> str:
 
 
 def profile(
-    rows: DataFrame, sides: Column, *, columns: Sequence[str], by: Column, most: int
+    rows: DataFrame, sides: Column, *, columns: Sequence[str], by: Column, most: int, finite: Sequence[str] = ()
 ) -> dict[bool, Profile] | None:
     """Digest both sides of a split, and count values, in one pass.
 
@@ -386,6 +391,7 @@ def profile(
         columns: Columns whose values are counted.
         by: What the rows are grouped by.
         most: How many groups there may be.
+        finite: Columns that must not hold infinity.
 
     Returns:
         The profile of each side; ``None`` where there are more groups.
@@ -394,13 +400,16 @@ def profile(
 
     def present(name: str) -> Column:
         value = F.col(quote(name))
-        number = rows.schema[name].dataType.typeName() in ("float", "double")
-        return F.count(F.when(~F.isnan(value), value) if number else value)
+        return F.count(F.when(~F.isnan(value), value) if _may_be_infinite(rows, name) else value)
 
     # The sum is the same in any order, and unlike a xor it doesn't lose a row that occurs twice.
     content = F.sum(F.xxhash64(*_hashable(rows)).cast("decimal(38,0)"))
     schema = F.xxhash64(F.lit(rows.schema.simpleString()))
-    grouped = rows.groupBy(sides, by).agg(F.count(F.lit(1)), content, F.first(schema), *map(present, columns))
+    # One name for all columns, rather than a count of each: a table may have hundreds.
+    named = [F.when(infinite(name), F.lit(name)) for name in finite if _may_be_infinite(rows, name)]
+    worst = F.max(F.coalesce(*named, F.lit(None).cast("string")))
+    counts = (F.count(F.lit(1)), content, F.first(schema), worst, *map(present, columns))
+    grouped = rows.groupBy(sides, by).agg(*counts)
     found = grouped.limit(2 * most + 1).collect()
     if len({group for _, group, *_ in found}) > most:
         return None
@@ -409,12 +418,36 @@ def profile(
 
 def _sum_up(found: Sequence[Sequence[Any]], columns: Sequence[str]) -> Profile:
     content, counts = 0, dict.fromkeys(columns, 0)
-    for _, _, _, summed, _, *present in found:
+    for _, _, _, summed, _, _, *present in found:
         content += int(summed)
         counts = {name: counts[name] + count for name, count in zip(columns, present, strict=True)}
     groups = {group: count for _, group, count, *_ in found}
+    worst = next((row[5] for row in found if row[5] is not None), None)
     hash_ = f"{content % 2**64:016x}{found[0][4] % 2**64:016x}" if found else ""
-    return Profile(Digest(sum(groups.values()), hash_), counts, groups)
+    return Profile(Digest(sum(groups.values()), hash_), counts, groups, worst)
+
+
+def _may_be_infinite(rows: DataFrame, name: str) -> bool:
+    return rows.schema[name].dataType.typeName() in ("float", "double")
+
+
+def infinite(name: str) -> Column:
+    """Whether a column of fractions holds infinity, or a number beyond ``LARGEST``."""
+    from pyspark.sql import functions as F
+
+    value = F.col(quote(name))
+    # To Spark, NaN is greater than any number.
+    return ~F.isnan(value) & (F.abs(value) > LARGEST)
+
+
+def finite(rows: DataFrame, name: str, *, where: str) -> Column:
+    """A column's values, of which an infinite one ends whatever reads them; ``reading`` says why."""
+    from pyspark.sql import functions as F
+
+    value = F.col(quote(name))
+    if not _may_be_infinite(rows, name):
+        return value
+    return F.when(infinite(name), F.raise_error(F.lit(f"column '{name}' of {where} {INFINITE}"))).otherwise(value)
 
 
 def _hashable(rows: DataFrame) -> list[Column]:
@@ -534,7 +567,7 @@ def reading(where: str) -> Iterator[None]:
     """Let a file that can't be read be one clear message; Spark finds out when it reads the rows, wherever that is.
 
     Raises:
-        InputError: a file is absent, or not what it is said to be.
+        InputError: a file is absent, or not what it is said to be, or holds infinity where it must not (``finite``).
     """
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
@@ -550,6 +583,8 @@ def reading(where: str) -> Iterator[None]:
                 f"{where}: a column holds nanoseconds, which Spark does not read; accepted: microseconds "
                 "(pandas: to_parquet(..., coerce_timestamps='us', allow_truncated_timestamps=True))"
             ) from error
+        if raised := re.search(r"\[USER_RAISED_EXCEPTION\] (.*?)(?: SQLSTATE: \w+)?$", text, re.MULTILINE):
+            raise InputError(raised[1]) from error
         if any(sign in text for sign in _UNREADABLE):
             raise InputError(f"{where}: can't be read: {cause(error)}") from error
         raise

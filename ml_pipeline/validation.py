@@ -83,7 +83,8 @@ def _answers(
     answers = predictor.answers(rows, {"model": loaded}, where=where, scores=True)
     answered = rows.withColumn("__answer", answers["model"])
     columns = [F.col(tables.quote(target)).alias("truth"), F.col("__answer.prediction"), F.col("__answer.scores")]
-    frame = tables.to_pandas(answered, columns, order_by=rows.columns)
+    with tables.reading(where):
+        frame = tables.to_pandas(answered, columns, order_by=rows.columns)
     truth = classes.encode(frame["truth"])
     responses = Responses.of_scores(
         classes,

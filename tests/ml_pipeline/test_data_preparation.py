@@ -127,6 +127,8 @@ SPLIT_REFUSALS: list[Any] = [
     pytest.param(ROWS + ",1,no\n", {"key": ["id"]}, "key: column 'id' .*no value in 1 of 41", id="key without value"),
     pytest.param("id,size,label\n1,,a\n2,,b\n", {}, "features: column 'size' .*no value in any row", id="all null"),
     pytest.param("id,size,label\n1,NaN,a\n2,NaN,b\n", {}, "features: column 'size' .*no value", id="all NaN"),
+    pytest.param(ROWS + "99,Inf,yes\n", {}, "features: column 'size' .*holds infinity", id="infinity"),
+    pytest.param(ROWS + "99,-1e39,yes\n", {}, "features: column 'size' .*beyond 3.4e", id="more than 32 bits"),
     pytest.param(
         "id,size,label\n1,2026-01-02 03:04:05,a\n2,2026-01-02 03:04:06,b\n",
         {},
@@ -201,6 +203,12 @@ def test_a_timestamp_that_is_no_feature_is_let_through(state: State) -> None:
     assert len(state.frame("train_validation")) + len(state.frame("test")) == 30
 
 
+def test_infinity_that_is_no_feature_is_let_through(state: State) -> None:
+    rows = numbered(range(40)) + "99,Inf,yes\n"
+    state.step("split", source=state.csv(rows), target="label", key=["size"], features=["id"])
+    assert len(state.frame("train_validation")) + len(state.frame("test")) == 41
+
+
 @pytest.fixture(scope="module")
 def sources(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Delta tables in the place of the train-validation table, each wrong in another way."""
@@ -211,6 +219,7 @@ def sources(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> di
         "quantities": f"SELECT {whole}, id + 0.5D AS label FROM range(60)",
         "rare": f"SELECT {whole}, CASE WHEN id = 1 THEN 'rare' ELSE {half} END AS label FROM range(60)",
         "null label": f"SELECT {whole}, CASE WHEN id > 1 THEN {half} END AS label FROM range(60)",
+        "infinite": f"SELECT {whole}, IF(id = 7, 'inf', 'nan')::float AS ratio, {half} AS label FROM range(60)",
         "empty": f"SELECT {whole}, {half} AS label FROM range(0)",
         "few": f"SELECT {whole}, {half} AS label FROM range(12)",
         "many": f"SELECT {whole}, id AS label FROM range(1001)",
@@ -230,6 +239,7 @@ def sources(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> di
         pytest.param("thousand", {}, "folds: class 0 of column 'label'", id="as many classes as there may be"),
         pytest.param("rare", {}, r"folds: class 'rare' .*has [01] rows .*fewer than the 3 folds", id="rare class"),
         pytest.param("null label", {}, "target: column 'label' .*no value in 2 of 60 rows", id="target without value"),
+        pytest.param("infinite", {}, "features: column 'ratio' .*holds infinity", id="infinity"),
         pytest.param("empty", {}, "is empty", id="empty table"),
         pytest.param("few", {"validation_share": 0.001}, "validation_share: leaves no row", id="nothing to validate"),
         pytest.param("few", {"validation_share": 0.999}, "folds: class 'a'", id="nothing to train on"),

@@ -328,6 +328,11 @@ def test_a_batch_replaces_itself_and_no_other(flown: State) -> None:
         pytest.param(
             f"{IRIS_HEADER}\n5.1,wide,1.4,0.2\n", r"column 'sepal width \(cm\)' .* is string.*a number", id="text"
         ),
+        pytest.param(
+            f"{IRIS_HEADER}\n5.1,NaN,1.4,0.2\n5.1,-Inf,1.4,0.2\n",
+            r"column 'sepal width \(cm\)' of source csv .*rows.csv holds infinity.*or no value$",
+            id="infinity",
+        ),
         pytest.param(f"{IRIS_HEADER},prediction\n5.1,3.5,1.4,0.2,9\n", "column 'prediction' has the name", id="name"),
         pytest.param(f"{IRIS_HEADER},Run_ID\n5.1,3.5,1.4,0.2,9\n", "column 'Run_ID' has the name", id="other case"),
         pytest.param(f"{IRIS_HEADER},batch_date\n5.1,3.5,1.4,0.2,9\n", "column 'batch_date' has the name", id="batch"),
