@@ -5,16 +5,20 @@ Numbers and booleans become doubles, text stays text; a missing value is NaN in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ml_pipeline import column_types, tables
 from ml_pipeline.errors import InputError
 from ml_pipeline.tables import finite, quote
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
     from pyspark.sql import Column, DataFrame
+    from pyspark.sql.types import DataType
+
+    from ml_pipeline.settings import Source
 
 _NUMBERS = ("byte", "short", "integer", "long", "float", "double", "decimal", "boolean")
 _TEXT = ("string", "varchar", "char")
@@ -129,6 +133,49 @@ class Features:
             (finite(rows, column, where=where) if must_be_finite else F.col(quote(column))).cast(kind).alias(column)
             for column, kind in self.kinds.items()
         ]
+
+    def read(self, source: Source, *, into: str, typed: Collection[str]) -> DataFrame:
+        """A source's rows, whose values may tell less of a column's type than the model knows.
+
+        Text that a CSV file writes as numbers stays as it is written; a column without any value is of the type that
+        the model takes, whatever the source says.
+
+        Args:
+            source: The source.
+            into: The table that the rows go to; a column without a value is of the type that it has there, if it fits.
+            typed: Columns that get their type elsewhere.
+
+        Raises:
+            InputError: the source can't be read.
+        """
+        from pyspark.sql.types import StringType, StructField, StructType
+
+        def misread(kinds: Iterable[str]) -> list[str]:
+            present = [name for name in kinds if name in rows.columns]
+            return [name for name in present if kind(rows, name) != self.kinds[name]]
+
+        rows = tables.read_source(source)
+        text = misread(self.text) if source.csv else []
+        if text:
+            fields = [StructField(each.name, StringType()) if each.name in text else each for each in rows.schema]
+            rows = tables.read_source(source, schema=StructType(fields))
+        empty = [
+            name
+            for name in misread(self.kinds)
+            if name not in typed and rows.where(~column_types.missing(rows, name, None)).isEmpty()
+        ]
+        return self._fill(rows, empty, into) if empty else rows
+
+    def _fill(self, rows: DataFrame, empty: list[str], into: str) -> DataFrame:
+        from pyspark.sql import functions as F
+
+        # Delta takes a column into a table with no other type than it has there, missing values or not.
+        before = tables.read(into) if tables.exists(into) else None
+        types: dict[str, DataType | str] = {name: self.kinds[name] for name in empty}
+        for name in empty:
+            if before is not None and name in before.columns and kind(before, name) == self.kinds[name]:
+                types[name] = before.schema[name].dataType
+        return rows.withColumns({name: F.lit(None).cast(type_) for name, type_ in types.items()})
 
     def signature(self, target_type: str) -> ModelSignature:
         """The model's signature: the features, and the class that it predicts.

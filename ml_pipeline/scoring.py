@@ -8,6 +8,7 @@ nothing that the next one does not replace.
 from __future__ import annotations
 
 import datetime
+import itertools
 import re
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,7 +17,7 @@ from pydantic import BeforeValidator
 from ml_pipeline import predictor, quality, tables, tracking
 from ml_pipeline.data_preparation import Made
 from ml_pipeline.errors import InputError
-from ml_pipeline.features import ADDED, BATCH_COLUMN, refuse_names
+from ml_pipeline.features import ADDED, BATCH_COLUMN, Features, refuse_names
 from ml_pipeline.settings import Checks, Source
 
 if TYPE_CHECKING:
@@ -76,10 +77,12 @@ def score(
     with tables.claimed(predictions_table, day), tables.reading(where):
         began = tables.latest_version(predictions_table)
         versions = _versions(model, shadow=mode == "shadow")
-        rows = tables.read_source(source)
+        predictors = {alias: predictor.load(tracking.version_uri(version)) for alias, version in versions.items()}
+        kinds = [Features.of_model(one.signature).kinds.items() for one in predictors.values()]
+        typed = [name for name, check in checks.columns.items() if check.type]
+        rows = Features(dict(itertools.chain(*kinds))).read(source, into=predictions_table, typed=typed)
         adds = (*ADDED, *([SCORES] if probabilities else []), CHAMPION_PREDICTION, quality.REASONS, _ANSWER)
         refuse_names(rows.columns, adds, where=where)
-        predictors = {alias: predictor.load(tracking.version_uri(version)) for alias, version in versions.items()}
         checked = quality.check(rows, checks, where=where)
         with tables.kept(checked, needed=checked is not rows):
             verdict = quality.judge(checked, checks, where=where)

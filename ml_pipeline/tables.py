@@ -27,6 +27,7 @@ from ml_pipeline.errors import InputError, PipelineError
 if TYPE_CHECKING:
     import pandas as pd
     from pyspark.sql import Column, DataFrame, DataFrameWriter, SparkSession
+    from pyspark.sql.types import StructType
 
     from ml_pipeline.settings import Source
 
@@ -506,15 +507,19 @@ def to_pandas(rows: DataFrame, columns: Sequence[Column | str], *, order_by: lis
     return frame.iloc[order, :-1].reset_index(drop=True)
 
 
-def read_source(source: Source) -> DataFrame:
+def read_source(source: Source, *, schema: StructType | None = None) -> DataFrame:
     """The rows of a source.
+
+    Args:
+        source: The source.
+        schema: The columns of a CSV file with their types; where left out, Spark guesses these from the values.
 
     Raises:
         InputError: the path or table isn't there or can't be read as what it is said to be.
     """
     where = f"source {source}"
     with reading(where):
-        rows = _read_source(source)
+        rows = _read_source(source, schema)
     names: dict[str, str] = {}
     for column in rows.columns:
         other = names.setdefault(column.lower(), column)
@@ -523,14 +528,15 @@ def read_source(source: Source) -> DataFrame:
     return rows
 
 
-def _read_source(source: Source) -> DataFrame:
+def _read_source(source: Source, schema: StructType | None) -> DataFrame:
     if source.sklearn:
         return _read_sklearn(source.sklearn)
     if source.table:
         return read(source.table, version=_present_version(source.table))
     if source.parquet:
         return session().read.parquet(source.parquet)
-    reader = session().read.option("header", True).option("inferSchema", True)
+    reader = session().read.option("header", True)
+    reader = reader.schema(schema) if schema else reader.option("inferSchema", True)
     reader = reader.option("sep", source.separator).option("nullValue", source.null_value)
     # As RFC 4180 has it: quotes are doubled inside quotes, where line ends count as text.
     reader = reader.option("escape", '"').option("multiLine", True).option("mode", "FAILFAST")

@@ -372,3 +372,45 @@ def test_scoring_nothing_is_refused(flown: State) -> None:
     with flown.refuses("empty.parquet: is empty; accepted: at least one row"):
         flown.step("score", batch_inference={"source": {"parquet": empty}})
     assert len(predictions(flown)) == 150
+
+
+def test_a_batch_has_the_types_that_the_models_signature_says(state: State) -> None:
+    rows = [
+        f"{i},{i % 7},{'north' if i % 3 else '007'},{'true' if i % 4 else 'false'},{'ab'[i % 2]}" for i in range(60)
+    ]
+    settings: dict[str, Any] = {"target": "label", "key": ["id"], "threshold": 0.0}
+    source = state.csv("\n".join(["id,size,code,on,label", *rows]), "training.csv")
+    state.run("datasets", "training", "validation", "promotion", source=source, **settings).succeeded()
+
+    def score(day: str, text: str) -> pd.DataFrame:
+        batch = {"source": state.csv(f"id,size,code,on\n{text}")}
+        state.step("score", parameters={"batch_date": day}, source=source, batch_inference=batch, **settings)
+        found = predictions(state)
+        return found[found["batch_date"].astype(str) == day].sort_values("id")
+
+    assert score("2026-01-03", "1,3,007,true\n2,4,010,false\n")["code"].tolist() == ["007", "010"]
+    assert score("2026-01-04", "1,3,true,true\n")["code"].tolist() == ["true"]
+    empty = score("2026-01-05", "1,,,\n2,,,\n")
+    assert empty[["size", "code", "on"]].isna().all(axis=None)
+    assert empty["prediction"].isin(["a", "b"]).tolist() == [True, True]
+    with state.refuses("column 'size' of source csv .* is string, .*accepted: a number or a boolean"):
+        score("2026-01-06", "1,,007,true\n2,wide,007,true\n")
+
+
+def test_a_column_without_a_value_fits_though_its_table_says_another_type(flown: State) -> None:
+    columns = IRIS_HEADER.split(",")
+    rows = tables.read_source(Source(sklearn="iris")).limit(3).select(*map(tables.quote, columns))
+    path = str(flown.folder / "rows.parquet")
+    rows.withColumn(columns[0], rows[tables.quote(columns[0])].cast("string").try_cast("date")).write.parquet(path)
+    source = {"parquet": path}
+    flown.step("score", parameters={"batch_date": "2026-01-03"}, batch_inference={"source": source})
+    assert len(predictions(flown)) == 153
+
+
+def test_validation_names_an_infinite_column_of_a_test_table_that_was_not_checked(trained: State) -> None:
+    name = "local.test.test"
+    column = "sepal length (cm)"
+    rows = tables.read(name).toPandas().assign(**{column: float("inf")})
+    tables.replace(tables.session().createDataFrame(rows), name, tables.Digest(len(rows), "0"))
+    with trained.refuses(r"column 'sepal length \(cm\)' of table local.test.test.* holds infinity"):
+        trained.step("validate")
