@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,7 +132,8 @@ def test_only_features_cross_into_python(table: DataFrame) -> None:
     plan = answered._jdf.queryExecution().optimizedPlan().toString()
     (line,) = [line for line in plan.splitlines() if "ArrowEvalPython" in line]
     assert "wide" not in line.partition("]")[0]
-    assert line.count("#") <= 6
+    # Each column counts once, however often its check for infinity names it.
+    assert len(set(re.findall(r"#\d+", line))) <= 6
     only = answered.select("x")._jdf.queryExecution().executedPlan().toString()
     assert "ReadSchema: struct<a:double,c:double>" in only
 
