@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import signal
 import subprocess
@@ -164,7 +165,7 @@ def test_a_run_under_way_ends_with_the_wheel_that_it_began_with(deployment: Depl
     for name in ("cdktf.json", "package.json"):
         shutil.copy(ROOT / name, project)
     (project / "node_modules").symlink_to(ROOT / "node_modules")
-    app = f"--app={sys.executable} -m infra"
+    app = f"--app={shlex.quote(sys.executable)} -m infra"
     deployment.cdktf("deploy", "rehearsal", "--auto-approve", app, cwd=project)
     (job,) = client.jobs.list(name="rehearsal-datasets")
     path = client.jobs.get(job.job_id).settings.tasks[0].libraries[0].whl
