@@ -482,9 +482,12 @@ def bucket(rows: DataFrame, columns: list[str], *, salt: str) -> Column:
         text = value.cast("string")
         # Adding zero turns -0.0 into 0.0.
         number = (text.try_cast("double") + F.lit(0.0)).cast("string")
-        # A time without a date would be one of today.
-        dated = F.when(F.trim(text).rlike(r"^\d{4}-\d{1,2}-\d{1,2}([ Tt]|$)"), text.try_cast("timestamp"))
-        return F.coalesce(number, dated.cast("string"), F.lower(F.trim(text)), F.lit("\0"))
+        forms = [number, F.lower(F.trim(text)), F.lit("\0")]
+        if rows.schema[name].dataType.typeName() in ("string", "varchar", "char", "date", "timestamp", "timestamp_ntz"):
+            # A time without a date would be one of today.
+            dated = F.when(F.trim(text).rlike(r"^\d{4}-\d{1,2}-\d{1,2}([ Tt]|$)"), text.try_cast("timestamp"))
+            forms.insert(1, dated.cast("string"))
+        return F.coalesce(*forms)
 
     digest = F.xxhash64(F.lit(salt), *(canonical(name) for name in sorted(columns)))
     return F.pmod(digest, F.lit(_BUCKETS)) / F.lit(float(_BUCKETS))
