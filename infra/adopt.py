@@ -43,6 +43,11 @@ class Transfer:
     forgotten: Collection[str] = ()
     """Addresses."""
 
+    @classmethod
+    def of(cls, stack: Synthesized) -> Transfer:
+        """What a deployment of a stack imports and forgets."""
+        return cls(imported=missing(stack), forgotten=_earlier_wheels(stack))
+
     def __bool__(self) -> bool:
         """Whether there is anything."""
         return bool(self.imported or self.forgotten)
@@ -60,10 +65,10 @@ def transfer(name: str, *, mend: bool = True) -> Transfer:
     """
     with _explained(name):
         stack = opened(name, mend=mend)
-        found = missing(stack)
-        for address, id_ in found.items():
+        result = Transfer.of(stack)
+        for address, id_ in result.imported.items():
             print(f"{address}: is in the workspace ({id_}) and not in Terraform's state: to be imported")
-        return Transfer(imported=found, forgotten=forgotten(stack))
+        return result
 
 
 def take_over(name: str) -> None:
@@ -144,7 +149,7 @@ def opened(name: str, *, mend: bool = True) -> Synthesized:
     return Synthesized(folder, frozenset(resource["address"] for resource in resources))
 
 
-def forgotten(stack: Synthesized) -> list[str]:
+def _earlier_wheels(stack: Synthesized) -> list[str]:
     """Addresses of the wheels of earlier deployments."""
     declared = stack.declared()["resource"].get("databricks_workspace_file", {})
     earlier = (each for each in stack.held if each.startswith(_WHEELS))

@@ -70,7 +70,8 @@ def _parsed(expression: str) -> list[str]:
 
 def _fires(parts: list[str]) -> bool:
     today = datetime.datetime.now(tz=datetime.UTC).date()
-    years = _values(_FIELDS[6], parts[6] if len(parts) == 7 else "*")
+    # Not the decades that are past: each file's schedule is looked at on every start.
+    years = [year for year in _values(_FIELDS[6], parts[6] if len(parts) == 7 else "*") if year >= today.year]
     for year, month in itertools.product(sorted(years), _values(_FIELDS[4], parts[4])):
         days = (datetime.date(year, month, day + 1) for day in range(calendar.monthrange(year, month)[1]))
         if any(day >= today and _on(day, parts[3], parts[5]) for day in days):

@@ -115,7 +115,7 @@ def _prepared(stack: str) -> Path:
     """The stack's folder, where Terraform can plan; what an interrupted deployment left is imported by the plan."""
     synthesize()
     found = adopt.opened(stack, mend=False)
-    transfer = adopt.Transfer(imported=adopt.missing(found), forgotten=adopt.forgotten(found))
+    transfer = adopt.Transfer.of(found)
     if transfer:
         synthesize({stack: transfer})
     return found.folder

@@ -17,7 +17,7 @@ from pydantic import BeforeValidator
 from ml_pipeline import predictor, quality, tables, tracking
 from ml_pipeline.data_preparation import Made
 from ml_pipeline.errors import InputError
-from ml_pipeline.features import ADDED, BATCH_COLUMN, Features, refuse_names
+from ml_pipeline.features import BATCH_COLUMN, Features, added, refuse_names
 from ml_pipeline.settings import Checks, Source
 
 if TYPE_CHECKING:
@@ -81,8 +81,7 @@ def score(
         kinds = [Features.of_model(one.signature).kinds.items() for one in predictors.values()]
         typed = [name for name, check in checks.columns.items() if check.type]
         rows = Features(dict(itertools.chain(*kinds))).read(source, into=predictions_table, typed=typed)
-        adds = (*ADDED, *([SCORES] if probabilities else []), CHAMPION_PREDICTION, quality.REASONS, _ANSWER)
-        refuse_names(rows.columns, adds, where=where)
+        refuse_names(rows.columns, (*added(probabilities=probabilities), _ANSWER), where=where)
         checked = quality.check(rows, checks, where=where)
         with tables.kept(checked, needed=checked is not rows):
             verdict = quality.judge(checked, checks, where=where)

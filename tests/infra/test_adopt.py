@@ -321,4 +321,7 @@ def test_wheels_of_earlier_deployments_are_forgotten_and_no_other_resource(tmp_p
     (tmp_path / "cdk.tf.json").write_text(json.dumps({"resource": declared}))
     files = [f"databricks_workspace_file.wheel-{name}" for name in ("new", "older", "old")]
     stack = adopt.Synthesized(tmp_path, frozenset([*files, "databricks_job.gone"]))
-    assert adopt.forgotten(stack) == ["databricks_workspace_file.wheel-old", "databricks_workspace_file.wheel-older"]
+    assert adopt._earlier_wheels(stack) == [
+        "databricks_workspace_file.wheel-old",
+        "databricks_workspace_file.wheel-older",
+    ]
