@@ -77,14 +77,14 @@ diff: setup $(NODE_MODULES) ## Show what a deployment would change (ENV=dev)
 	@$(CDKTF) diff $(stack) $(OPTIONS)
 
 plan: setup $(NODE_MODULES) ## Write what a deployment would change, for review: plan.md and changes.json (ENV=dev, OUT=folder)
-	@.venv/bin/python -m infra.review plan $(stack) $(if $(OUT),--output $(OUT))
+	@.venv/bin/python -m infra.review.apply plan $(stack) $(if $(OUT),--output $(OUT))
 
 drift: setup $(NODE_MODULES) ## Say whether what is deployed is what is declared: exit code 2 if not (ENV=dev)
-	@.venv/bin/python -m infra.review drift $(stack) $(if $(OUT),--output $(OUT))
+	@.venv/bin/python -m infra.review.apply drift $(stack) $(if $(OUT),--output $(OUT))
 
 ifdef REVIEWED
 deploy: setup $(NODE_MODULES)
-	@.venv/bin/python -m infra.review apply $(stack) --reviewed $(REVIEWED)
+	@.venv/bin/python -m infra.review.apply apply $(stack) --reviewed $(REVIEWED)
 else
 deploy: setup $(NODE_MODULES) ## Deploy an environment (ENV=dev, INSTANCE=name for an isolated copy of it, REVIEWED=changes.json)
 	@$(CDKTF) deploy $(stack) $(OPTIONS)
@@ -115,7 +115,7 @@ test: check $(if $(shell command -v npm),$(NODE_MODULES)) ## Check, then test th
 	.venv/bin/pytest $(PARALLEL) --cov --cov-report=term-missing --cov-report=xml
 
 # Minutes of killed processes, which show the pipeline's own doing.
-once := --deselect tests/ml_pipeline/test_exactly_once.py::test_killed_and_started_twice_from_the_command_line
+once := --deselect tests/ml_pipeline/steps/test_exactly_once.py::test_killed_and_started_twice_from_the_command_line
 
 test-latest: $(INSTALLED_LATEST) ## Test the wheel with the newest libraries
 	.venv-latest/bin/pytest $(PARALLEL) tests/ml_pipeline tests/test_foundation.py $(once)
@@ -182,12 +182,12 @@ dist/.built: $(SOURCES) $(SYNCED)
 	@echo "setup: building the wheel"
 	@rm -rf dist
 	@$(UV) build --quiet --wheel --no-build-isolation --python .venv/bin/python --out-dir dist .
-	@.venv/bin/python -m infra.built_wheel seal dist
+	@.venv/bin/python -m infra.distribution seal dist
 	@touch $@
 
 # Looks each time, and touches nothing where it is that wheel already.
 dist/.given: $(SYNCED) FORCE
-	@.venv/bin/python -m infra.built_wheel take "$(WHEEL)" --into dist
+	@.venv/bin/python -m infra.distribution take "$(WHEEL)" --into dist
 
 FORCE:
 

@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from infra import built_wheel, caller, environment
+from infra import caller, distribution
+from infra.environment import environment
 from ml_pipeline.errors import InputError
 
 if TYPE_CHECKING:
-    from infra import adopt
+    from infra.review import recovery
 
 _ENVIRONMENTS = Path("environments")
 _WHEELS = Path("dist")
@@ -33,7 +34,7 @@ def main() -> int:
     return 0
 
 
-def synthesize(transfers: Mapping[str, adopt.Transfer] | None = None) -> list[str]:
+def synthesize(transfers: Mapping[str, recovery.Transfer] | None = None) -> list[str]:
     """Write every stack.
 
     Args:
@@ -49,7 +50,7 @@ def synthesize(transfers: Mapping[str, adopt.Transfer] | None = None) -> list[st
     # A job of the workflow that only plans signs in as somebody who may do no more.
     client_id = os.environ.get("DATABRICKS_CLIENT_ID", "")
     environments = [each.signed_in_as(client_id) for each in environments]
-    built = built_wheel.find(_WHEELS).resolve()
+    built = distribution.find(_WHEELS).resolve()
     # Seconds to import, which a mistake in a file need not wait for.
     from infra.bindings import App
     from infra.stack import EnvironmentStack
@@ -69,7 +70,7 @@ def synthesize(transfers: Mapping[str, adopt.Transfer] | None = None) -> list[st
     return [each.full_name for each in environments]
 
 
-def _transfers(stacks: Sequence[str]) -> dict[str, adopt.Transfer]:
+def _transfers(stacks: Sequence[str]) -> dict[str, recovery.Transfer]:
     """What each stack that is about to be deployed, or compared with what is deployed, imports and forgets.
 
     What is about to be destroyed is taken over instead. For anything else the workspace is not asked.
@@ -79,14 +80,14 @@ def _transfers(stacks: Sequence[str]) -> dict[str, adopt.Transfer]:
     if verb not in {*_DEPLOYS, *_COMPARES, "destroy"}:
         return {}
     # Loads Databricks' SDK, which synthesis alone has no use for.
-    from infra import adopt
+    from infra.review import recovery
 
     named = caller.named(arguments, stacks)
     if verb == "destroy":
         for stack in named:
-            adopt.take_over(stack)
+            recovery.take_over(stack)
         return {}
-    return {stack: found for stack in named if (found := adopt.transfer(stack, mend=verb in _DEPLOYS))}
+    return {stack: found for stack in named if (found := recovery.transfer(stack, mend=verb in _DEPLOYS))}
 
 
 def _commit() -> str:

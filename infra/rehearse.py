@@ -23,7 +23,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from infra import environment, terraform
+from infra import terraform
+from infra.environment import environment
 from ml_pipeline import jobs
 from ml_pipeline.errors import CheckFailedError, InputError, PipelineError
 

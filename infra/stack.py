@@ -6,8 +6,6 @@ from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 
-from infra import permissions
-from infra.airflow import DeliveredDag
 from infra.bindings import (
     Construct,
     DatabricksProvider,
@@ -20,13 +18,15 @@ from infra.bindings import (
     TerraformResourceLifecycle,
     TerraformStack,
 )
-from infra.catalog import CatalogSchema
-from infra.cluster_pool import Machines
-from infra.environment import Environment, S3State
-from infra.experiment import Experiment
-from infra.job import DeployedJob
-from infra.permissions import AccessControl
-from infra.wheel import Wheel
+from infra.constructs import permissions
+from infra.constructs.airflow import DeliveredDag
+from infra.constructs.catalog import CatalogSchema
+from infra.constructs.cluster_pool import Machines
+from infra.constructs.experiment import Experiment
+from infra.constructs.job import DeployedJob
+from infra.constructs.permissions import AccessControl
+from infra.constructs.wheel import Wheel
+from infra.environment.environment import Environment, S3State
 
 SCHEDULED = "batch_inference"
 """The job that ``[schedule]`` is about."""

@@ -14,9 +14,10 @@ from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from ml_pipeline import faults, settings
+from ml_pipeline import errors
 from ml_pipeline.errors import InputError
 from ml_pipeline.graph import ENTRY_POINT
+from ml_pipeline.settings import messages
 
 _OPTION = "--entry-point="
 
@@ -37,7 +38,7 @@ class Call:
         try:
             return self.function(**self.arguments) or {}
         except Exception as error:
-            if (fault := faults.explain(error)) is None:
+            if (fault := errors.explain(error)) is None:
                 raise
             raise fault from error
 
@@ -63,7 +64,7 @@ def parse(arguments: Sequence[str]) -> Call:
     parameters = inspect.signature(function, eval_str=True).parameters
     for name in given:
         if name not in parameters:
-            raise InputError(f"{entry_point}: {name}: unknown parameter" + settings.suggest(name, tuple(parameters)))
+            raise InputError(f"{entry_point}: {name}: unknown parameter" + messages.suggest(name, tuple(parameters)))
     parsed = {}
     for name, parameter in parameters.items():
         optional = parameter.default is not parameter.empty
@@ -99,4 +100,8 @@ def _value(entry_point: str, name: str, text: str, annotation: Any) -> Any:
     try:
         return adapter.validate_json(text) if structured else adapter.validate_strings(text)
     except ValidationError as error:
-        raise InputError(f"{entry_point}: " + settings.explain(error, model, prefix=name)) from None
+        raise InputError(f"{entry_point}: " + messages.explain(error, model, prefix=name)) from None
+
+
+Made = dict[str, str]
+"""What a step made, for the person who runs it: a name, and what there is to say."""

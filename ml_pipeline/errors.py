@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 class PipelineError(Exception):
     """A failure that one message explains; a traceback would add nothing."""
@@ -19,3 +21,37 @@ class InputError(PipelineError):
     """A person's input is wrong: the message names file, key or column, and what is accepted."""
 
     exit_code = 2
+
+
+_FAULTS = {
+    "No space left on device": "the disk is full ({cause}); nothing of this batch or table was committed",
+    "Disk quota exceeded": "the disk quota is used up ({cause}); nothing of this batch or table was committed",
+    "Python worker exited unexpectedly": "Spark's Python worker was killed, again and again: {cause}. Often it needs "
+    "more memory than there is",
+    "OutOfMemoryError": "Spark's memory is too small: {cause}",
+}
+_NO_ANSWER = re.compile(
+    r"API request to (?P<url>\S+) failed with exception .*?(?P<cause>[^:<>'\"]+)['\"]?\)*$", re.DOTALL
+)
+
+
+def explain(error: BaseException) -> PipelineError | None:
+    """What is at fault, where it is neither the person's input nor the pipeline; ``None`` where it is not known."""
+    if isinstance(error, PipelineError):
+        return None
+    text = str(error)
+    if request := _NO_ANSWER.search(text):
+        server = re.sub(r"/api/.*", "", request["url"])
+        return PipelineError(f"the tracking server {server} does not answer: {request['cause'].strip()}")
+    for sign, message in _FAULTS.items():
+        line = next((line for line in reversed(text.splitlines()) if sign in line), "")
+        if line:
+            return PipelineError(message.format(cause=re.sub(r"^(Caused by: )?[\w.$]+: ", "", line.strip())))
+    return None
+
+
+def cause(error: BaseException) -> str:
+    """What an error is about, in one line; Spark's go on with the whole Java stack, whose end says most."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    causes = [line for line in lines if line.startswith("Caused by: ")]
+    return re.sub(r"^Caused by: [\w.$]+: ", "", causes[-1]) if causes else lines[0]

@@ -14,7 +14,7 @@ from ml_pipeline.graph import Job, JobParameter, Task, check_started, in_order
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ml_pipeline.settings import PipelineSettings
+    from ml_pipeline.settings.pipeline import PipelineSettings
 
 GIT_BRANCH = JobParameter(
     name="git_branch", default="local", description="Branch that is built; runs are compared within it"
@@ -88,7 +88,7 @@ def declare(settings: PipelineSettings) -> tuple[Job, ...]:
         tasks=(
             Task(
                 name="split",
-                entry_point="ml_pipeline.data_preparation:split",
+                entry_point="ml_pipeline.steps.split:split",
                 parameters=_parameters(
                     source=settings.source,
                     **columns,
@@ -110,7 +110,7 @@ def declare(settings: PipelineSettings) -> tuple[Job, ...]:
         tasks=(
             Task(
                 name="prepare",
-                entry_point="ml_pipeline.data_preparation:prepare",
+                entry_point="ml_pipeline.steps.prepare:prepare",
                 parameters=_parameters(
                     train_validation_table=train_validation_table,
                     train_table=train_table,
@@ -128,7 +128,7 @@ def declare(settings: PipelineSettings) -> tuple[Job, ...]:
             ),
             Task(
                 name="train",
-                entry_point="ml_pipeline.training:train",
+                entry_point="ml_pipeline.steps.train:train",
                 depends_on=("prepare",),
                 timeout_seconds=3 * 3600,
                 parameters=_parameters(
@@ -147,7 +147,7 @@ def declare(settings: PipelineSettings) -> tuple[Job, ...]:
             ),
             Task(
                 name="compare",
-                entry_point="ml_pipeline.comparison:compare",
+                entry_point="ml_pipeline.steps.compare:compare",
                 depends_on=("train",),
                 max_retries=0,
                 parameters=_parameters(**model, **decision, job_run_id=JOB_RUN_ID),
@@ -162,7 +162,7 @@ def declare(settings: PipelineSettings) -> tuple[Job, ...]:
         tasks=(
             Task(
                 name="validate",
-                entry_point="ml_pipeline.validation:validate",
+                entry_point="ml_pipeline.steps.validate:validate",
                 max_retries=0,
                 parameters=_parameters(test_table=test_table, **model, **decision, git_commit=git["git_commit"]),
             ),
@@ -176,7 +176,7 @@ def declare(settings: PipelineSettings) -> tuple[Job, ...]:
         tasks=(
             Task(
                 name="promote",
-                entry_point="ml_pipeline.promotion:promote",
+                entry_point="ml_pipeline.steps.promote:promote",
                 parameters=_parameters(model=model["model"], run_by=_reference(RUN_BY), job_run_id=JOB_RUN_ID),
             ),
         ),
@@ -186,7 +186,7 @@ def declare(settings: PipelineSettings) -> tuple[Job, ...]:
     if watching:
         monitor = Task(
             name="monitor",
-            entry_point="ml_pipeline.monitoring:monitor",
+            entry_point="ml_pipeline.steps.monitor:monitor",
             depends_on=("score",),
             max_retries=0,
             parameters=_parameters(
@@ -224,7 +224,7 @@ def declare(settings: PipelineSettings) -> tuple[Job, ...]:
         tasks=(
             Task(
                 name="score",
-                entry_point="ml_pipeline.scoring:score",
+                entry_point="ml_pipeline.steps.score:score",
                 timeout_seconds=3 * 3600,
                 parameters=_parameters(
                     source=inference.source or settings.source,

@@ -12,16 +12,19 @@
 import os
 from pathlib import Path
 
-from ml_pipeline import jobs, local_runner, settings, tables
+from ml_pipeline import jobs
+from ml_pipeline.data import tables
+from ml_pipeline.local import runner
+from ml_pipeline.settings import files
 
 root = next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "environments").is_dir())
 environment = os.environ.get("ML_PIPELINE_ENVIRONMENT", "local")
-chosen = settings.load(settings.find(environment, folder=root / "environments"))
+chosen = files.load(files.find(environment, folder=root / "environments"))
 
 # COMMAND ----------
 
-selected = local_runner.select(jobs.declare(chosen), ["datasets"])
-runs = local_runner.run(selected, parameters={}, defaults=local_runner.git_parameters(), follow=lambda *_: None)
+selected = runner.select(jobs.declare(chosen), ["datasets"])
+runs = runner.run(selected, parameters={}, defaults=runner.git_parameters(), follow=lambda *_: None)
 for run in runs:
     if run.error:
         raise run.error

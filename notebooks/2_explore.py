@@ -9,11 +9,12 @@
 import os
 from pathlib import Path
 
-from ml_pipeline import settings, tables
+from ml_pipeline.data import tables
+from ml_pipeline.settings import files
 
 root = next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "environments").is_dir())
 environment = os.environ.get("ML_PIPELINE_ENVIRONMENT", "local")
-chosen = settings.load(settings.find(environment, folder=root / "environments"))
+chosen = files.load(files.find(environment, folder=root / "environments"))
 
 # COMMAND ----------
 

@@ -10,20 +10,22 @@
 import os
 from pathlib import Path
 
-from ml_pipeline import jobs, local_runner, settings
+from ml_pipeline import jobs
+from ml_pipeline.local import runner
+from ml_pipeline.settings import files
 
 root = next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "environments").is_dir())
 environment = os.environ.get("ML_PIPELINE_ENVIRONMENT", "local")
-chosen = settings.load(settings.find(environment, folder=root / "environments"))
+chosen = files.load(files.find(environment, folder=root / "environments"))
 
 # COMMAND ----------
 
-from ml_pipeline import tracking
 from ml_pipeline.errors import CheckFailedError
+from ml_pipeline.registry.runs import matching, search
 
-git = local_runner.git_parameters()
-selected = local_runner.select(jobs.declare(chosen), ["training"])
-runs = local_runner.run(selected, parameters={"reason": "feature"}, defaults=git, follow=lambda *_: None)
+git = runner.git_parameters()
+selected = runner.select(jobs.declare(chosen), ["training"])
+runs = runner.run(selected, parameters={"reason": "feature"}, defaults=git, follow=lambda *_: None)
 for run in runs:
     print(run.job, run.task, run.state, run.made or run.error or f"after {run.because}")
     # A model that is refused is a result to look at; anything else is a failure.
@@ -32,8 +34,8 @@ for run in runs:
 
 # COMMAND ----------
 
-branch = tracking.matching(git_branch=git["git_branch"]) if git.get("git_branch") else ""
-for logged in tracking.search(chosen.experiment, branch, most=20):
+branch = matching(git_branch=git["git_branch"]) if git.get("git_branch") else ""
+for logged in search(chosen.experiment, branch, most=20):
     tags = logged.data.tags
     metrics = {name: round(value, 4) for name, value in sorted(logged.data.metrics.items())}
     print(logged.info.run_id, tags.get("validate", "-"), tags.get("validate.reason", ""), metrics)

@@ -10,18 +10,20 @@
 import os
 from pathlib import Path
 
-from ml_pipeline import settings, tables
+from ml_pipeline.data import tables
+from ml_pipeline.settings import files
 
 root = next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "environments").is_dir())
 environment = os.environ.get("ML_PIPELINE_ENVIRONMENT", "local")
-chosen = settings.load(settings.find(environment, folder=root / "environments"))
+chosen = files.load(files.find(environment, folder=root / "environments"))
 
 # COMMAND ----------
 
-from ml_pipeline import predictor, tracking
+from ml_pipeline.model import predictor
+from ml_pipeline.registry import models, runs
 
-(run,) = tracking.search(chosen.experiment, "attributes.status = 'FINISHED' and params.estimator != ''", most=1)
-model = predictor.load(tracking.run_uri(run))
+(run,) = runs.search(chosen.experiment, "attributes.status = 'FINISHED' and params.estimator != ''", most=1)
+model = predictor.load(models.run_uri(run))
 print(model.signature)
 
 # COMMAND ----------

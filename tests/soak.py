@@ -49,7 +49,7 @@ class Bench:
     def start(self, day: str) -> subprocess.Popen[str]:
         """Score a batch in a process group of its own."""
         parameters = {
-            "entry-point": "ml_pipeline.scoring:score",
+            "entry-point": "ml_pipeline.steps.score:score",
             "source": f'{{"parquet": "{self.source}"}}',
             "model": MODEL,
             "mode": "champion",
@@ -75,7 +75,7 @@ class Bench:
     def problem(self, day: str) -> str | None:
         """What is wrong with a batch; ``None`` where each row of the source has exactly one prediction."""
         os.environ["ML_PIPELINE_STATE"] = str(self.state)
-        from ml_pipeline import tables
+        from ml_pipeline.data import tables
 
         batch = tables.read("local.iris.predictions").where(f"batch_date = DATE'{day}'")
         ids = [row["id"] for row in batch.select("id").collect()]

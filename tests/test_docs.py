@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from ml_pipeline import jobs, settings
-from ml_pipeline.cli import cli
+from ml_pipeline import jobs
+from ml_pipeline.cli.main import cli
+from ml_pipeline.settings import files
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
@@ -41,20 +42,21 @@ class Ran:
     """Of a make target, what it does: ``make --dry-run`` says so."""
 
 
-_FLOW = Ran(by="tests/ml_pipeline/test_cli.py::test_the_whole_flow_runs_on_a_persons_own_rows", says='call("run", ')
+_FLOW = Ran(by="tests/ml_pipeline/cli/test_cli.py::test_the_whole_flow_runs_on_a_persons_own_rows", says='call("run", ')
 _LAUNCH = Ran(
-    by="tests/ml_pipeline/test_launch.py::test_a_run_is_followed_to_its_success", says='project.launch("training", '
+    by="tests/ml_pipeline/workspace/test_launch.py::test_a_run_is_followed_to_its_success",
+    says='project.launch("training", ',
 )
 _DEPLOYMENT = "tests/deployment/test_deployment.py::test_deploy_diff_and_destroy_leave_nothing"
 RUNS = {
     "make run": Ran(by=_FLOW.by, says=_FLOW.says, recipe=".venv/bin/ml-pipeline run"),
     "make report": Ran(
-        by="tests/ml_pipeline/test_cli.py::test_the_report_is_written_where_it_is_asked_for",
+        by="tests/ml_pipeline/cli/test_cli.py::test_the_report_is_written_where_it_is_asked_for",
         says='call("report", ',
         recipe=".venv/bin/ml-pipeline report",
     ),
     "make ui": Ran(
-        by="tests/ml_pipeline/test_ui.py::test_ui_serves_mlflow_on_this_machine_and_ends_when_interrupted",
+        by="tests/ml_pipeline/cli/test_ui.py::test_ui_serves_mlflow_on_this_machine_and_ends_when_interrupted",
         says='"ml-pipeline")), "ui", ',
         recipe=".venv/bin/ml-pipeline ui",
     ),
@@ -398,7 +400,7 @@ def test_no_option_is_documented_that_there_is_not() -> None:
 
 
 def test_every_job_is_documented() -> None:
-    declared = jobs.declare(settings.load(ROOT / "environments" / "local.toml"))
+    declared = jobs.declare(files.load(ROOT / "environments" / "local.toml"))
     assert [job.name for job in declared if f"- **{job.name}** " not in text_of("docs/jobs.md")] == []
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from flask import Blueprint, request
 
-from infra import quartz
+from infra.environment import quartz
 from infra.rehearsal import clusters, permissions, pools, shapes
 from infra.rehearsal.api import (
     USER,

@@ -39,8 +39,8 @@ Deliver = Callable[..., Path]
 @pytest.fixture(scope="session")
 def deliver(tmp_path_factory: pytest.TempPathFactory) -> Deliver:
     """Writes what the stack of an environment puts into the bucket; with the one word changed, and what is said."""
-    from infra import environment
     from infra.bindings import Testing
+    from infra.environment import environment
     from infra.stack import EnvironmentStack
 
     wheel = tmp_path_factory.mktemp("dist") / "ml_pipeline-0.1.0-py3-none-any.whl"

@@ -22,7 +22,9 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from ml_pipeline import entry_point, jobs, settings, tables
+from ml_pipeline import entry_point, jobs
+from ml_pipeline.data import session, tables
+from ml_pipeline.settings import files
 
 SHORT = {"runs": 10, "batches": 10}
 DAY = datetime.date(2026, 1, 1)
@@ -58,7 +60,7 @@ def add_batches(schema: str, count: int) -> None:
 
     Each gets a commit of its own, written as Delta's protocol has it: Spark takes an hour to make so many.
     """
-    spark = tables.session()
+    spark = session.spark()
     for name in (f"{schema}.predictions", f"{schema}.monitoring"):
         table = Path(tables.where(name))
         log = table / "_delta_log"
@@ -87,7 +89,7 @@ def add_batches(schema: str, count: int) -> None:
 
 def measure(environment: Path, passes: int) -> dict[str, float]:
     """Median seconds of each step, after one that warms it up."""
-    declared = {job.name: job for job in jobs.declare(settings.load(environment))}
+    declared = {job.name: job for job in jobs.declare(files.load(environment))}
     took = {}
     for job_name, step in STEPS.items():
         job = declared[job_name]
@@ -141,13 +143,13 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.grow:
         add_runs(Path(os.environ["ML_PIPELINE_STATE"], "mlflow.db"), arguments.runs)
-        add_batches(settings.load(Path(arguments.grow)).schema_name, arguments.batches)
+        add_batches(files.load(Path(arguments.grow)).schema_name, arguments.batches)
         print("{}")
-        tables.close()
+        session.close()
         return
     if arguments.measure:
         print(json.dumps(measure(Path(arguments.measure), arguments.passes)))
-        tables.close()
+        session.close()
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

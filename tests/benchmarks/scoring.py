@@ -23,10 +23,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ml_pipeline import evaluator, local_spark, predictor, tables, tracking
-from ml_pipeline.evaluation import Classes
-from ml_pipeline.features import Features
-from ml_pipeline.training import Estimator, _search
+from ml_pipeline.data import local_spark, session
+from ml_pipeline.data.features import Features
+from ml_pipeline.model import evaluator, predictor
+from ml_pipeline.model.estimator import Estimator
+from ml_pipeline.model.metrics import Classes
+from ml_pipeline.registry import models, runs
+from ml_pipeline.steps.train import _search
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -58,9 +61,9 @@ def table(rows: int, folder: Path) -> DataFrame:
     path = folder / f"{rows}.parquet"
     if not path.exists():
         random = ", ".join(f"randn({number}) AS {name}" for number, name in enumerate(FEATURES))
-        made = tables.session().range(0, rows, 1, 2 * (os.cpu_count() or 1)).selectExpr("id", *random.split(", "))
+        made = session.spark().range(0, rows, 1, 2 * (os.cpu_count() or 1)).selectExpr("id", *random.split(", "))
         made.write.parquet(str(path))
-    return tables.session().read.parquet(str(path))
+    return session.spark().read.parquet(str(path))
 
 
 def seconds(action: Callable[[], Any]) -> float:
@@ -108,11 +111,11 @@ def contestants(data: DataFrame, folder: Path, uri: str) -> dict[str, Callable[[
     def theirs() -> Callable[[], Any]:
         import mlflow.pyfunc
 
-        function = mlflow.pyfunc.spark_udf(tables.session(), uri, result_type="long", env_manager="local")
+        function = mlflow.pyfunc.spark_udf(session.spark(), uri, result_type="long", env_manager="local")
         return lambda: sink(data, function(*FEATURES))
 
     def alone() -> Callable[[], Any]:
-        model, _ = tracking.load_model(uri)
+        model, _ = models.load_model(uri)
         local = pd.read_parquet(folder, columns=FEATURES)
         model.set_params(estimator__n_jobs=-1)
         return lambda: model.predict(local)
@@ -184,12 +187,12 @@ def logged(train_rows: int, depth: int | None) -> str:
     model = trained(train_rows, depth)
     by, why = evaluator.choose(model, example(10_000, seed=3), train_rows=train_rows)
     signature = Features(dict.fromkeys(FEATURES, "double")).signature("long")
-    run = tracking.create_run(EXPERIMENT, name="forest", tags={evaluator.TAG: by})
-    with tracking.resumed(run):
-        tracking.log_model(model, signature=signature, example=example(5, seed=1))
+    run = runs.create_run(EXPERIMENT, name="forest", tags={evaluator.TAG: by})
+    with runs.resumed(run):
+        models.log_model(model, signature=signature, example=example(5, seed=1))
     nodes = sum(tree.tree_.node_count for tree in model[-1].estimators_)
     print(f"50 trees, {nodes:,} nodes, {len(FEATURES)} features; evaluator {by}: {why}", flush=True)
-    return tracking.run_uri(run)
+    return models.run_uri(run)
 
 
 def main() -> None:
@@ -209,7 +212,7 @@ def main() -> None:
         folder = Path(arguments.folder)
         os.environ["ML_PIPELINE_STATE"] = str(folder)
         print(json.dumps(measure(arguments.only, arguments.rows, arguments.passes, folder, arguments.model)))
-        tables.close()
+        session.close()
         return
     with tempfile.TemporaryDirectory() as name:
         os.environ["ML_PIPELINE_STATE"] = name
@@ -217,7 +220,7 @@ def main() -> None:
         compare(arguments.rows, arguments.rounds, arguments.passes, Path(name), uri)
         if not arguments.no_growth:
             grow(1, arguments.rounds, Path(name), predictor.load(uri))
-        tables.close()
+        session.close()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from ml_pipeline import jobs, local_runner, local_spark, settings, tables
+from ml_pipeline import jobs
+from ml_pipeline.data import local_spark, session
+from ml_pipeline.local import runner
+from ml_pipeline.settings import files
 
 STEPS = ("split", "prepare", "score", "monitor")
 ENVIRONMENT = """
@@ -46,7 +49,7 @@ random_state = 1
 def write_source(rows: int, source: Path) -> None:
     """Four features, a key and a target of three classes."""
     features = [f"randn({number}) AS {name}" for number, name in enumerate("abcd")]
-    made = tables.session().range(0, rows, 1, 2 * (os.cpu_count() or 1)).selectExpr("id", *features)
+    made = session.spark().range(0, rows, 1, 2 * (os.cpu_count() or 1)).selectExpr("id", *features)
     target = "CAST(a * b + c + 0.5 * randn(9) > 0 AS INT) + CAST(d > 1 AS INT) AS target"
     made.selectExpr("*", target).write.parquet(str(source))
 
@@ -54,14 +57,14 @@ def write_source(rows: int, source: Path) -> None:
 def bare(source: Path, table: Path) -> float:
     """Seconds of reading the source and writing it as a Delta table."""
     began = time.monotonic()
-    tables.session().read.parquet(str(source)).write.format("delta").save(str(table))
+    session.spark().read.parquet(str(source)).write.format("delta").save(str(table))
     return time.monotonic() - began
 
 
 def flow(environment: Path) -> dict[str, float]:
     """Seconds of each step, in one pass of all jobs."""
-    declared = jobs.declare(settings.load(environment))
-    runs = local_runner.run(declared, parameters={}, defaults={}, follow=lambda *_: None)
+    declared = jobs.declare(files.load(environment))
+    runs = runner.run(declared, parameters={}, defaults={}, follow=lambda *_: None)
     for run in runs:
         if run.error:
             raise run.error
@@ -88,7 +91,7 @@ def main() -> None:
             if number:
                 for what, seconds in measured.items():
                     took.setdefault(what, []).append(seconds)
-        tables.close()
+        session.close()
     medians = {what: statistics.median(seconds) for what, seconds in took.items()}
     print(f"{f'{arguments.rows:,} rows':>16} {'seconds':>9} {'rows/s':>12} {'ratio':>8}")
     for what, median in medians.items():

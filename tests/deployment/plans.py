@@ -1,4 +1,4 @@
-"""Makes the plans that ``tests/infra/plans`` holds, by Terraform itself: ``python -m tests.deployment.plans``."""
+"""Makes the plans of ``tests/infra/review/plans`` with Terraform itself: ``python -m tests.deployment.plans``."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(PROBLEM is not None, reason=str(PROBLEM))
 
 
 def test_the_rehearsal_runs_every_job_and_leaves_nothing() -> None:
-    from infra import environment
+    from infra.environment import environment
 
     # Without another installation of what is tested.
     command = ["make", "--old-file=setup", "rehearse"]

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(PROBLEM is not None, reason=str(PROBLEM))
 
 def review(deployment: Deployment, project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "infra.review", *arguments],
+        [sys.executable, "-m", "infra.review.apply", *arguments],
         cwd=project,
         env=deployment.environment(PYTHONPATH=str(ROOT)),
         capture_output=True,
@@ -113,7 +113,7 @@ def test_a_stack_that_there_is_not_and_a_review_that_is_none(
 
 
 def test_the_plans_that_other_tests_read_are_what_terraform_makes(deployment: Deployment, tmp_path: Path) -> None:
-    from infra.plan import Changes
+    from infra.review.plan import Changes
 
     for make in (plans.stack, plans.sensitive):
         kept = json.loads((ROOT / "tests" / "infra" / "plans" / f"{make.__name__}.json").read_text(encoding="utf-8"))

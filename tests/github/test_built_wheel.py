@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.built_wheel import find, seal, seal_of, take
+from infra.distribution import find, seal, seal_of, take
 from ml_pipeline.errors import CheckFailedError, InputError
 from tests.github.conftest import ROOT
 

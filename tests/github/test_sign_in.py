@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from infra import environment, review
+from infra.environment import environment
+from infra.review import apply
 from ml_pipeline.errors import InputError
 from tests.github.conftest import ROOT
 
@@ -53,7 +54,7 @@ def test_a_deployment_by_a_workflow_keeps_its_state(
     said = "environments/dev.toml: state.backend: 'local' is lost .*; accepted in a workflow: 's3'"
 
     with pytest.raises(InputError, match=said if lost else "is no list of reviewed changes"):
-        review.cli.main(["apply", stack, "--reviewed", str(changes)], standalone_mode=False)
+        apply.cli.main(["apply", stack, "--reviewed", str(changes)], standalone_mode=False)
 
 
 @pytest.fixture

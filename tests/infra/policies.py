@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from infra.environment import Environment
+from infra.environment.environment import Environment
 
 Stack = dict[str, Any]
 Check = Callable[[Stack, Environment], Iterator[str]]

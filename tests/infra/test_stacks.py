@@ -14,8 +14,8 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.json import JSONSnapshotExtension
 
-from infra import environment
-from infra.environment import Environment
+from infra.environment import environment
+from infra.environment.environment import Environment
 from ml_pipeline import entry_point
 from tests.infra import policies
 from tests.infra.policies import RULES, Stack

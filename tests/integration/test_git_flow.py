@@ -93,7 +93,7 @@ class Project:
 
     def look(self, state: str) -> None:
         """Let this process look at a state."""
-        from ml_pipeline import tracking
+        from ml_pipeline.registry import tracking
 
         os.environ["ML_PIPELINE_STATE"] = str(self.folder / state)
         os.environ.pop("MLFLOW_TRACKING_URI", None)
@@ -101,32 +101,32 @@ class Project:
 
     def runs(self, state: str, **tags: str) -> list[Run]:
         """Training runs, the newest first."""
-        from ml_pipeline import tracking
+        from ml_pipeline.registry import runs
 
         self.look(state)
-        found = tracking.search(EXPERIMENT, tracking.matching(**tags), most=100)
+        found = runs.search(EXPERIMENT, runs.matching(**tags), most=100)
         return [run for run in found if "job" not in run.data.tags]
 
     def aliases(self, state: str) -> tuple[int | None, int | None]:
         """The versions of champion and challenger."""
-        from ml_pipeline import tracking
+        from ml_pipeline.registry import models
 
         self.look(state)
-        champion, challenger = (tracking.version_by_alias(MODEL, name) for name in ("champion", "challenger"))
+        champion, challenger = (models.version_by_alias(MODEL, name) for name in ("champion", "challenger"))
         return int(champion.version) if champion else None, int(challenger.version) if challenger else None
 
     def tags(self, state: str, alias: str) -> dict[str, str]:
         """The tags of the version with an alias."""
-        from ml_pipeline import tracking
+        from ml_pipeline.registry import models
 
         self.look(state)
-        version = tracking.version_by_alias(MODEL, alias)
+        version = models.version_by_alias(MODEL, alias)
         assert version is not None
         return dict(version.tags)
 
     def batch(self, state: str, table: str, day: str) -> list[tuple[int, int]]:
         """Model versions of a batch, with how many rows each has."""
-        from ml_pipeline import tables
+        from ml_pipeline.data import tables
 
         self.look(state)
         rows = tables.read(f"local.flow.{table}").where(f"batch_date = DATE'{day}'").groupBy("model_version").count()
@@ -141,14 +141,14 @@ def project(tmp_path: Path, environment_writer: Callable[..., Path], monkeypatch
 
 
 def test_the_day_of_a_team(project: Project) -> None:
-    from ml_pipeline import tables
+    from ml_pipeline.data import session
 
     first = _a_feature_is_built_and_merged(project)
     _it_is_released(project, first)
     _a_worse_model_is_refused(project)
     _a_better_one_is_released_after_a_shadow(project)
     _production_is_rolled_back(project)
-    tables.close()
+    session.close()
 
 
 def _a_feature_is_built_and_merged(project: Project) -> str:

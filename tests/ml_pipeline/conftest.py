@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from mlflow.tracking._tracking_service import utils as tracking_service
 
-from ml_pipeline import entry_point, jobs, local_runner, tables, tracking
+from ml_pipeline import entry_point, jobs
+from ml_pipeline.data import session, tables
 from ml_pipeline.errors import InputError, PipelineError
-from ml_pipeline.settings import PipelineSettings
+from ml_pipeline.local import runner
+from ml_pipeline.registry import models, runs, tracking
+from ml_pipeline.settings.pipeline import PipelineSettings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +53,7 @@ GIT = {"git_branch": "main", "git_commit": "c1"}
 class Outcome:
     """What became of the tasks of one run of the flow."""
 
-    runs: list[local_runner.TaskRun]
+    runs: list[runner.TaskRun]
 
     @property
     def states(self) -> dict[str, str]:
@@ -91,8 +94,8 @@ class State:
     def run(self, *names: str, parameters: Mapping[str, str] | None = None, **changes: Any) -> Outcome:
         """Run jobs, all of them where none is named; keyword arguments change the settings."""
         declared = jobs.declare(self.settings(**changes))
-        runs = local_runner.run(
-            local_runner.select(declared, names),
+        runs = runner.run(
+            runner.select(declared, names),
             parameters=parameters or {},
             defaults=GIT,
             follow=lambda *_: None,
@@ -132,19 +135,19 @@ class State:
     @staticmethod
     def found(condition: str = "") -> list[Run]:
         """Training runs, the newest first."""
-        return [run for run in tracking.search(EXPERIMENT, condition, most=100) if "job" not in run.data.tags]
+        return [run for run in runs.search(EXPERIMENT, condition, most=100) if "job" not in run.data.tags]
 
     @staticmethod
     def batch_runs() -> list[Run]:
         """Runs of batches, the newest first."""
-        return tracking.search(EXPERIMENT, "tags.job = 'batch_inference'", most=100)
+        return runs.search(EXPERIMENT, "tags.job = 'batch_inference'", most=100)
 
     def newest(self) -> Run:
         return self.found()[0]
 
     @staticmethod
     def champion() -> ModelVersion:
-        return tracking.champion(MODEL)
+        return models.champion(MODEL)
 
     @staticmethod
     @contextlib.contextmanager
@@ -202,14 +205,14 @@ def _environment() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     os.environ["ML_PIPELINE_STATE"] = str(tmp_path_factory.mktemp("spark"))
-    yield tables.session()
-    tables.close()
+    yield session.spark()
+    session.close()
 
 
 @pytest.fixture(scope="session")
 def new_state(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], State]:
     """Makes a state: MLflow's migrations take seconds, so that all of them start from a copy of one database."""
-    assert spark is tables.session()
+    assert spark is session.spark()
     template = State(tmp_path_factory.mktemp("template")).activate()
     tracking.client().search_experiments(max_results=1)
 

@@ -8,7 +8,7 @@ import pytest
 
 from ml_pipeline import entry_point
 from ml_pipeline.errors import InputError
-from ml_pipeline.settings import Source
+from ml_pipeline.settings.pipeline import Source
 
 STEPS = """
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ml_pipeline.settings import Columns, Estimator, Share, Source
+from ml_pipeline.settings.pipeline import Estimator, Source
+from ml_pipeline.settings.types import Columns, Share
 
 calls = []
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from ml_pipeline import entry_point, jobs
 from ml_pipeline.errors import InputError
 from ml_pipeline.graph import Job, Task, references
-from ml_pipeline.settings import PipelineSettings, Source, load
+from ml_pipeline.settings.files import load
+from ml_pipeline.settings.pipeline import PipelineSettings, Source
 
 ENVIRONMENTS = sorted((Path(__file__).parents[2] / "environments").glob("*.toml"))
 FLOW = ["datasets", "training", "validation", "promotion", "batch_inference"]
@@ -188,7 +189,7 @@ def test_a_batch_is_of_the_day_the_run_starts_unless_a_run_says_otherwise() -> N
     "text", ["1704067200", "2024-1-31", "20240131", "31.01.2024", "2024-01-31T00:00:00", "2023-02-29", "2024-01-31\n"]
 )
 def test_a_batch_that_is_no_day_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match=r"^ml_pipeline\.scoring:score: batch_date: "):
+    with pytest.raises(InputError, match=r"^ml_pipeline\.steps\.score:score: batch_date: "):
         arguments(declared()["batch_inference"], "score", batch_date=text)
 
 

@@ -9,9 +9,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ml_pipeline import comparison, figures, tables, tracking
+from ml_pipeline.data import hashing, session, tables
 from ml_pipeline.errors import CheckFailedError
-from ml_pipeline.evaluation import RESAMPLES
+from ml_pipeline.model.bootstrap import RESAMPLES
+from ml_pipeline.registry import models
+from ml_pipeline.registry.runs import (
+    create_run,
+    log_json,
+    log_metrics,
+    log_params,
+    read_file,
+    read_json,
+    resumed,
+    set_tags,
+    the_run,
+)
+from ml_pipeline.reports import figures
+from ml_pipeline.steps import compare
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,24 +41,24 @@ TARGET = "the `kind`"
 def finished(name: str, value: float, *, params: dict[str, str] | None = None, **tags: str) -> Run:
     """A run as training leaves it."""
     default = {"git_branch": "main", "git_commit": "c1", "validation_fingerprint": "2-ab", "reason": "ci"}
-    run = tracking.create_run(EXPERIMENT, name=name, tags=default | {"job_run_id": name} | tags)
-    with tracking.resumed(run):
-        tracking.log_params({"metric": "accuracy", "target": TARGET} | (params or {}))
-        tracking.log_metrics({"validation_accuracy": value})
+    run = create_run(EXPERIMENT, name=name, tags=default | {"job_run_id": name} | tags)
+    with resumed(run):
+        log_params({"metric": "accuracy", "target": TARGET} | (params or {}))
+        log_metrics({"validation_accuracy": value})
     content = {"metric": "accuracy", "value": value, "bootstrap": [value] * RESAMPLES}
-    tracking.log_json(run, "evaluation", content | {"classes": ["a", "b"]})
-    return tracking.the_run(EXPERIMENT, job_run_id=name)
+    log_json(run, "evaluation", content | {"classes": ["a", "b"]})
+    return the_run(EXPERIMENT, job_run_id=name)
 
 
-def compare(name: str, **changes: Any) -> dict[str, str]:
+def compared(name: str, **changes: Any) -> dict[str, str]:
     arguments = {"threshold": 0.7, "tolerance": 0.01, "significance": 0.05, **changes}
-    return comparison.compare(experiment=EXPERIMENT, model=MODEL, metric="accuracy", job_run_id=name, **arguments)
+    return compare.compare(experiment=EXPERIMENT, model=MODEL, metric="accuracy", job_run_id=name, **arguments)
 
 
 @pytest.mark.usefixtures("state")
 def test_a_comparison_is_told_in_tags_a_file_and_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     worse, better = finished("worse", 0.8), finished("better", 0.9)
-    tracking.set_tags(worse, {"development": "passed"})
+    set_tags(worse, {"development": "passed"})
     finished("another branch", 0.99, git_branch="other")
     finished("other rows", 0.99, validation_fingerprint="3-ab")
     finished("another metric", 0.99, params={"metric": "f1"})
@@ -58,19 +72,19 @@ def test_a_comparison_is_told_in_tags_a_file_and_a_picture(monkeypatch: pytest.M
 
     monkeypatch.setattr(figures, "comparison", drawn)
 
-    made = compare("mine")
+    made = compared("mine")
 
     reason = (
         "accuracy 0.8950 reaches the threshold 0.7; "
         "0.0050 below run better (0.9000; worse); 0.0950 above run worse (0.8000; better)"
     )
     assert made == {"verdict": f"passed: {reason}"}
-    tags = tracking.the_run(EXPERIMENT, job_run_id="mine").data.tags
+    tags = the_run(EXPERIMENT, job_run_id="mine").data.tags
     assert (tags["validate"], tags["validate.reason"]) == ("passed", reason)
     assert tags["validate.compared_with"] == f"{better.info.run_id}, {worse.info.run_id}"
     assert tags["development"] == "passed"
-    assert "development" not in tracking.the_run(EXPERIMENT, job_run_id="worse").data.tags
-    content = tracking.read_json(mine, "comparison")
+    assert "development" not in the_run(EXPERIMENT, job_run_id="worse").data.tags
+    content = read_json(mine, "comparison")
     rows = content.pop("rivals")
     assert content == {
         "metric": "accuracy",
@@ -89,16 +103,16 @@ def test_a_comparison_is_told_in_tags_a_file_and_a_picture(monkeypatch: pytest.M
     ((arguments, options),) = shown
     assert json.loads(json.dumps(arguments)) == [0.895, rows]
     assert options == {"metric": "accuracy", "threshold": 0.7}
-    assert tracking.read_file(mine, "comparison.png")
+    assert read_file(mine, "comparison.png")
 
 
 def test_only_the_best_runs_are_compared_with(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison, "MOST_RUNS", 2)
+    monkeypatch.setattr(compare, "MOST_RUNS", 2)
     runs = {name: finished(name, value) for name, value in (("b", 0.8), ("a", 0.9), ("c", 0.7))}
     finished("mine", 0.85, reason="feature")
     with state.refuses(r"^the model is refused: accuracy 0.8500 is 0.0500 below run a", CheckFailedError):
-        compare("mine", significance=0.5)
-    tags = tracking.the_run(EXPERIMENT, job_run_id="mine").data.tags
+        compared("mine", significance=0.5)
+    tags = the_run(EXPERIMENT, job_run_id="mine").data.tags
     assert (tags["validate"], "development" in tags) == ("failed", False)
     assert tags["validate.compared_with"] == f"{runs['a'].info.run_id}, {runs['b'].info.run_id}"
 
@@ -107,8 +121,8 @@ def test_another_runs_wrong_metric_is_refused(state: State) -> None:
     run = finished("mine", 0.9)
     expected = f"^run {run.info.run_id} measured accuracy, not f1; train it anew$"
     with state.refuses(expected, CheckFailedError):
-        comparison.measured(run, "f1")
-    value, resampled = comparison.measured(run, "accuracy")
+        compare.measured(run, "f1")
+    value, resampled = compare.measured(run, "accuracy")
     assert (value, type(resampled)) == (0.9, np.ndarray)
 
 
@@ -121,22 +135,22 @@ def test_the_champion_is_measured_on_the_version_of_the_table_that_the_run_read(
     table, features = "local.test.validation", rows.columns[:2]
     for part in (rows, rows.assign(**{TARGET: "b"}), rows[["size", TARGET]]):
         tables.replace(
-            tables.session().createDataFrame(part).coalesce(1), table, tables.Digest(len(part), str(id(part)))
+            session.spark().createDataFrame(part).coalesce(1), table, hashing.Digest(len(part), str(id(part)))
         )
     first = finished("first", 0.6, git_branch="other")
-    with tracking.resumed(first):
+    with resumed(first):
         model = make_pipeline(DecisionTreeClassifier()).fit(rows[features], ["a"] * 5 + ["b"] * 5)
         signature = infer_signature(rows[features].astype(float), np.array(["a"]))
-        tracking.log_model(model, signature=signature, example=rows[features].astype(float))
-    tracking.move_alias(tracking.CHAMPION, tracking.register(first, MODEL, tags={}))
+        models.log_model(model, signature=signature, example=rows[features].astype(float))
+    models.move_alias(models.CHAMPION, models.register(first, MODEL, tags={}))
     own = finished("first again", 0.6, validation_table=table, validation_version="0")
-    assert compare("first", threshold=0.5)["verdict"].endswith("nothing to compare with on the same rows")
+    assert compared("first", threshold=0.5)["verdict"].endswith("nothing to compare with on the same rows")
 
     highs = []
     for significance in (0.05, 0.001):
         with state.refuses(r"0.3000 below the champion, version 1 \(0.9000; ", CheckFailedError):
-            compare("first again", threshold=0.5, significance=significance)
-        content = tracking.read_json(own, "comparison")
+            compared("first again", threshold=0.5, significance=significance)
+        content = read_json(own, "comparison")
         (row,) = content["rivals"]
         assert (content["champion"]["version"], content["champion"]["run_id"]) == ("1", first.info.run_id)
         assert {name: (one["recall"], one["rows"]) for name, one in content["champion"]["per_class"].items()} == {
@@ -151,5 +165,5 @@ def test_the_champion_is_measured_on_the_version_of_the_table_that_the_run_read(
 
     finished("last", 0.6, validation_table=table, validation_version="2")
     with state.refuses(f"^the champion's input, table {table} lacks the column 'more `size`'"):
-        compare("last")
-    assert "validate" not in tracking.the_run(EXPERIMENT, job_run_id="last").data.tags
+        compared("last")
+    assert "validate" not in the_run(EXPERIMENT, job_run_id="last").data.tags

@@ -38,7 +38,11 @@ def test_promotion(
     mlflow.set_registered_model_alias(model, "challenger", version.version)
     path = f"/Workspace/Shared/{built.name}"
     user.upload(client, built, path)
-    parameters = {"entry-point": "ml_pipeline.promotion:promote", "model": model, "run_by": "{{job.parameters.run_by}}"}
+    parameters = {
+        "entry-point": "ml_pipeline.steps.promote:promote",
+        "model": model,
+        "run_by": "{{job.parameters.run_by}}",
+    }
     called = jobs.PythonWheelTask(
         package_name="ml_pipeline",
         entry_point="run-task",

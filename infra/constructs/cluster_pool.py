@@ -1,0 +1,52 @@
+"""Machines for job clusters, drawn from a pool that keeps some warm between tasks, or started for each run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from infra.bindings import Construct, InstancePool, JobJobClusterNewCluster
+from infra.environment.environment import Compute
+
+
+class Machines(Construct):
+    """Where job clusters get their machines; makes the pool, where there is one."""
+
+    def __init__(self, scope: Construct, *, name: str, compute: Compute, tags: Mapping[str, str]) -> None:
+        super().__init__(scope, "machines")
+        self._compute = compute
+        self._tags = {**tags, **compute.tags}
+        self.pool: InstancePool | None = None
+        if compute.pool:
+            self.pool = InstancePool(
+                self,
+                "pool",
+                instance_pool_name=name,
+                node_type_id=compute.pool.node_type_id,
+                min_idle_instances=compute.pool.min_idle_instances,
+                max_capacity=compute.pool.max_capacity,
+                idle_instance_autotermination_minutes=compute.pool.idle_instance_autotermination_minutes,
+                # What is there already need not be fetched when a cluster starts.
+                preloaded_spark_versions=[compute.spark_version],
+                custom_tags=self._tags,
+            )
+
+    def cluster(self) -> JobJobClusterNewCluster:
+        """A job cluster of these machines."""
+        single = self._compute.num_workers == 0
+        pool = self.pool.id if self.pool else None
+        # Databricks' own way to say that a cluster has no worker.
+        alone = {"spark.databricks.cluster.profile": "singleNode", "spark.master": "local[*]"}
+        tags = {**self._tags, **({"ResourceClass": "SingleNode"} if single else {})}
+        return JobJobClusterNewCluster(
+            spark_version=self._compute.spark_version,
+            num_workers=self._compute.num_workers,
+            # Photon speeds up SQL, not Python: here it would only cost.
+            runtime_engine="STANDARD",
+            # Unity Catalog and the ML runtime want a cluster of one user.
+            data_security_mode="SINGLE_USER",
+            spark_conf=alone if single else None,
+            custom_tags=tags,
+            instance_pool_id=pool,
+            driver_instance_pool_id=pool,
+            node_type_id=self._compute.node_type_id,
+        )

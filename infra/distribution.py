@@ -1,0 +1,103 @@
+"""The wheel as a file that travels: ``python -m infra.distribution seal|take``.
+
+- ``seal FOLDER`` writes the SHA-256 of the folder's wheel beside it.
+- ``take FILE|FOLDER`` puts a wheel that was built elsewhere where a build would have put it: that very file is what is
+  installed, tested and deployed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import shutil
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from infra.guard import guarded
+from ml_pipeline.errors import CheckFailedError, InputError
+
+PACKAGE = "ml_pipeline"
+STAMP = ".given"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Seal or take a wheel."""
+    parser = argparse.ArgumentParser(prog="python -m infra.distribution", description=__doc__.partition("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("seal").add_argument("folder", type=Path, metavar="FOLDER")
+    taken = commands.add_parser("take")
+    taken.add_argument("given", type=Path, metavar="FILE|FOLDER")
+    taken.add_argument("--into", type=Path, default=Path("dist"), metavar="FOLDER")
+    given = parser.parse_args(arguments)
+    if given.command == "seal":
+        return guarded(lambda: seal(find(given.folder)))
+    return guarded(lambda: take(given.given, into=given.into))
+
+
+def find(given: Path) -> Path:
+    """The wheel: the file that is given, or the one of the folder that is given.
+
+    Raises:
+        InputError: there is none, more than one, or one of another package.
+    """
+    wheels = sorted(given.glob(f"{PACKAGE}-*.whl")) if given.is_dir() else [given]
+    if len(wheels) != 1:
+        held = f"holds {', '.join(wheel.name for wheel in wheels)}" if wheels else "holds no wheel"
+        raise InputError(f"{given}: {held}; accepted: exactly one, which 'make wheel' builds")
+    (wheel,) = wheels
+    if not wheel.is_file():
+        raise InputError(f"{wheel}: there is no such wheel; accepted: one that 'make wheel' built, or its folder")
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile:
+        names = []
+    ours = wheel.name.startswith(f"{PACKAGE}-") and wheel.suffix == ".whl" and f"{PACKAGE}/__init__.py" in names
+    if not ours:
+        raise InputError(f"{wheel}: is no wheel of {PACKAGE}; accepted: one that 'make wheel' built, or its folder")
+    return wheel
+
+
+def digest(wheel: Path) -> str:
+    """The SHA-256 of the file."""
+    return hashlib.sha256(wheel.read_bytes()).hexdigest()
+
+
+def seal_of(wheel: Path) -> Path:
+    """The file beside a wheel that holds its SHA-256, as ``sha256sum --check`` reads it."""
+    return wheel.with_name(f"{wheel.name}.sha256")
+
+
+def seal(wheel: Path) -> None:
+    """Write the SHA-256 beside the wheel."""
+    seal_of(wheel).write_text(f"{digest(wheel)}  {wheel.name}\n", encoding="utf-8")
+
+
+def take(given: Path, *, into: Path) -> None:
+    """Make a wheel the one of a folder; where it is that already, nothing is touched.
+
+    Raises:
+        InputError: what is given is no wheel of this package.
+        CheckFailedError: the wheel is not the one that was sealed.
+    """
+    wheel = find(given)
+    content = wheel.read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    sealed = seal_of(wheel)
+    if sealed.is_file() and sealed.read_text(encoding="utf-8").split()[:1] != [sha256]:
+        raise CheckFailedError(f"{wheel}: its SHA-256 is {sha256}, which is not the one in {sealed.name}")
+    target, stamp = into / wheel.name, into / STAMP
+    if stamp.is_file() and list(into.glob("*.whl")) == [target] and target.read_bytes() == content:
+        return
+    shutil.rmtree(into, ignore_errors=True)
+    into.mkdir(parents=True)
+    target.write_bytes(content)
+    seal(target)
+    stamp.touch()
+    print(f"wheel: {wheel.name} sha256:{sha256} (given, not built)")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

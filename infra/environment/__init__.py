@@ -1,0 +1,1 @@
+"""Environment files: where and how the pipeline is deployed."""

@@ -1,0 +1,1 @@
+"""The calls to GitHub that the workflows make."""

@@ -1,0 +1,245 @@
+"""What a release is made of: ``python -m infra.github.release check|source|publish|mark|deployed|merged|newest``.
+
+- ``check`` refuses a version that has no notes in the changelog, or that is released with another commit.
+- ``source`` finds the release branch's commit that a commit of ``main`` brings, and the run that built its wheel.
+- ``publish`` makes tag and GitHub release, with the changelog's notes and the wheel.
+- ``mark`` moves the tag ``deployed/ENVIRONMENT``; ``deployed`` lists the environments that have one.
+- ``merged`` refuses a merge that holds other files than the head whose model it would get.
+- ``newest`` says whether a commit is a branch's last one: only that one is deployed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from infra import distribution
+from infra.github import api
+from infra.guard import guarded
+from ml_pipeline.errors import CheckFailedError, InputError
+
+_PROJECT = Path("pyproject.toml")
+_CHANGELOG = Path("CHANGELOG.md")
+_BUILDS = "cd-staging.yml"
+_BRANCHES = ("release/", "hotfix/")
+_ENVIRONMENTS = ("staging", "prod")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one of the commands; a refusal is one message, exit code 1, and a mistake one with exit code 2."""
+    parser = argparse.ArgumentParser(prog="python -m infra.github.release", description=__doc__.partition("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("check", "source", "publish", "mark", "merged", "newest"):
+        command = commands.add_parser(name)
+        command.add_argument("--commit", required=True, metavar="SHA")
+        if name == "publish":
+            command.add_argument("--wheel", required=True, type=Path, metavar="FILE|FOLDER")
+        if name == "mark":
+            command.add_argument("environment", choices=_ENVIRONMENTS)
+        if name == "merged":
+            command.add_argument("--head", required=True, metavar="SHA")
+        if name == "newest":
+            command.add_argument("branch", metavar="BRANCH")
+    commands.add_parser("deployed")
+    given = parser.parse_args(arguments)
+    return guarded(lambda: print(_done(given)))
+
+
+def _done(given: argparse.Namespace) -> str:
+    repository = api.Repository.of_workflow()
+    match given.command:
+        case "check":
+            said = check(repository, commit=given.commit)
+        case "source":
+            said = "\n".join(f"{name}={value}" for name, value in source(repository, commit=given.commit).items())
+        case "publish":
+            said = publish(repository, commit=given.commit, wheel=distribution.find(given.wheel))
+        case "mark":
+            said = mark(repository, environment=given.environment, commit=given.commit)
+        case "merged":
+            said = merged(repository, head=given.head, commit=given.commit)
+        case "newest":
+            said = f"newest={json.dumps(newest(repository, branch=given.branch, commit=given.commit))}"
+        case _:
+            said = f"environments={json.dumps(deployed(repository))}"
+    return said
+
+
+def version(project: Path = _PROJECT) -> str:
+    """The version to release.
+
+    Raises:
+        InputError: it is none that can be released.
+    """
+    said = str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
+    if not re.fullmatch(r"\d+\.\d+\.\d+", said):
+        raise InputError(f"{project}: project.version: '{said}'; accepted: MAJOR.MINOR.PATCH, such as 1.4.0")
+    return said
+
+
+def notes(version: str, changelog: Path = _CHANGELOG) -> str:
+    """What the changelog says of a version.
+
+    Raises:
+        InputError: it says nothing.
+    """
+    text = changelog.read_text(encoding="utf-8")
+    found = re.search(
+        rf"^## \[{re.escape(version)}\][^\n]*\n(.*?)(?=^## |^\[[^\]]+\]: |\Z)", text, re.MULTILINE | re.DOTALL
+    )
+    said = found[1].strip() if found else ""
+    if not re.search(r"^[-*] ", said, re.MULTILINE):
+        raise InputError(
+            f"{changelog}: has no notes of {version}; accepted: a section '## [{version}] - YYYY-MM-DD' that lists "
+            "what changed"
+        )
+    return said
+
+
+def check(repository: api.Repository, *, commit: str) -> str:
+    """The tag of the version, which may be released with this commit.
+
+    Raises:
+        InputError: the version can't be released, or has no notes.
+        CheckFailedError: it is released with another commit.
+    """
+    released = version()
+    notes(released)
+    tag = f"v{released}"
+    other = _tagged(repository, tag)
+    if other not in (None, commit):
+        raise CheckFailedError(
+            f"{tag} is released with commit {other}, and this is {commit}; accepted: in {_PROJECT} a version that "
+            f"is not released, with its notes in {_CHANGELOG}"
+        )
+    return tag
+
+
+def _tagged(repository: api.Repository, tag: str) -> str | None:
+    """The commit of a tag; ``None`` where there is no such tag."""
+    reference = repository.get(f"git/ref/tags/{tag}")
+    if reference is None:
+        return None
+    target = reference["object"]
+    if target["type"] == "tag":
+        target = repository.get(f"git/tags/{target['sha']}")["object"]
+    return str(target["sha"])
+
+
+def source(repository: api.Repository, *, commit: str) -> dict[str, str]:
+    """The release branch's commit that this commit of main brings, and the run that built its wheel.
+
+    Raises:
+        CheckFailedError: main holds something else than that branch, or nothing of it went through staging.
+    """
+    pulls = repository.pages(f"commits/{commit}/pulls")
+    merged = (one for one in pulls if one["merged_at"] and one["merge_commit_sha"] == commit)
+    pull = next((one for one in merged if one["head"]["ref"].startswith(_BRANCHES)), None)
+    # Without a pull request the branch was pushed to main as it is.
+    built = str(pull["head"]["sha"]) if pull else commit
+    if _tree(repository, built) != _tree(repository, commit):
+        raise CheckFailedError(
+            f"{commit} holds other files than {built}, which went through staging; accepted: a release branch cut "
+            "from development after main was merged there, or a hotfix branch into which main was merged"
+        )
+    runs = repository.get(f"actions/workflows/{_BUILDS}/runs", head_sha=built, status="success", event="push")
+    found = [one for one in (runs or {}).get("workflow_runs", []) if one["head_branch"].startswith(_BRANCHES)]
+    if not found:
+        raise CheckFailedError(
+            f"no run of {_BUILDS} has passed for {built}; accepted: a commit of a branch release/* or hotfix/* that "
+            "went through staging"
+        )
+    newest = max(found, key=lambda one: int(one["id"]))
+    return {"commit": built, "run-id": str(newest["id"])}
+
+
+def _tree(repository: api.Repository, commit: str) -> str:
+    found = repository.get(f"git/commits/{commit}")
+    if found is None:
+        raise CheckFailedError(f"{commit}: is no commit of {repository.name}")
+    return str(found["tree"]["sha"])
+
+
+def merged(repository: api.Repository, *, head: str, commit: str) -> str:
+    """That a merge brings just what its pull request's head holds, in words.
+
+    Raises:
+        CheckFailedError: it holds something else.
+    """
+    if _tree(repository, head) != _tree(repository, commit):
+        raise CheckFailedError(
+            f"{commit} holds other files than {head}, of which the model was made, so it is no model of {commit}; "
+            "accepted: a branch that is up to date with development when it is merged. The next such merge has a model"
+        )
+    return f"{commit} holds what {head} does"
+
+
+def newest(repository: api.Repository, *, branch: str, commit: str) -> bool:
+    """Whether a commit is the last one of a branch.
+
+    Raises:
+        CheckFailedError: there is no such branch.
+    """
+    found = repository.get(f"git/ref/heads/{branch}")
+    if found is None:
+        raise CheckFailedError(f"{branch}: is no branch of {repository.name}")
+    return bool(found["object"]["sha"] == commit)
+
+
+def publish(repository: api.Repository, *, commit: str, wheel: Path) -> str:
+    """Make the release; one that was begun is finished, and one that there is stays as it is. Its address.
+
+    Raises:
+        InputError: the version can't be released, or has no notes.
+        CheckFailedError: it is released with another commit.
+        PipelineError: GitHub refuses, or can't be reached.
+    """
+    tag = check(repository, commit=commit)
+    releases = (one for one in repository.pages("releases") if one["tag_name"] == tag)
+    release: dict[str, Any] | None = next(releases, None)
+    if release is not None and not release["draft"]:
+        return str(release["html_url"])
+    said = notes(tag.removeprefix("v"))
+    content = {"tag_name": tag, "target_commitish": commit, "name": tag, "body": api.fitting(said)}
+    if release is None:
+        release = repository.send("POST", "releases", **content, draft=True)
+    # It is a draft until it is whole: nobody sees a release without its wheel.
+    there = {asset["name"] for asset in release["assets"]}
+    for file in (wheel, distribution.seal_of(wheel)):
+        if file.name not in there:
+            repository.upload(release["upload_url"], name=file.name, content=file.read_bytes())
+    published = repository.send("PATCH", f"releases/{release['id']}", **content, draft=False)
+    return str(published["html_url"])
+
+
+def mark(repository: api.Repository, *, environment: str, commit: str) -> str:
+    """Move the tag of what is deployed in an environment; the tag.
+
+    Raises:
+        PipelineError: GitHub refuses, or can't be reached.
+    """
+    tag = f"deployed/{environment}"
+    if repository.get(f"git/ref/tags/{tag}") is None:
+        repository.send("POST", "git/refs", ref=f"refs/tags/{tag}", sha=commit)
+    else:
+        repository.send("PATCH", f"git/refs/tags/{tag}", sha=commit, force=True)
+    return tag
+
+
+def deployed(repository: api.Repository) -> list[str]:
+    """The environments to which something was deployed.
+
+    Raises:
+        PipelineError: GitHub refuses, or can't be reached.
+    """
+    return [name for name in _ENVIRONMENTS if repository.get(f"git/ref/tags/deployed/{name}") is not None]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Plans: written for review, compared, applied."""

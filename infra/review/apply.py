@@ -1,0 +1,180 @@
+"""Plans a deployment for review, and applies what was reviewed.
+
+``python -m infra.review.apply plan|apply|drift STACK``:
+
+- ``plan`` writes a summary (``plan.md``) and the changes with their fingerprint (``changes.json``).
+- ``apply --reviewed changes.json`` makes its own plan and applies that very one, or refuses it where it differs.
+- ``drift`` says whether a deployment would change anything: exit code 0 for nothing, 2 for something.
+
+Any other failure ends with exit code 1.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+from databricks.sdk.errors.base import DatabricksError
+
+from infra import terraform
+from infra.__main__ import synthesize
+from infra.environment import environment
+from infra.review import cost, plan_summary, recovery
+from infra.review.plan import Changes
+from ml_pipeline.errors import CheckFailedError, InputError, PipelineError
+
+_FILES = Path("environments")
+CHANGED = 2
+"""Exit code of ``drift`` where there is a change."""
+
+
+@click.group()
+def cli() -> None:
+    """Plan a deployment for review, and apply what was reviewed."""
+
+
+_STACK = click.argument("stack")
+
+
+@cli.command("plan")
+@_STACK
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of plan.md and changes.json; default: plans/STACK in cdktf's folder.",
+)
+def make_plan(stack: str, output: Path | None) -> int:
+    """Write what a deployment would change, and its fingerprint."""
+    folder = output or recovery.out() / "plans" / stack
+    click.echo(_written(stack, _planned(_prepared(stack), _READING), folder))
+    return 0
+
+
+@cli.command("apply")
+@_STACK
+@click.option(
+    "--reviewed",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    required=True,
+    help="The changes.json that was reviewed.",
+)
+def apply_plan(stack: str, reviewed: Path) -> int:
+    """Apply what was reviewed; refuse anything else."""
+    _check_state(stack)
+    try:
+        expected = Changes.read(reviewed.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{reviewed}: {error}; accepted: what 'plan' wrote") from None
+    folder = _prepared(stack)
+    planned = _planned(folder, _WAITING)
+    if not planned.items:
+        click.echo(f"{stack}: nothing is left to change")
+        return 0
+    differences = planned.differences(expected)
+    if differences:
+        raise CheckFailedError(
+            f"the plan of {stack} is not the one that was reviewed ({reviewed}); nothing was applied; accepted: a plan "
+            "that is made and reviewed anew:\n" + "\n".join(f"  {line}" for line in differences)
+        )
+    # Terraform refuses a plan whose state was written since: what is applied is what was compared.
+    return _terraform("apply", "-input=false", "-no-color", _WAITING, _PLAN, cwd=folder)
+
+
+@cli.command("drift")
+@_STACK
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Folder of plan.md and changes.json.")
+def find_drift(stack: str, output: Path | None) -> int:
+    """Say whether what is deployed is what is declared."""
+    changes = _planned(_prepared(stack), _READING)
+    click.echo(_written(stack, changes, output or recovery.out() / "plans" / stack))
+    return CHANGED if changes.items else 0
+
+
+def _check_state(stack: str) -> None:
+    """A workflow's machine ends with its job, and what is not kept elsewhere with it."""
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        return
+    for each in environment.load_all(_FILES, instance=os.environ.get("INSTANCE", "")):
+        host = each.workspace.host or os.environ.get("DATABRICKS_HOST", "")
+        # The stand-in for a workspace ends with the machine, too.
+        local = each.state.backend == "local" and not host.startswith("http://")
+        if each.full_name == stack and local:
+            raise InputError(
+                f"{_FILES / each.name}.toml: state.backend: 'local' is lost with the workflow's machine; "
+                "accepted in a workflow: 's3'"
+            )
+
+
+_PLAN = "reviewed.tfplan"
+_READING, _WAITING = "-lock=false", "-lock-timeout=10m"
+"""Who only looks at a state needs no right to write a lock beside it, and keeps nobody from deploying."""
+
+
+def _prepared(stack: str) -> Path:
+    """The stack's folder, where Terraform can plan; what an interrupted deployment left is imported by the plan."""
+    synthesize()
+    found = recovery.opened(stack, mend=False)
+    transfer = recovery.Transfer.of(found)
+    if transfer:
+        synthesize({stack: transfer})
+    return found.folder
+
+
+def _planned(folder: Path, lock: str) -> Changes:
+    """Plan in the stack's folder; the plan, which may hold secrets, stays there."""
+    code = _terraform("plan", "-input=false", "-no-color", lock, f"-out={_PLAN}", cwd=folder, shown=False)
+    if code:
+        raise CheckFailedError("Terraform could not plan: see above")
+    show = [terraform.program(), "show", "-json", _PLAN]
+    done = subprocess.run(
+        show, cwd=folder, env={**os.environ, **terraform.QUIET}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise CheckFailedError(f"terraform show:\n{done.stderr.strip()}")
+    return Changes.of(json.loads(done.stdout))
+
+
+def _terraform(*arguments: str, cwd: Path, shown: bool = True) -> int:
+    """Run Terraform where a person can follow it; what it says of a plan is shown only where it failed."""
+    done = subprocess.run(
+        [terraform.program(), *arguments],
+        cwd=cwd,
+        env={**os.environ, **terraform.QUIET},
+        stdout=None if shown else subprocess.PIPE,
+        stderr=subprocess.STDOUT if not shown else None,
+        text=True,
+        check=False,
+    )
+    if done.returncode and not shown:
+        print(done.stdout, file=sys.stderr)
+    return done.returncode
+
+
+def _written(stack: str, changes: Changes, folder: Path) -> str:
+    name, instance = stack, os.environ.get("INSTANCE", "")
+    declared = environment.load_all(_FILES, instance=instance)
+    estimate = next((cost.estimate(each).markdown() for each in declared if each.full_name == name), "")
+    summary = plan_summary.render(stack, changes, cost=estimate)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "plan.md").write_text(summary, encoding="utf-8")
+    (folder / "changes.json").write_text(changes.written(), encoding="utf-8")
+    return summary
+
+
+def _guarded(command: Callable[[], int | None]) -> int:
+    try:
+        return command() or 0
+    except click.ClickException as error:
+        error.show()
+    except (PipelineError, DatabricksError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(_guarded(lambda: cli.main(standalone_mode=False)))

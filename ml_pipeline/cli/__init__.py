@@ -1,0 +1,1 @@
+"""The commands ``ml-pipeline`` and ``run-task``."""

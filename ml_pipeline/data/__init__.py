@@ -1,0 +1,1 @@
+"""Rows and tables: sources, Delta tables, features, checks. Spark and Delta are used here."""

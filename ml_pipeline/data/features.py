@@ -1,0 +1,188 @@
+"""Which columns a model learns from, and how they become what scikit-learn takes.
+
+Numbers and booleans become doubles, text stays text; a missing value is NaN in the one and ``None`` in the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ml_pipeline.data import column_types, sources, tables
+from ml_pipeline.data.columns import finite, quote
+from ml_pipeline.errors import InputError
+from ml_pipeline.names import ADDED
+
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
+    from pyspark.sql import Column, DataFrame
+    from pyspark.sql.types import DataType
+
+    from ml_pipeline.settings.pipeline import Source
+
+_NUMBERS = ("byte", "short", "integer", "long", "float", "double", "decimal", "boolean")
+_TEXT = ("string", "varchar", "char")
+_CLASSES = ("byte", "short", "integer", "long", "float", "double", "boolean", "string", "varchar", "char")
+ACCEPTED = "accepted: numbers, text and booleans"
+
+
+def added(*, probabilities: bool) -> tuple[str, ...]:
+    """Every column that scoring adds to its source's, in whatever table."""
+    return (*ADDED, *(["scores"] if probabilities else []), "champion_prediction", "quarantine_reasons")
+
+
+def refuse_names(columns: Iterable[str], names: Iterable[str] = ADDED, *, where: str) -> None:
+    """Refuse columns that have the name of one that scoring adds; to Spark upper and lower case are one.
+
+    Raises:
+        InputError: there is such a column.
+    """
+    folded = {name.casefold() for name in names}
+    for column in columns:
+        if column.casefold() in folded:
+            raise InputError(f"{where}: column '{column}' has the name of one that scoring adds; rename it")
+
+
+def kind(rows: DataFrame, column: str) -> str:
+    """``double`` or ``string`` for what a column becomes, else the name of its own type."""
+    name = rows.schema[column].dataType.typeName()
+    return "double" if name in _NUMBERS else "string" if name in _TEXT else name
+
+
+@dataclass(frozen=True)
+class Features:
+    """Columns by name, in the model's order, each a ``double`` or a ``string``."""
+
+    kinds: dict[str, str]
+
+    @classmethod
+    def of(cls, rows: DataFrame, *, target: str, key: list[str], features: list[str], where: str) -> Features:
+        """The features of a table with a target.
+
+        Raises:
+            InputError: a column is absent, of a type that can't be learned from, or named as one that scoring adds.
+        """
+        for setting, columns in (("target", [target]), ("key", key), ("features", features)):
+            for column in columns:
+                if column not in rows.columns:
+                    raise InputError(
+                        f"{setting}: {where} has no column '{column}'; accepted: {', '.join(rows.columns)}"
+                    )
+        if rows.schema[target].dataType.typeName() not in _CLASSES:
+            raise InputError(f"target: column '{target}' of {where} is {kind(rows, target)}; {ACCEPTED}")
+        chosen = features or [column for column in rows.columns if column not in (target, *key)]
+        if not chosen:
+            raise InputError(f"features: {where} has no column beside target and key; accepted: at least one")
+        refuse_names([target, *key, *chosen], where=where)
+        for column in chosen:
+            if kind(rows, column) not in ("double", "string"):
+                raise InputError(
+                    f"features: column '{column}' of {where} is {kind(rows, column)}; {ACCEPTED}. "
+                    "List the columns to learn from in 'features' to leave it out"
+                )
+        return cls({column: kind(rows, column) for column in chosen})
+
+    @classmethod
+    def of_model(cls, signature: ModelSignature) -> Features:
+        """The features that a model was trained on."""
+        return cls({column.name: column.type.name for column in signature.inputs.inputs})
+
+    @property
+    def numbers(self) -> list[str]:
+        """Columns that are doubles."""
+        return [name for name, kind in self.kinds.items() if kind == "double"]
+
+    @property
+    def text(self) -> list[str]:
+        """Columns that are text."""
+        return [name for name, kind in self.kinds.items() if kind == "string"]
+
+    def columns(self, rows: DataFrame, *, where: str, must_be_finite: bool = False) -> list[Column]:
+        """The features as columns of a table.
+
+        Args:
+            rows: The table.
+            where: What it is called in messages.
+            must_be_finite: Whether reading an infinite number is an error (``tables.finite``).
+
+        Raises:
+            InputError: the table lacks a column, or has it with another type.
+        """
+        from pyspark.sql import functions as F
+
+        missing = [column for column in self.kinds if column not in rows.columns]
+        if missing:
+            raise InputError(
+                f"{where} lacks the column {', '.join(map(repr, missing))}, which the model's signature asks for; "
+                f"it has: {', '.join(rows.columns)}"
+            )
+        for column, expected in self.kinds.items():
+            if kind(rows, column) != expected:
+                found = rows.schema[column].dataType.simpleString()
+                accepted = "a number or a boolean" if expected == "double" else "text"
+                raise InputError(
+                    f"column '{column}' of {where} is {found}, which does not fit the model's signature; "
+                    f"accepted: {accepted}"
+                )
+        return [
+            (finite(rows, column, where=where) if must_be_finite else F.col(quote(column))).cast(kind).alias(column)
+            for column, kind in self.kinds.items()
+        ]
+
+    def read(self, source: Source, *, into: str, typed: Collection[str]) -> DataFrame:
+        """A source's rows, whose values may tell less of a column's type than the model knows.
+
+        Text that a CSV file writes as numbers stays as it is written; a column without any value is of the type that
+        the model takes, whatever the source says.
+
+        Args:
+            source: The source.
+            into: The table that the rows go to; a column without a value is of the type that it has there, if it fits.
+            typed: Columns that get their type elsewhere.
+
+        Raises:
+            InputError: the source can't be read.
+        """
+        from pyspark.sql.types import StringType, StructField, StructType
+
+        def misread(kinds: Iterable[str]) -> list[str]:
+            present = [name for name in kinds if name in rows.columns]
+            return [name for name in present if kind(rows, name) != self.kinds[name]]
+
+        rows = sources.read_source(source)
+        text = misread(self.text) if source.csv else []
+        if text:
+            fields = [StructField(each.name, StringType()) if each.name in text else each for each in rows.schema]
+            rows = sources.read_source(source, schema=StructType(fields))
+        empty = [
+            name
+            for name in misread(self.kinds)
+            if name not in typed and rows.where(~column_types.missing(rows, name, None)).isEmpty()
+        ]
+        return self._fill(rows, empty, into) if empty else rows
+
+    def _fill(self, rows: DataFrame, empty: list[str], into: str) -> DataFrame:
+        from pyspark.sql import functions as F
+
+        # Delta takes a column into a table with no other type than it has there, missing values or not.
+        before = tables.read(into) if tables.exists(into) else None
+        types: dict[str, DataType | str] = {name: self.kinds[name] for name in empty}
+        for name in empty:
+            if before is not None and name in before.columns and kind(before, name) == self.kinds[name]:
+                types[name] = before.schema[name].dataType
+        return rows.withColumns({name: F.lit(None).cast(type_) for name, type_ in types.items()})
+
+    def signature(self, target_type: str) -> ModelSignature:
+        """The model's signature: the features, and the class that it predicts.
+
+        Args:
+            target_type: MLflow's name of the predicted class's type: ``string``, ``long``, ``double`` or ``boolean``.
+        """
+        from mlflow.models import ModelSignature
+        from mlflow.types import ColSpec, Schema
+
+        return ModelSignature(
+            inputs=Schema([ColSpec(kind, name) for name, kind in self.kinds.items()]),
+            outputs=Schema([ColSpec(target_type)]),
+        )

@@ -1,0 +1,1 @@
+"""Runs the declared jobs on this machine."""

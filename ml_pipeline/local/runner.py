@@ -1,0 +1,264 @@
+"""Runs declared jobs on this machine, in dependency order, through the same door as Databricks: ``run-task``."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import gc
+import importlib
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from ml_pipeline import entry_point, graph
+from ml_pipeline.data import session
+from ml_pipeline.errors import InputError
+
+T = TypeVar("T")
+State = Literal["SUCCESS", "FAILED", "SKIPPED", "EXCLUDED"]
+
+
+@dataclass(kw_only=True)
+class TaskRun:
+    """What became of one task."""
+
+    job: str
+    task: str
+    state: State
+    seconds: float = 0.0
+    made: dict[str, str] = field(default_factory=dict)
+    error: Exception | None = None
+    because: str = ""
+    """For a skipped task: what failed before it; for one that ran a job: what failed in it."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A run of a job, with what each of its tasks does."""
+
+    job: graph.Job
+    steps: dict[str, entry_point.Call | _Plan]
+
+
+_WITHOUT_SPARK = ("promotion",)
+"""Jobs that read and write no table."""
+_WITHOUT_TRACKING = ("datasets",)
+"""Jobs that ask nothing of MLflow."""
+_SCORING = ("validation", "batch_inference")
+"""Jobs whose tasks score, for which Spark starts a Python worker."""
+
+Follow = Callable[[str, str, TaskRun | None], None]
+"""Told of each task as it starts (job, task, None) and as it ends."""
+
+
+def select(jobs: Sequence[graph.Job], names: Sequence[str]) -> tuple[graph.Job, ...]:
+    """The named jobs in flow order; all of them where no name is given.
+
+    Raises:
+        InputError: a name is unknown.
+    """
+    known = [job.name for job in jobs]
+    for name in names:
+        if name not in known:
+            raise InputError(f"job '{name}' is unknown; accepted: {', '.join(known)}")
+    return tuple(job for job in jobs if not names or job.name in names)
+
+
+def run(
+    jobs: Sequence[graph.Job],
+    *,
+    parameters: Mapping[str, str],
+    defaults: Mapping[str, str],
+    follow: Follow,
+    declared: Sequence[graph.Job] = (),
+) -> list[TaskRun]:
+    """Run jobs one after the other; what depends on a failure is skipped.
+
+    Args:
+        jobs: Jobs in flow order.
+        parameters: Values of job parameters, each for every job that declares it.
+        defaults: Values for those that are not given, in place of the declared defaults. What the jobs' tasks start
+            gets these too, and none of the given ones.
+        follow: Is told of each task.
+        declared: Jobs that tasks may start, beside those that run.
+
+    Raises:
+        InputError: a parameter is unknown, or one of a task is wrong; nothing has run then.
+    """
+    accepted = sorted({parameter.name for job in jobs for parameter in job.parameters})
+    for name in parameters:
+        if name not in accepted:
+            raise InputError(
+                f"--parameter {name}: no job of this run has it; accepted: {', '.join(accepted) or 'none'}"
+            )
+    with _eager_threads():
+        given = {**defaults, **parameters}
+        known = {job.name: job for job in (*declared, *jobs)}
+        inherited = {name: given[name] for name in defaults}
+        return _run_all(jobs, lambda: [_plan(job, known, given, inherited) for job in jobs], follow)
+
+
+def _run_all(jobs: Sequence[graph.Job], plan: Callable[[], list[_Plan]], follow: Follow) -> list[TaskRun]:
+    if any(job.name not in _WITHOUT_SPARK for job in jobs):
+        # The JVM starts while Python imports the steps' libraries, each of which takes seconds.
+        _import("pyspark.sql", "delta")
+        _ahead(session.spark)
+        # The session waits for pandas, and for nothing else of what the steps import.
+        _import("pandas")
+    plans = _without_collection(plan)
+    tracking = _ahead(_open_tracking)
+    runs: list[TaskRun] = []
+    ended: dict[str, State] = {}
+
+    def note(run_: TaskRun) -> None:
+        follow(run_.job, run_.task, run_)
+        if not runs and any(later.name in _SCORING for later in jobs[1:]):
+            _ahead(_start_worker)
+        runs.append(run_)
+
+    def carry_out(plan: _Plan, ended: dict[str, State]) -> None:
+        job = plan.job
+        for task in job.tasks:
+            run_ = _hindered(job, task, ended)
+            if run_ is None:
+                follow(job.name, task.name, None)
+                if job.name not in _WITHOUT_TRACKING:
+                    tracking.join()  # Two threads must not import MLflow at the same time.
+                step = plan.steps[task.name]
+                run_ = start(job.name, task.name, step) if isinstance(step, _Plan) else _run(job.name, task.name, step)
+            ended[f"{job.name}.{task.name}"] = run_.state
+            note(run_)
+        failed = _failed([f"{job.name}.{task.name}" for task in job.tasks], ended)
+        ended[job.name] = "FAILED" if failed else "SUCCESS"
+
+    def start(job: str, task: str, plan: _Plan) -> TaskRun:
+        began, inside = time.monotonic(), dict[str, State]()
+        carry_out(plan, inside)
+        because = next((name for name, state in inside.items() if state == "FAILED" and name != plan.job.name), "")
+        return TaskRun(
+            job=job, task=task, state=inside[plan.job.name], seconds=time.monotonic() - began, because=because
+        )
+
+    for each in plans:
+        carry_out(each, ended)
+    return runs
+
+
+def _hindered(job: graph.Job, task: graph.Task, ended: Mapping[str, State]) -> TaskRun | None:
+    """What becomes of a task that may not run, as on Databricks; ``None`` if it may."""
+    before = [f"{job.name}.{name}" for name in task.depends_on]
+    failed = _failed([*job.depends_on, *(before if task.run_if == "ALL_SUCCESS" else [])], ended)
+    if failed:
+        return TaskRun(job=job.name, task=task.name, state="SKIPPED", because=failed)
+    unwanted = task.run_if == "AT_LEAST_ONE_FAILED" and not _failed(before, ended)
+    if unwanted or (before and all(ended[name] == "EXCLUDED" for name in before)):
+        return TaskRun(job=job.name, task=task.name, state="EXCLUDED")
+    return None
+
+
+def _failed(names: Sequence[str], ended: Mapping[str, State]) -> str:
+    """The first of them that failed, or was skipped since another one did."""
+    return next((name for name in names if ended.get(name) in ("FAILED", "SKIPPED")), "")
+
+
+def _without_collection(import_: Callable[[], T]) -> T:
+    # What an import makes stays: looking through it for garbage, again and again, is a tenth of the imports' time.
+    gc.disable()
+    try:
+        return import_()
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@contextlib.contextmanager
+def _eager_threads() -> Iterator[None]:
+    # What waits for the JVM's answers goes on soon after they arrive, and not once an import leaves it a turn.
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(before / 10)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
+def _import(*names: str) -> None:
+    for name in names:
+        with contextlib.suppress(ImportError):  # The step that needs it says so.
+            importlib.import_module(name)
+
+
+def _ahead(prepare: Callable[[], object]) -> threading.Thread:
+    """Do in the background what a task will need; where it fails, it fails again in that task, which reports it."""
+
+    def quietly() -> None:
+        with contextlib.suppress(Exception):
+            prepare()
+
+    thread = threading.Thread(target=quietly, daemon=True)
+    thread.start()
+    return thread
+
+
+def _open_tracking() -> None:
+    # In the order in which they are needed; together they take seconds.
+    from ml_pipeline.registry import tracking
+
+    tracking.client()
+    _import("ml_pipeline.reports.figures", "mlflow.sklearn", "mlflow.pyfunc", "ml_pipeline.reports.scorecard")
+    tracking.warm_up()
+
+
+def _start_worker() -> None:
+    from ml_pipeline.model import predictor
+
+    predictor.start_worker()
+
+
+def _plan(
+    job: graph.Job, known: Mapping[str, graph.Job], parameters: Mapping[str, str], inherited: Mapping[str, str]
+) -> _Plan:
+    """Every task's call, so that a wrong parameter of the last one is found before the first one runs."""
+    now = datetime.datetime.now(datetime.UTC)
+    names = {parameter.name for parameter in job.parameters}
+    values = job.values_of_run(
+        run_id=f"{now:%Y%m%d%H%M%S}{uuid.uuid4().int % 10**6:06}",
+        start_date=now.date().isoformat(),
+        parameters={name: value for name, value in parameters.items() if name in names},
+    )
+    steps: dict[str, entry_point.Call | _Plan] = {}
+    for task in job.tasks:
+        if task.run_job:
+            given = {**inherited, **task.job_parameters(values)}
+            steps[task.name] = _plan(known[task.run_job], known, given, inherited)
+        else:
+            steps[task.name] = entry_point.parse(task.arguments(values))
+    return _Plan(job, steps)
+
+
+def _run(job: str, task: str, call: entry_point.Call) -> TaskRun:
+    began = time.monotonic()
+    try:
+        made = call()
+    except Exception as error:
+        return TaskRun(job=job, task=task, state="FAILED", seconds=time.monotonic() - began, error=error)
+    return TaskRun(job=job, task=task, state="SUCCESS", seconds=time.monotonic() - began, made=made)
+
+
+def git_parameters() -> dict[str, str]:
+    """Branch and commit of the repository in which this runs; nothing outside of one."""
+    commands = {"git_branch": ("symbolic-ref", "--short", "HEAD"), "git_commit": ("rev-parse", "HEAD")}
+    found = {}
+    for name, command in commands.items():
+        try:
+            done = subprocess.run(["git", *command], capture_output=True, text=True, check=False)  # noqa: S607
+        except OSError:
+            return {}
+        if done.returncode == 0:
+            found[name] = done.stdout.strip()
+    return found

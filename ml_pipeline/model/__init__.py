@@ -1,0 +1,1 @@
+"""Estimators, metrics, the search, the decision, and the functions that score rows."""

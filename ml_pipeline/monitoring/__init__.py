@@ -1,0 +1,1 @@
+"""Drift, limits, shadow and realised metrics of scored batches."""

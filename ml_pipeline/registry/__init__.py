@@ -1,0 +1,1 @@
+"""MLflow runs, models and aliases. MLflow is used only here."""

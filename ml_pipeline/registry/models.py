@@ -1,0 +1,207 @@
+"""Logged models and registered versions, which are found by alias."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ml_pipeline import errors
+from ml_pipeline.errors import InputError, PipelineError
+from ml_pipeline.registry.runs import quoted
+from ml_pipeline.registry.tracking import client
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.models import ModelSignature
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+SHADOW = "shadow"
+"""Tag of a version: ``passed`` or ``failed`` by the last batch that it scored in shadow; ``shadow_reason`` says why."""
+LONGEST_TAG = 1000
+"""Characters of a tag's value in Unity Catalog, which also takes none of ``.,-=/:`` in a tag's name (Databricks: Apply
+tags to Unity Catalog securable objects, constraints)."""
+_RESERVED = str.maketrans(dict.fromkeys(".,-=/:", "_"))
+MODEL = "model"
+"""Name of the model within its run."""
+
+
+def log_model(model: Any, *, signature: ModelSignature, example: pd.DataFrame) -> None:
+    """Keep a scikit-learn model with the active run."""
+    import mlflow.sklearn
+    import numpy as np
+    import pandas as pd
+    import sklearn
+
+    # Named rather than inferred: inference loads the model in a process of its own, which takes many seconds.
+    used = {"mlflow": mlflow, "scikit-learn": sklearn, "pandas": pd, "numpy": np}
+    requirements = [f"{name}=={module.__version__}" for name, module in used.items()]
+    package = type(model[-1]).__module__.partition(".")[0]
+    if package not in ("sklearn", "ml_pipeline"):
+        requirements.append(package)
+    mlflow.sklearn.log_model(
+        model,
+        name=MODEL,
+        signature=signature,
+        input_example=example,
+        pip_requirements=requirements,
+        # The format that holds every estimator: skops has a list of trusted types, without scikit-learn's own trees.
+        serialization_format=mlflow.sklearn.SERIALIZATION_FORMAT_CLOUDPICKLE,
+    )
+
+
+def load_model(uri: str) -> tuple[Any, ModelSignature]:
+    """A scikit-learn model and its signature.
+
+    Raises:
+        PipelineError: there is no such model, or it can't be read.
+    """
+    import mlflow.sklearn
+    from mlflow.models import get_model_info
+
+    try:
+        signature = get_model_info(uri).signature
+        return mlflow.sklearn.load_model(uri), signature
+    except Exception as error:
+        # An artifact that was cut off can fail in as many ways as there are formats.
+        raise PipelineError(f"model {uri} can't be loaded: {errors.cause(error)}") from error
+
+
+def signature(uri: str) -> ModelSignature:
+    """A model's signature.
+
+    Raises:
+        PipelineError: there is no such model.
+    """
+    from mlflow.exceptions import MlflowException
+    from mlflow.models import get_model_info
+
+    try:
+        return get_model_info(uri).signature  # type: ignore[no-any-return]
+    except (MlflowException, OSError) as error:
+        raise PipelineError(f"model {uri} can't be loaded: {errors.cause(error)}") from error
+
+
+def tag_of_model(uri: str, name: str) -> str:
+    """A tag of the run that logged a model; empty where the run, or the tag, is not to be had."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.models import get_model_info
+
+    try:
+        run_id = get_model_info(uri).run_id
+        return str(client().get_run(run_id).data.tags.get(name, ""))
+    except MlflowException:
+        return ""
+
+
+def version_by_alias(model: str, alias: str) -> ModelVersion | None:
+    """The version of a registered model that an alias points to."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client().get_model_version_by_alias(model, alias)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+    # Version's own tags: the alias look-up leaves them out on some registries.
+    return client().get_model_version(model, found.version)
+
+
+def champion(model: str) -> ModelVersion:
+    """The version in service.
+
+    Raises:
+        InputError: there is none.
+    """
+    version = version_by_alias(model, CHAMPION)
+    if version is None:
+        raise InputError(f"model {model} has no alias '{CHAMPION}'; promote a validated version first")
+    return version
+
+
+def version_uri(version: ModelVersion) -> str:
+    """Where a version's model is loaded from."""
+    return f"models:/{version.name}/{version.version}"
+
+
+def run_uri(run: Run) -> str:
+    """Where a run's model is loaded from."""
+    return f"runs:/{run.info.run_id}/{MODEL}"
+
+
+def register(run: Run, model: str, *, tags: Mapping[str, str]) -> ModelVersion:
+    """The registered version of a run's model; a run is registered once, however often this is called."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    with contextlib.suppress(MlflowException):
+        client().create_registered_model(model)
+    version = version_of_run(run, model)
+    if version is None:
+        # It prints what it does; the step says it in its own words.
+        with contextlib.redirect_stderr(io.StringIO()):
+            version = mlflow.register_model(run_uri(run), model)
+    set_version_tags(version, tags)
+    return client().get_model_version(model, version.version)
+
+
+def version_of_run(run: Run, model: str) -> ModelVersion | None:
+    """The registered version of a run's model."""
+    from mlflow.exceptions import MlflowException
+
+    token: str | None = ""
+    while token is not None:
+        try:
+            page = client().search_model_versions(f"name={quoted(model)}", page_token=token or None)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+        for version in page:
+            if version.run_id == run.info.run_id:
+                # Its own tags: the search leaves them out on some registries.
+                return client().get_model_version(model, version.version)
+        token = page.token or None
+    return None
+
+
+def registry_tag(name: str) -> str:
+    """What a tag of a run is called where it is one of a registered model, or of a version."""
+    return name.translate(_RESERVED)
+
+
+def set_version_tags(version: ModelVersion, tags: Mapping[str, str]) -> None:
+    """Set tags of a model version, under names that every registry takes; a value that is too long is cut."""
+    for name, value in tags.items():
+        short = value[:LONGEST_TAG].strip()
+        client().set_model_version_tag(version.name, version.version, registry_tag(name), short)
+
+
+def move_alias(alias: str, version: ModelVersion) -> None:
+    """Let an alias point to a version, and to no other."""
+    client().set_registered_model_alias(version.name, alias, version.version)
+
+
+def drop_alias(alias: str, model: str) -> None:
+    """Take an alias away."""
+    client().delete_registered_model_alias(model, alias)
+
+
+def version(model: str, number: str) -> ModelVersion:
+    """A version of a registered model by its number."""
+    return client().get_model_version(model, number)
+
+
+def model_tags(model: str) -> Mapping[str, str]:
+    """The tags of a registered model."""
+    return dict(client().get_registered_model(model).tags)
+
+
+def set_model_tag(model: str, name: str, value: str) -> None:
+    """Set a tag of a registered model, under a name that every registry takes."""
+    client().set_registered_model_tag(model, registry_tag(name), value)

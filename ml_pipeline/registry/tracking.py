@@ -1,0 +1,153 @@
+"""The MLflow client of a workspace, or of a SQLite file on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import re
+import shutil
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ml_pipeline.data import cache, session
+from ml_pipeline.errors import PipelineError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_LOCK = threading.Lock()
+_DATABASE = "mlflow.db"
+
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "6", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"}
+"""A server that is away for half a minute is waited for; for longer, the job's own retry is there."""
+
+_LONGEST = 500
+"""Characters of a server's answer that are shown: it may be a page."""
+
+
+def client() -> MlflowClient:
+    """The client of the workspace's tracking server and registry, or of a SQLite file on this machine."""
+    with _LOCK:
+        return _client()
+
+
+@functools.cache
+def _client() -> MlflowClient:
+    import mlflow
+    from mlflow import MlflowClient
+
+    _quieten()
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)
+    state = session.local_state()
+    if state is None:
+        mlflow.set_registry_uri("databricks-uc")
+    elif not os.environ.get("MLFLOW_TRACKING_URI"):
+        _make_database(state)
+        mlflow.set_tracking_uri(local_uri(state))
+        _open_without_litter()
+    return MlflowClient()
+
+
+def warm_up() -> None:
+    """Let MLflow list what is installed, which it keeps, ahead of the first model that it logs."""
+    from mlflow.utils.requirements_utils import warn_dependency_requirement_mismatches
+
+    warn_dependency_requirement_mismatches(["mlflow"])
+
+
+def _open_without_litter() -> None:
+    from mlflow import MlflowClient
+
+    # Whatever folder it is opened in, MLflow makes one for artifacts there, which stays empty: ours have another place.
+    litter = Path("mlruns")
+    ours = not litter.exists()
+    MlflowClient().search_experiments(max_results=1)
+    if ours:
+        with contextlib.suppress(OSError):
+            litter.rmdir()
+
+
+def _make_database(state: Path) -> None:
+    """Make the SQLite file of a new state folder.
+
+    MLflow's dozens of migrations take seconds, so they are run once on an empty file, which is kept and copied.
+    """
+    import mlflow
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    database, name = state / _DATABASE, f"mlflow-{mlflow.__version__}.db"
+    if database.exists():
+        return
+    state.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=state) as folder:
+        made = Path(folder) / _DATABASE
+        if cache.path(name).exists():
+            shutil.copyfile(cache.path(name), made)
+        else:
+            SqlAlchemyStore(f"sqlite:///{made}", folder)  # type: ignore[no-untyped-call]
+            cache.keep(made, name)
+        # Two programs may start on one new folder: the database is that of the first.
+        with contextlib.suppress(FileExistsError):
+            os.link(made, database)
+
+
+def _quieten() -> None:
+    """Leave out of the log what MLflow says of a new database's migrations and of each registered version.
+
+    A filter rather than a level: MLflow configures these loggers anew each time it opens a database.
+    """
+    for noisy in ("alembic.runtime.migration", "mlflow.store.db.utils", "mlflow.tracking._model_registry.fluent"):
+        logging.getLogger(noisy).addFilter(lambda record: record.levelno > logging.WARNING)
+    warnings.filterwarnings("ignore", message="(?s).*Inferred schema contains integer column", category=UserWarning)
+
+
+def local_uri(state: Path) -> str:
+    """The tracking URI of a state folder."""
+    return f"sqlite:///{state / _DATABASE}"
+
+
+def experiment_id(name: str) -> str:
+    """The id of an experiment, which is made if it isn't there."""
+    import mlflow
+
+    found = client().get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    state = session.local_state()
+    local = state is not None and mlflow.get_tracking_uri() == local_uri(state)
+    location = (state / "artifacts").as_uri() if state and local else None
+    return str(client().create_experiment(name, artifact_location=location))
+
+
+@contextlib.contextmanager
+def faults_of(where: str) -> Iterator[None]:
+    """Inside, what a tracking server refuses, or that it can't be reached, is one message that names it.
+
+    Raises:
+        PipelineError: that message.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        said = " ".join(str(error).split())
+        hint = (
+            ": see who signs in, and what it may do"
+            if re.search(r"\b40[13]\b|UNAUTHENTICATED|PERMISSION", said)
+            else ""
+        )
+        raise PipelineError(f"{where}: MLflow: {said[:_LONGEST]}{hint}") from error
+
+
+def has_experiment(name: str) -> bool:
+    """Whether an experiment is there."""
+    found = client().get_experiment_by_name(name)
+    return found is not None and found.lifecycle_stage == "active"

@@ -1,0 +1,235 @@
+"""Carries the model of one run from an environment to another, as a folder: each has a registry of its own.
+
+The run in the other environment is one that every later step takes for its own. Its tags ``source.*`` say where it was
+copied from, its tags ``origin.*`` where it was trained, however often it was copied; by the latter it is known again.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ml_pipeline.entry_point import Made
+from ml_pipeline.errors import CheckFailedError, InputError
+from ml_pipeline.registry import champion, checksums, models, run_copy, runs, tracking
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+
+Alias = Literal["champion", "challenger"]
+FORMAT = "ml-pipeline model, version 1"
+_MANIFEST = "manifest.json"
+_SOURCE, _ORIGIN = "source.", "origin."
+_OF_THE_WORKSPACE = ("job_run_id", "git_commit")
+"""Tags of a run that are kept as its source's: of the first, another workspace may have the same."""
+_BUILT = "development"
+"""Tag that one run of a commit has: the one that the CI built, if it passed."""
+
+
+def export_model(
+    output: Path,
+    *,
+    experiment: str,
+    model: str,
+    environment: str,
+    where: str,
+    commit: str | None = None,
+    alias: Alias | None = None,
+    if_any: bool = False,
+) -> Made:
+    """Write a run, its model and the tags of its registered version into a new folder.
+
+    Args:
+        output: The folder; it appears once it is complete.
+        experiment: The environment's experiment.
+        model: The environment's registered model.
+        environment: The environment's name, with that of the instance; it goes into the lineage.
+        where: Address of the environment's tracking server, likewise.
+        commit: The commit, of which the run is taken that passed the CI.
+        alias: Instead of a commit: the alias whose version's run is taken.
+        if_any: Whether it is fine that there is none; nothing is written then.
+
+    Raises:
+        InputError: the folder is there and not empty, or no version has the alias.
+        PipelineError: there is no such run, or more than one.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"--output {output}: is there already; accepted: a new or an empty folder")
+    # To look for a run would make the experiment.
+    if if_any and not tracking.has_experiment(experiment):
+        return {"nothing to export": f"{environment} has no experiment {experiment}"}
+    found = _of_commit(experiment, commit, if_any=if_any) if commit else _of_alias(model, alias, if_any=if_any)
+    if found is None:
+        what = f"run with git_commit {commit}, development passed" if commit else f"version with alias '{alias}'"
+        return {"nothing to export": f"{environment} has no {what}"}
+    version = models.version_of_run(found, model)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch:
+            made = Path(scratch) / "model"
+            made.mkdir()
+            manifest = {
+                "format": FORMAT,
+                "source": {
+                    "run_id": found.info.run_id,
+                    "experiment": experiment,
+                    "environment": environment,
+                    "tracking_uri": where,
+                },
+                "run": run_copy.write(found, made),
+                "version": _as_data(version, alias=alias),
+            }
+            (made / _MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+            checksums.seal(made)
+            if output.exists():
+                output.rmdir()
+            made.rename(output)
+    except OSError as error:
+        raise InputError(f"--output {output}: can't be written: {error.strerror or error}") from error
+    of_version = f", {model} version {version.version}" if version else ""
+    return {"exported": f"run {found.info.run_id}{of_version} of {environment} to {output}"}
+
+
+def _of_commit(experiment: str, commit: str, *, if_any: bool) -> Run | None:
+    tags = {"git_commit": commit, _BUILT: "passed"}
+    if if_any and not runs.search(experiment, f"attributes.status = 'FINISHED' and {runs.matching(**tags)}", most=1):
+        return None
+    return runs.the_run(experiment, finished=True, **tags)
+
+
+def _of_alias(model: str, alias: Alias | None, *, if_any: bool) -> Run | None:
+    version = models.version_by_alias(model, str(alias))
+    if version is not None:
+        return runs.run(str(version.run_id))
+    if if_any:
+        return None
+    raise InputError(f"model {model} has no alias '{alias}'; accepted: one that a version has, or --if-any")
+
+
+def _as_data(version: ModelVersion | None, *, alias: Alias | None) -> dict[str, Any] | None:
+    if version is None:
+        return None
+    # How the alias moved in one registry is nothing to another, which notes its own moves.
+    tags = {name: text for name, text in run_copy.portable(version.tags).items() if name != champion.MOVES}
+    return {"model": version.name, "version": str(version.version), "alias": alias or "", "tags": tags}
+
+
+def import_model(
+    folder: Path,
+    *,
+    experiment: str,
+    model: str,
+    become: Alias | None = None,
+    commit: str | None = None,
+    run_by: str = "",
+) -> Made:
+    """Make the run of an exported model in an experiment, unless it is there; register it, if it is to be an alias.
+
+    Args:
+        folder: What ``export_model`` wrote.
+        experiment: Where the run is made.
+        model: Where it is registered.
+        become: The alias that it gets.
+        commit: Takes the place of the tag ``git_commit``.
+        run_by: Who asks for it; kept in the trail.
+
+    Raises:
+        InputError: the folder was cut or changed, or is of another format.
+        CheckFailedError: the model did not pass what the alias asks for.
+    """
+    manifest = _manifest(folder)
+    version = manifest["version"]
+    if become:
+        _check(version, become)
+    tags = _tags(manifest, commit)
+    run, new = _run(manifest, folder, experiment, tags)
+    # Only now: of two runs with it that are finished, the commit's could not be told.
+    if manifest["run"]["tags"].get(_BUILT) == "passed":
+        runs.hand_over_tag(experiment, run, _BUILT, "passed", among="git_commit")
+    source = manifest["source"]
+    said = {"MLflow run": f"{run.info.run_id}, {'copied of' if new else 'there already, the same as'} {_named(source)}"}
+    if run.info.run_id == tags[f"{_ORIGIN}run_id"]:
+        said = {"MLflow run": f"{run.info.run_id}, which was trained here"}
+    if become:
+        said |= _register(run, model, version, tags, become, run_by=run_by)
+    return said
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    checksums.verify(folder)
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        format_ = manifest["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder / _MANIFEST}: says no format; accepted: {FORMAT}") from error
+    if format_ != FORMAT:
+        raise InputError(f"{folder / _MANIFEST}: format '{format_}'; accepted: {FORMAT}")
+    return dict(manifest)
+
+
+def _check(version: Mapping[str, Any] | None, alias: Alias) -> None:
+    if version and version["tags"].get("test") == "passed":
+        return
+    # A champion serves already where it comes from.
+    if version and alias == version["alias"] == models.CHAMPION:
+        return
+    raise CheckFailedError(
+        f"--as {alias}: the model did not pass validation where it comes from; "
+        "accepted: a version with the tag test = passed" + (", or a champion" if alias == models.CHAMPION else "")
+    )
+
+
+def _tags(manifest: Mapping[str, Any], commit: str | None) -> dict[str, str]:
+    """The tags of the run to be."""
+    tags: dict[str, str] = dict(manifest["run"]["tags"])
+    source = dict(manifest["source"]) | {name: tags[name] for name in _OF_THE_WORKSPACE if name in tags}
+    origin = {name: text for name, text in tags.items() if name.startswith(_ORIGIN)}
+    origin = origin or {f"{_ORIGIN}{name}": text for name, text in source.items()}
+    kept = {name: text for name, text in tags.items() if not name.startswith(_SOURCE) and name != _BUILT}
+    kept.pop("job_run_id", None)
+    if commit:
+        kept["git_commit"] = commit
+    return kept | origin | {f"{_SOURCE}{name}": text for name, text in source.items()}
+
+
+def _run(manifest: Mapping[str, Any], folder: Path, experiment: str, tags: Mapping[str, str]) -> tuple[Run, bool]:
+    """The run, and whether it is new."""
+    origin, of_commit = tags[f"{_ORIGIN}run_id"], runs.matching(git_commit=tags.get("git_commit", ""))
+    finished = f"attributes.status = 'FINISHED' and {of_commit}"
+    if itself := runs.search(experiment, f"attributes.run_id = {runs.quoted(origin)} and {finished}", most=1):
+        return itself[0], False
+    copies = runs.matching(**{f"{_ORIGIN}run_id": origin})
+    if copied := runs.search(experiment, f"{copies} and {finished}", most=1):
+        return copied[0], False
+    for unfinished in runs.search(experiment, f"{copies} and {of_commit}", most=100):
+        # An import was interrupted; where it stopped can't be told.
+        run_copy.delete(unfinished)
+    return run_copy.read(manifest["run"], folder, experiment=experiment, tags=tags), True
+
+
+def _register(
+    run: Run, model: str, version: Mapping[str, Any], tags: Mapping[str, str], alias: Alias, *, run_by: str
+) -> Made:
+    lineage = models.registry_tag(_SOURCE)
+    of_version = {name: text for name, text in version["tags"].items() if not name.startswith(lineage)}
+    if "git_commit" in of_version:
+        of_version["git_commit"] = tags["git_commit"]
+    # A version that is there has a source of its own, or none; what was found of it since is news.
+    if models.version_of_run(run, model) is None:
+        of_version |= {name: text for name, text in tags.items() if name.startswith(_SOURCE)}
+        of_version |= {f"{_SOURCE}model": version["model"], f"{_SOURCE}version": version["version"]}
+    registered = models.register(run, model, tags=of_version)
+    before = ""
+    if alias == models.CHAMPION:
+        before = champion.make_champion(registered, move="imported", run_by=run_by)
+    else:
+        models.move_alias(models.CHALLENGER, registered)
+    return {model: f"version {registered.version} is the {alias}{before}"}
+
+
+def _named(source: Mapping[str, str]) -> str:
+    return f"run {source['run_id']} of {source['environment']}"

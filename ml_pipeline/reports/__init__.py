@@ -1,0 +1,1 @@
+"""Figures, scorecard and batch report."""

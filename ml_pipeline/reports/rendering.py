@@ -1,0 +1,97 @@
+"""Texts from templates. No value of a report can become Markdown or HTML, or show a secret."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from ml_pipeline.reports.redaction import redact
+
+_CODE, _PROSE = 60, 1_500
+"""Characters that a name, and that a sentence, has at most."""
+# What a code span can't hold in a table, and what is no word in a sentence.
+_UNFIT = re.compile(r"[`|\\]")
+_SPECIAL = re.compile(r"[^\w\s.,:;!?+%()=/'\"…-]|(?<![^\W_])_|_(?![^\W_])")
+# GitHub makes links of these, and tells whoever is mentioned.
+_LINK = re.compile(r"(?<=[@#])|(?<=:)(?=//)|(?<=\bwww)(?=\.)")
+_BREAK = "\N{ZERO WIDTH SPACE}"
+_HALF = 20
+
+
+def cut(text: Any, most: int) -> str:
+    """A text in one line, without secrets and invisible characters, and no longer than so many characters."""
+    line = "".join(character if character.isprintable() else " " for character in redact(str(text)))
+    line = " ".join(line.split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def code(text: Any, most: int = _CODE) -> Markup:
+    """A name in Markdown, as code: nothing in it is a mark, a mention or a link, in a table or out of it."""
+    shown = cut(text, most)
+    if not shown:
+        return Markup("-")
+    if not _UNFIT.search(shown):
+        return Markup(f"`{shown}`")  # noqa: S704 (Markdown: a code span takes it as it is)
+    entities = re.sub(r"[^\w -]|_", _entity, shown)
+    return Markup(f"<code>{entities}</code>")  # noqa: S704 (each mark is an entity)
+
+
+def prose(text: Any, most: int = _PROSE) -> Markup:
+    """A sentence in Markdown, in which no name is a mark, a mention or a link."""
+    broken = _LINK.sub(_BREAK, cut(text, most))
+    return Markup(_SPECIAL.sub(_entity, broken))  # noqa: S704 (each mark is an entity)
+
+
+def _entity(found: re.Match[str]) -> str:
+    return found[0] if found[0] == _BREAK else f"&#{ord(found[0])};"
+
+
+def intervals(rows: Sequence[tuple[str, float, float, float]], *, reach: float) -> str:
+    """A plot of intervals around zero in text, for where there are no pictures.
+
+    Args:
+        rows: Each a name, a value, and the bounds of its interval.
+        reach: What the plot's edges stand for.
+    """
+    width = max(len(cut(name, 28)) for name, *_ in rows)
+    ends = f"{f'{-reach:+.4f}':<{_HALF}}0{f'{reach:+.4f}':>{_HALF}}"
+    lines = [f"{'':{width}}  {ends}"]
+    for name, value, low, high in rows:
+        line = [" "] * (2 * _HALF + 1)
+        line[_HALF] = "│"
+        first, at, last = (round(_HALF * max(-1.0, min(1.0, one / reach))) + _HALF for one in (low, value, high))
+        line[first : last + 1] = "─" * (last + 1 - first)
+        line[first], line[last] = "├", "┤"
+        line[at] = "●"
+        # The fence around it is of the same backticks.
+        label = cut(name, 28).replace("`", "'")
+        lines.append(f"{label:{width}}  {''.join(line)}  {value:+.4f}")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _finalize(value: Any) -> Any:
+    return redact(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def render(name: str, **values: Any) -> str:
+    """The text of a file from its template, ``NAME.j2``; in a page, values are escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("ml_pipeline.reports"),
+        autoescape=name.endswith(".html"),
+        undefined=jinja2.StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: Mapping[str, Any] = {
+        "cell": lambda text: str(text).replace("|", "\\|").replace("\n", " "),
+        "code": code,
+        "cut": cut,
+        "prose": prose,
+    }
+    environment.filters.update(filters)
+    return environment.get_template(f"{name}.j2").render(**values)

@@ -1,0 +1,221 @@
+"""Typed settings of one environment: the ``[pipeline]`` table of ``environments/NAME.toml``.
+
+Strict on purpose: an unknown key, a wrong type or a value out of range is refused with the file, the key and what is
+accepted, before anything runs or is deployed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from ml_pipeline.settings.types import (
+    Bound,
+    ClassName,
+    Columns,
+    ColumnType,
+    Folds,
+    Identifier,
+    NonEmpty,
+    Processes,
+    Reason,
+    Rows,
+    SchemaName,
+    Seed,
+    Settings,
+    Share,
+    Significance,
+    Threshold,
+    Tolerance,
+)
+
+
+class Source(Settings):
+    """Where rows come from: exactly one of a scikit-learn data set, a CSV or Parquet path, a Delta table."""
+
+    sklearn: Literal["iris", "wine", "breast_cancer", "digits"] | None = None
+    """A data set that scikit-learn ships; its target column is called ``target``."""
+    csv: NonEmpty | None = None
+    """Path of a CSV file (or a folder of them) with a header line."""
+    parquet: NonEmpty | None = None
+    """Path of a Parquet file or folder."""
+    table: NonEmpty | None = None
+    """Name (``catalog.schema.table``) or path of a Delta table."""
+    separator: NonEmpty = ","
+    """What separates the columns of a CSV file."""
+    null_value: str = ""
+    """The text that stands for a missing value in a CSV file, beside the empty one."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        kinds = ("sklearn", "csv", "parquet", "table")
+        given = [kind for kind in kinds if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise ValueError(f"names {' and '.join(given) or 'no source'}; accepted: exactly one of {', '.join(kinds)}")
+        return self
+
+    def __str__(self) -> str:
+        kind, value = next((kind, value) for kind, value in self if value is not None)
+        return f"{kind} {value}"
+
+    def relative_to(self, folder: Path) -> Self:
+        """The same source with a relative path made absolute, counted from a folder."""
+        paths = {kind: getattr(self, kind) for kind in ("csv", "parquet", "table")}
+        changed = {
+            kind: str(folder / path)
+            for kind, path in paths.items()
+            if path is not None and (kind != "table" or "/" in path) and ":" not in path
+        }
+        return self.model_copy(update=changed)
+
+
+class Estimator(Settings):
+    """A classifier with scikit-learn's interface, and the grid of hyper-parameters to search."""
+
+    class_: NonEmpty = Field(alias="class")
+    """Dotted path of the class, such as ``sklearn.ensemble.RandomForestClassifier``."""
+    parameters: dict[str, Any] = {}
+    """Fixed arguments of the class."""
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    """For each hyper-parameter the values to try; all combinations are cross-validated."""
+
+
+class ColumnCheck(Settings):
+    """What a value of one column must be. A row with another value is set aside, in the quarantine table."""
+
+    required: bool = False
+    """Whether a row without a value fails."""
+    type: ColumnType | None = None
+    """What the value must be; one that comes as text and can be read as it, is."""
+    minimum: Bound | None = None
+    """The least value."""
+    maximum: Bound | None = None
+    """The greatest value."""
+    accepted: Annotated[list[str | int | float | bool], Field(min_length=1)] | None = None
+    """The values there are."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(f"minimum {self.minimum:g} is above maximum {self.maximum:g}")
+        ranged = self.minimum is not None or self.maximum is not None
+        if ranged and self.type not in (None, "long", "double"):
+            raise ValueError(f"type '{self.type}' has no minimum and maximum; accepted: long, double")
+        return self
+
+
+class Checks(Settings):
+    """The checks that each row of a batch goes through before it is scored."""
+
+    columns: dict[NonEmpty, ColumnCheck] = {}
+    """The checks of each column, by its name."""
+    unique: Columns = []
+    """Columns whose values together no two rows of a batch may share; rows that do are set aside, all of them."""
+    max_quarantine_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of a batch's rows that may fail; past it the batch stops and nothing is scored."""
+
+
+class BatchInference(Settings):
+    """What batch inference scores, and with which models."""
+
+    source: Source | None = None
+    """The rows to score; the pipeline's own source where it is left out."""
+    mode: Literal["champion", "shadow"] = "champion"
+    """In shadow the challenger scores the same rows beside the champion, whose predictions alone are served."""
+    probabilities: bool = False
+    """Whether predictions come with the probability of each class."""
+    minimum_agreement: Annotated[float, Field(ge=0, le=1)] = 0.9
+    """Share of a batch's rows on which a challenger must surely agree with the champion to be promoted."""
+
+
+class Monitoring(Settings):
+    """How a batch is compared with what the champion was trained on."""
+
+    max_drift: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.2
+    """Population stability index of a feature, or of the predictions, past which a batch has drifted."""
+    max_missing_increase: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """By how much the share of missing values of a feature may exceed that of the training rows."""
+    max_quarantine_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Share of a batch's rows that may have been set aside."""
+    max_row_count_change: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.5
+    """By what share of the median of the batches before a batch's row count may differ from it."""
+    max_lateness_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Hours after the end of the batch's day by which its predictions must be there; left out: whenever."""
+    on_drift: Literal["fail", "retrain"] = "fail"
+    """What a batch past a limit leads to: the task fails, or it fails and the training job is started."""
+    labels: Source | None = None
+    """Where the true classes arrive, later than the batch: rows with the columns of ``key`` and the target."""
+
+
+class PipelineSettings(Settings):
+    """The ``[pipeline]`` table."""
+
+    schema_name: SchemaName = Field(alias="schema")
+    """``catalog.schema`` of every table and of the model."""
+    experiment: NonEmpty
+    """MLflow experiment; on Databricks an absolute workspace path."""
+    model: Identifier = "model"
+    """Name of the registered model within the schema."""
+    source: Source
+    target: NonEmpty
+    """Column to predict."""
+    key: Columns = []
+    """Columns that identify a row; the whole row where the list is empty."""
+    features: Columns = []
+    """Columns to learn from; all but target and key where the list is empty."""
+    positive_class: ClassName = ""
+    """For two classes and metrics such as ``f1``: the class that counts as positive; the greater one if left out."""
+    test_share: Share = 0.2
+    """Share of the source's rows that becomes the test table."""
+    validation_share: Share = 0.2
+    """Share of the train-validation table's rows that becomes the validation table."""
+    estimator: Estimator
+    folds: Folds = 5
+    """Folds of the cross-validation."""
+    metric: NonEmpty
+    """Name of a scikit-learn scorer, which also says which direction is better."""
+    threshold: Threshold
+    """The metric that a model must reach at least, in the scorer's sign (greater is better)."""
+    tolerance: Tolerance = 0.0
+    """How far below the champion, or the branch's best run, a model may fall."""
+    significance: Significance = 0.05
+    """Probability of calling a difference real that is chance."""
+    seed: Seed = 0
+    """Seed of the cross-validation, and of the estimator where it takes a ``random_state`` and none is given."""
+    n_jobs: Processes = -1
+    """Processes of the search, as scikit-learn counts them: -1 is one for each core."""
+    search_on: Literal["driver", "workers"] = "driver"
+    """Where the hyper-parameter search fits its models: in processes of the driver, or on the cluster's workers."""
+    max_training_rows: Rows = 1_000_000
+    """Rows that the driver takes of the train and of the validation table at most; of more, a sample by hash."""
+    reason: Reason = "feature"
+    """Why runs of this environment train, unless a run says otherwise."""
+    checks: Checks = Checks()
+    batch_inference: BatchInference = BatchInference()
+    monitoring: Monitoring | None = None
+    """How a batch is watched; where the table is missing, only a batch that is scored in shadow is."""
+
+    @property
+    def watching(self) -> Monitoring | None:
+        """How batches are watched, if they are: a challenger in shadow is judged by what a watched batch shows."""
+        return self.monitoring or (Monitoring() if self.batch_inference.mode == "shadow" else None)
+
+    @model_validator(mode="after")
+    def _labels_need_key(self) -> Self:
+        if self.monitoring and self.monitoring.labels and not self.key:
+            raise ValueError("monitoring.labels: rows are told apart by 'key', which is missing; accepted: a key")
+        return self
+
+    @field_validator("key", "features")
+    @classmethod
+    def _apart_from_target(cls, columns: list[str], info: ValidationInfo) -> list[str]:
+        if info.data.get("target") in columns:
+            raise ValueError(f"names the target '{info.data['target']}'; accepted: other columns")
+        return columns

@@ -1,0 +1,91 @@
+"""Types that settings and parameters of steps are made of."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+Reason = Literal["feature", "ci", "retraining"]
+Share = Annotated[float, Field(gt=0, lt=1)]
+NonEmpty = Annotated[str, StringConstraints(min_length=1)]
+
+
+def matching(pattern: str, accepted: str) -> AfterValidator:
+    """Of a text that must match a pattern from end to end; the message says in words which texts do."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"must be {accepted}")
+        return text
+
+    return AfterValidator(check)
+
+
+Identifier = Annotated[
+    str,
+    matching(
+        "[a-z][a-z0-9_]{0,254}",
+        "up to 255 lower-case letters, digits and underscores that begin with a letter, such as 'churn_model'",
+    ),
+]
+SchemaName = Annotated[
+    str, matching(r"[A-Za-z0-9_-]{1,255}\.[A-Za-z0-9_-]{1,255}", "a catalog and a schema, such as 'lake.churn'")
+]
+
+
+def _some(number: int) -> int:
+    if number == 0:
+        raise ValueError("must not be 0; accepted: -1 for one of each core, or a number of processes")
+    return number
+
+
+def _distinct(columns: list[str]) -> list[str]:
+    repeated = sorted({column for column in columns if columns.count(column) > 1})
+    if repeated:
+        raise ValueError(f"names {', '.join(map(repr, repeated))} more than once")
+    return columns
+
+
+def _as_text(value: object) -> object:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int | float) else value
+
+
+def _iso_day(text: object) -> object:
+    if isinstance(text, str) and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+        raise ValueError("is no day; accepted: YYYY-MM-DD")
+    return text
+
+
+Day = Annotated[datetime.date, BeforeValidator(_iso_day)]
+"""A day, ``YYYY-MM-DD``."""
+Columns = Annotated[list[NonEmpty], AfterValidator(_distinct)]
+ClassName = Annotated[str, BeforeValidator(_as_text)]
+Folds = Annotated[int, Field(ge=2)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Threshold = Annotated[float, Field(allow_inf_nan=False)]
+Tolerance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Significance = Annotated[float, Field(gt=0, lt=0.5)]
+Bound = Annotated[float, Field(allow_inf_nan=False)]
+Processes = Annotated[int, AfterValidator(_some)]
+Rows = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, strict, and closed to unknown keys."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        strict=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        # A hyper-parameter may well be infinite.
+        ser_json_inf_nan="constants",
+    )
+
+
+ColumnType = Literal["boolean", "long", "double", "string", "date", "timestamp"]

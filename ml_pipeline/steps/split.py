@@ -1,0 +1,83 @@
+"""From a source to the test table, which is kept, and to the tables that one training run learns from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ml_pipeline.data import hashing, sources, tables
+from ml_pipeline.data.features import Features, added, refuse_names
+from ml_pipeline.data.hashing import Profile
+from ml_pipeline.data.learnable import check
+from ml_pipeline.entry_point import Made
+from ml_pipeline.errors import InputError
+from ml_pipeline.names import INTERNAL
+from ml_pipeline.settings.pipeline import Source
+from ml_pipeline.settings.types import Columns, Share
+
+if TYPE_CHECKING:
+    pass
+
+
+def split(
+    *,
+    source: Source,
+    target: str,
+    key: Columns,
+    features: Columns,
+    test_share: Share,
+    scored: bool = True,
+    probabilities: bool = False,
+    train_validation_table: str,
+    test_table: str,
+) -> Made:
+    """Split a source into the train-validation and the test table; the only step that writes the test table.
+
+    The side of a row follows from a hash of its key alone (of the whole row where there is none). A row never changes
+    sides, whatever is added later, and equal rows are on the same side. Where nothing changed, nothing is written.
+
+    Args:
+        source: The rows.
+        target: The column to predict.
+        key: Columns that say which row it is.
+        features: Columns to learn from; all others where empty.
+        test_share: Share of the rows that becomes the test table.
+        scored: Whether batch inference scores the same source, and so keeps each of its columns.
+        probabilities: Whether predictions come with probabilities, in a column of their own.
+        train_validation_table: What the rows for training and validation are written to.
+        test_table: What the others are written to.
+
+    Raises:
+        InputError: the source can't be read, or its columns or rows can't be learned from.
+    """
+    where = f"source {source}"
+    rows = sources.read_source(source)
+    chosen = Features.of(rows, target=target, key=key, features=features, where=where)
+    refuse_names(rows.columns, INTERNAL, where=where)
+    # A model that no batch of this source could be scored with is refused before it is trained.
+    refuse_names(rows.columns if scored else chosen.kinds, added(probabilities=probabilities), where=where)
+    in_test = hashing.bucket(rows, key or rows.columns, salt="test") < test_share
+    rows = rows.persist()
+    try:
+        profiles = check(rows, in_test, target=target, key=key, features=chosen, where=where)
+        parts = {
+            test_table: (rows.where(in_test), profiles[True].digest),
+            train_validation_table: (rows.where(~in_test), profiles[False].digest),
+        }
+        for table, (_, digest) in parts.items():
+            if not digest.rows:
+                raise InputError(
+                    f"test_share: {test_share} leaves no row of {where} for {table}; accepted: more rows, another share"
+                )
+        _check_learnable(profiles[False], profiles[True], target=target, where=where)
+        return {written.table: str(written) for written in tables.replace_both(parts)}
+    finally:
+        rows.unpersist()
+
+
+def _check_learnable(train_validation: Profile, test: Profile, *, target: str, where: str) -> None:
+    """Whether each class of the test side is one that can be learned, which only validation would miss otherwise."""
+    for value in sorted(test.groups.keys() - train_validation.groups.keys(), key=str):
+        raise InputError(
+            f"test_share: class {value!r} of column '{target}' in {where} has {test.groups[value]:,} rows to test with "
+            "and 0 to train and validate with; accepted: more rows of it, none, or another share"
+        )

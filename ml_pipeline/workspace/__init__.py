@@ -1,0 +1,1 @@
+"""Starts and follows jobs in a Databricks workspace."""

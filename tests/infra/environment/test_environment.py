@@ -1,0 +1,457 @@
+"""Environment files: what is accepted, and what one says of those that are not."""
+
+from __future__ import annotations
+
+import copy
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from infra.environment import environment, quartz
+from infra.environment.environment import _Tables
+from ml_pipeline.errors import InputError
+
+ROOT = Path(__file__).parents[3]
+ENVIRONMENTS = ROOT / "environments"
+DEPLOYED = ("dev", "prod", "rehearsal", "staging")
+
+
+def toml(value: Any) -> str:
+    """A table as TOML; just what these tests need."""
+
+    def plain(value: Any) -> str:
+        if isinstance(value, bool):
+            return str(value).lower()
+        if isinstance(value, str):
+            return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        if isinstance(value, dict):
+            return "{" + ", ".join(f'"{name}" = {plain(inner)}' for name, inner in value.items()) + "}"
+        if isinstance(value, list):
+            return "[" + ", ".join(map(plain, value)) + "]"
+        return repr(value)
+
+    return "\n".join(f'"{name}" = {plain(inner)}' for name, inner in value.items())
+
+
+def content(name: str) -> dict[str, Any]:
+    return tomllib.loads((ENVIRONMENTS / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def changed(name: str, path: str, value: Any) -> dict[str, Any]:
+    """An environment file's content with one key set, or removed by ``None``."""
+    tables = content(name)
+    *tables_, key = path.split(".")
+    inner = tables
+    for table in tables_:
+        inner = inner.setdefault(table, {})
+    if value is None:
+        del inner[key]
+    else:
+        inner[key] = value
+    return tables
+
+
+def load(tmp_path: Path, tables: dict[str, Any], instance: str = "") -> environment.Environment:
+    file = tmp_path / "dev.toml"
+    file.write_text(toml(tables), encoding="utf-8")
+    return environment.load(file, instance=instance)
+
+
+@pytest.mark.parametrize("name", DEPLOYED)
+def test_every_environment_file_with_a_workspace_is_accepted(name: str) -> None:
+    loaded = environment.load(ENVIRONMENTS / f"{name}.toml")
+    assert (loaded.full_name, loaded.paused) == (name, name != "prod")
+    assert loaded.pipeline.schema_name == f"{name}.iris"
+    assert loaded.pipeline.experiment == f"/Shared/ml-pipeline-{name}/iris"
+    assert loaded.protected == (name == "prod")
+
+
+def test_all_of_them_are_deployed_and_local_is_not() -> None:
+    assert [each.name for each in environment.load_all(ENVIRONMENTS)] == list(DEPLOYED)
+
+
+@pytest.mark.parametrize("name", DEPLOYED)
+def test_an_instance_shares_nothing_and_is_paused_and_unprotected(name: str) -> None:
+    one, copy_ = (environment.load(ENVIRONMENTS / f"{name}.toml", instance=i) for i in ("", "pr-123"))
+    assert copy_.full_name == f"{name}-pr-123"
+    assert copy_.folder != one.folder
+    assert copy_.pipeline.schema_name == f"{name}.iris_pr_123"
+    assert copy_.pipeline.experiment == f"/Shared/ml-pipeline-{name}-pr-123/iris"
+    assert copy_.paused
+    assert not copy_.protected
+    tables = {value for job in copy_.jobs for task in job.tasks for value in task.parameters.values() if "." in value}
+    assert not {value for value in tables if value.startswith(f"{name}.iris.")}
+
+
+@pytest.mark.parametrize("instance", ["PR-1", "pr_1", "-a", "a-", "1a", "a" * 31, "a b", "ä"])
+def test_a_bad_name_of_an_instance_is_refused(instance: str) -> None:
+    with pytest.raises(InputError, match=r"INSTANCE .*accepted"):
+        environment.load(ENVIRONMENTS / "dev.toml", instance=instance)
+
+
+BAD_VALUES: dict[str, list[Any]] = {
+    "str": [7, True, [], {}, ""],
+    "int": ["x", 1.5, True, -1],
+    "bool": ["true", 1, []],
+    "list": ["x", 7, {"a": 1}, [7]],
+    "dict": ["x", 7, ["a"]],
+    "Literal": ["no-such-choice", 7],
+}
+
+
+def kind_of(field: FieldInfo) -> str:
+    text = str(field.annotation)
+    return next((kind for kind in ("Literal", "list", "dict", "bool", "int") if kind in text), "str")
+
+
+def model_of(field: FieldInfo) -> type[BaseModel] | None:
+    from typing import get_args
+
+    candidates = (field.annotation, *get_args(field.annotation))
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+
+
+def mistakes(model: type[BaseModel], tables: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every way in which one key of a table can be wrong: unknown, missing, of another type, out of range."""
+    yield f"{prefix}no_such_key", 1
+    for name, field in model.model_fields.items():
+        key = field.alias or name
+        path = f"{prefix}{key}"
+        given = tables.get(key)
+        inner = model_of(field)
+        if field.is_required() and key in tables:
+            yield path, None
+        if inner is not None and isinstance(given, dict) and key != "state":
+            yield from mistakes(inner, given, f"{path}.")
+            yield path, "text"
+        elif key not in ("pipeline", "state"):
+            # An optional text may be anything that is no text, and empty never.
+            for value in BAD_VALUES[kind_of(field)]:
+                yield path, value
+
+
+GENERATED = [
+    pytest.param(path, value, id=f"{path}={value!r}")
+    for path, value in mistakes(_Tables, content("dev"))
+    if path.split(".")[0] != "pipeline"
+]
+
+
+def test_there_are_many_generated_mistakes() -> None:
+    assert len(GENERATED) >= 100
+
+
+@pytest.mark.parametrize(("path", "value"), GENERATED)
+def test_a_mistake_is_one_message_with_file_and_key(tmp_path: Path, path: str, value: Any) -> None:
+    with pytest.raises(InputError) as caught:
+        load(tmp_path, changed("dev", path, value))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(tmp_path / "dev.toml") in message
+    assert path.rpartition(".")[2] in message
+    assert len(message.removeprefix(str(tmp_path))) < 700
+
+
+CHOSEN = [
+    ("dev", "compute.node_type_id", "m6id.large", "compute: has both node_type_id and pool; accepted: exactly one"),
+    ("dev", "compute.pool", None, "compute: has neither node_type_id nor pool; accepted: exactly one"),
+    ("dev", "compute.pool.min_idle_instances", 5, "compute.pool: min_idle_instances 5 is above max_capacity 4"),
+    ("dev", "catalog.name", "", "catalog.name: .*(given: '')"),
+    ("dev", "schedule.cron", "0 6 * * *", "schedule.cron: has 5 fields; accepted: a Quartz"),
+    ("dev", "schedule.cron", "0 0 25 * * ?", "schedule.cron: hours '25'"),
+    ("dev", "schedule.cron", "0 0 6 * * *", r"schedule.cron: accepted: '\?' in exactly one"),
+    ("dev", "schedule.time_zone", "Mars/Olympus", "schedule.time_zone: is no time zone"),
+    ("dev", "schedule.engine", "cron", "schedule.engine: .*'databricks' or 'airflow'"),
+    ("dev", "schedule.airflow.buket", "b", "schedule.airflow.buket: unknown key, did you mean 'bucket'"),
+    ("dev", "schedule.airflow.bucket", "s3://my-airflow", "schedule.airflow.bucket: "),
+    ("dev", "schedule.airflow.kms_key_id", "alias/key", "schedule.airflow.kms_key_id: "),
+    ("dev", "schedule.airflow.prefix", "/dags", "schedule.airflow.prefix: "),
+    ("dev", "workspace.host", "http://example.com", "workspace.host: "),
+    ("dev", "workspace.host", "https://user:pass@example.com", "workspace.host: "),
+    ("dev", "workspace.auth", "profile", "workspace: auth 'profile' needs the key 'profile'"),
+    ("dev", "workspace.client_id", "0" * 8 + "-0000-0000-0000-" + "0" * 12, "client_id is for auth 'github-oidc'"),
+    ("dev", "workspace.token", "dapi123", "workspace.token: unknown key"),
+    ("staging", "workspace.client_id", None, "workspace: auth 'github-oidc' needs the key 'client_id'"),
+    ("staging", "state.bucket", "Not_A_Bucket", "state.*bucket: "),
+    ("staging", "state.backend", "gcs", r"state.backend: must be 'local' or 's3' \(given: 'gcs'\)"),
+    ("staging", "state.backend", None, r"toml: state.backend: is missing; accepted: 'local' or 's3'"),
+    ("staging", "state.access_key", "AKIA", "toml: state.access_key: unknown key; accepted: backend, bucket, region, "),
+    ("dev", "state.bucket", "b", r"toml: state.bucket: unknown key, .*; accepted: backend$"),
+    ("dev", "state", "local", r"toml: state: must be a table \(given: 'local'\)"),
+    ("staging", "state.region", None, "toml: state.region: is missing"),
+    ("staging", "state.kms_key_id", "alias/key", "state.kms_key_id: must be the ARN of a key, such as 'arn:aws:kms:"),
+    ("dev", "compute.num_workers", 100_001, "compute.num_workers: must be less than or equal to 100000"),
+    ("dev", "compute.pool.max_capacity", 100_001, "compute.pool.max_capacity: must be less than or equal to 100000"),
+    ("dev", "compute.pool.idle_instance_autotermination_minutes", 10_001, "must be less than or equal to 10000"),
+    ("dev", "compute.tags", {"environment": "x"}, "compute.tags: names 'environment', which .* accepted: other names"),
+    ("dev", "compute.tags", {"instance": "x"}, "compute.tags: names 'instance', which .* accepted: other names"),
+    ("dev", "compute.tags", {"ä": "x"}, r"compute.tags.*: must be up to 127 letters"),
+    ("dev", "compute.spark_version", "17", "compute.spark_version: must be a runtime with its Scala, such as '17.3.x-"),
+    (
+        "dev",
+        "catalog.schema",
+        "information_schema",
+        "catalog.schema: must be .*such as 'iris', and not 'information_sch",
+    ),
+    ("dev", "catalog.schema", "a" * 225, "catalog.schema: must be up to 224 lower-case"),
+    ("dev", "catalog.name", "a" * 256, "catalog.name: must be up to 255 letters"),
+    ("dev", "catalog.volume", "a" * 256, "catalog.volume: must be up to 255 lower-case"),
+    ("dev", "permissions.viewers", [], "permissions: names no group; accepted: at least one"),
+    ("dev", "permissions.runners", ["users"], "permissions: names 'users' more than once"),
+    ("dev", "pipeline.schema", "dev.iris", r"pipeline.schema: \[catalog\] says it already"),
+    ("dev", "pipeline.source", {"csv": "rows.csv"}, "pipeline.source.csv: 'rows.csv' is relative; accepted"),
+    ("dev", "pipeline.monitoring.labels", {"csv": "l.csv"}, "pipeline.monitoring.labels.csv: 'l.csv' is relative; acc"),
+    (
+        "dev",
+        "pipeline.batch_inference",
+        {"source": {"table": "./t"}},
+        "batch_inference.source.table: './t' is relative",
+    ),
+    ("dev", "pipeline.metrik", "accuracy", "pipeline.metrik: unknown key, did you mean 'metric'"),
+    ("dev", "workspce", {}, "workspce: unknown table, did you mean 'workspace'"),
+]
+
+
+@pytest.mark.parametrize(("name", "path", "value", "match"), CHOSEN)
+def test_what_is_wrong_is_said(tmp_path: Path, name: str, path: str, value: Any, match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        load(tmp_path, changed(name, path, value))
+
+
+@pytest.mark.parametrize(
+    ("path", "accepted", "refused"),
+    [
+        (
+            "workspace.host",
+            ["https://a.b-c.com", "https://a.com/", "https://a.com:65535", "http://127.0.0.1:8080"],
+            ["https://-", "https://a-", "https://a..b", "https://a.com:65536", "https://a.com:0", "https://a.com:٣"],
+        ),
+        (
+            "workspace.folder",
+            ["/Shared", "/Users/me@example.com", "/Shared/a b/.c", "/Shared/...a"],
+            ["/Shared/..", "/Shared/./a", "/Shared/../Users", "/Shared//a", "/Shared/", "/Shared/ "],
+        ),
+        (
+            "schedule.airflow.bucket",
+            ["my-bucket", "my.bucket.1", "192.168.1.x", "a" * 63],
+            ["my..a", "192.168.1.1", "xn--a", "a-s3alias", "a--x-s3", "sthree-a", ".ab", "ab", "a" * 64, "Ab1"],
+        ),
+        ("schedule.time_zone", ["Europe/Berlin"], ["localtime", "Factory", "posixrules"]),
+    ],
+)
+def test_a_text_is_accepted_or_refused_with_an_example(
+    tmp_path: Path, path: str, accepted: list[str], refused: list[str]
+) -> None:
+    for value in accepted:
+        load(tmp_path, changed("dev", path, value))
+    for value in refused:
+        with pytest.raises(InputError, match=rf"dev\.toml: {path}: ") as caught:
+            load(tmp_path, changed("dev", path, value))
+        message = str(caught.value)
+        assert "such as" in message or "accepted" in message or "from 1 to 65535" in message, message
+        assert "[a-z" not in message.lower()
+
+
+def test_both_buckets_are_checked_alike(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"state\.bucket: must be a name that S3 takes"):
+        load(tmp_path, changed("staging", "state.bucket", "my..a"))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "named"),
+    [
+        ("workspace.profile", '${file("/etc/hostname")}', "workspace.profile"),
+        ("compute.pool.node_type_id", "a%{ if true }b", "compute.pool.node_type_id"),
+        ("compute.tags", {"team": "$${a}"}, "compute.tags.team"),
+        ("compute.tags", {"${a}": "b"}, r"compute.tags.\$\{a\}"),
+        ("permissions.viewers", ["users", "${a}"], "permissions.viewers"),
+        ("pipeline.positive_class", "${a}", "pipeline.positive_class"),
+        ("pipeline.estimator.parameters", {"a": [{"b": "%{c}"}]}, "pipeline.estimator.parameters.a.b"),
+    ],
+)
+def test_a_text_that_terraform_would_evaluate_is_refused(tmp_path: Path, path: str, value: Any, named: str) -> None:
+    with pytest.raises(
+        InputError, match=rf"dev\.toml: {named}: holds '[$%]\{{', which Terraform would evaluate; accept"
+    ):
+        load(tmp_path, changed("dev", path, value))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["my env", "dev*", "dev\n", ".", "", "-x", "_x", "dev$", "ü", "Dev", "dev.eu", "a" * 61, "a" * 200],
+)
+def test_a_file_whose_name_can_t_begin_names_is_refused(tmp_path: Path, name: str) -> None:
+    file = tmp_path / f"{name}.toml"
+    file.write_text((ENVIRONMENTS / "dev.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        environment.load_all(tmp_path)
+    message = str(caught.value)
+    assert message.startswith(f"{str(file)!r}: ")
+    assert "accepted: up to 60 lower-case letters" in message
+    assert "\n" not in message
+
+
+def test_a_file_that_is_not_deployed_may_have_any_name(tmp_path: Path) -> None:
+    for name, copied in (("My own", "local"), ("0-a_b", "dev")):
+        text = (ENVIRONMENTS / f"{copied}.toml").read_text(encoding="utf-8")
+        (tmp_path / f"{name}.toml").write_text(text, encoding="utf-8")
+    assert [each.name for each in environment.load_all(tmp_path)] == ["0-a_b"]
+
+
+@pytest.mark.parametrize(
+    ("names", "instance", "colliding"),
+    [
+        (("dev", "dev-eu"), "eu", "dev-eu"),
+        (("a", "a-b"), "b-c", "a-b"),
+        (("a-b", "a-b-c"), "c", "a-b-c"),
+        (("a", "a-b"), "c", ""),
+        (("a", "a-b"), "bc", ""),
+        (("a", "a_b"), "b", ""),
+        (("dev", "prod"), "prod", ""),
+        (("dev", "dev-eu"), "", ""),
+    ],
+)
+def test_a_copy_never_has_the_name_of_another_environment_or_of_its_copy(
+    tmp_path: Path, names: tuple[str, ...], instance: str, colliding: str
+) -> None:
+    for name in names:
+        (tmp_path / f"{name}.toml").write_text((ENVIRONMENTS / "dev.toml").read_text(encoding="utf-8"), "utf-8")
+    if not colliding:
+        loaded = environment.load_all(tmp_path, instance=instance)
+        assert len({each.full_name for each in loaded}) == len(names)
+        return
+    with pytest.raises(InputError) as caught:
+        environment.load_all(tmp_path, instance=instance)
+    assert str(caught.value) == (
+        f"INSTANCE '{instance}': '{names[0]}-{instance}' is the name of {tmp_path / colliding}.toml "
+        "or of a copy of it; accepted: another name"
+    )
+
+
+def test_another_engine_is_one_word_of_the_file_and_needs_its_table(tmp_path: Path) -> None:
+    tables = changed("prod", "schedule.engine", "airflow")
+    loaded = load(tmp_path, tables)
+    assert (loaded.scheduled_by("airflow"), loaded.scheduled_by("databricks")) == (True, False)
+    assert not load(tmp_path, tables, "pr-1").scheduled_by("airflow")
+    del tables["schedule"]["airflow"]
+    with pytest.raises(InputError, match=r"dev\.toml: schedule: engine 'airflow' needs the table 'airflow'"):
+        load(tmp_path, tables)
+
+
+UNSAYABLE = [
+    ("30 0 6 * * ?", "seconds '30'"),
+    ("0 0 6 L * ?", "day of month 'L'"),
+    ("0 0 6 15W * ?", "day of month '15W'"),
+    ("0 0 6 ? * 6#3", "day of week '6#3'"),
+    ("0 0 6 ? * FRIL", "day of week 'FRIL'"),
+    ("0 0 6 * * ? 2099", "year '2099'"),
+]
+
+
+@pytest.mark.parametrize(("cron", "named"), UNSAYABLE)
+def test_what_airflow_can_t_be_told_is_refused_with_that_engine_only(tmp_path: Path, cron: str, named: str) -> None:
+    tables = changed("dev", "schedule.cron", cron)
+    load(tmp_path, tables)
+    tables["schedule"]["engine"] = "airflow"
+    with pytest.raises(InputError) as caught:
+        load(tmp_path, tables)
+    message = str(caught.value).removeprefix(str(tmp_path))
+    assert message.startswith(f"/dev.toml: schedule: cron '{cron}': {named} can't be said to Airflow; accepted")
+
+
+@pytest.mark.parametrize(
+    ("quartz_cron", "cron"),
+    [
+        ("0 0 6 * * ?", "0 6 * * *"),
+        ("0 0 6 ? * *", "0 6 * * *"),
+        ("0 0/15 8-10 ? * MON-FRI *", "0,15,30,45 8,9,10 * * 1,2,3,4,5"),
+        ("0 */20 22-2/2 ? * FRI-MON", "0,20,40 0,2,22 * * 0,1,5,6"),
+        ("0 0 0 ? * 1,7", "0 0 * * 0,6"),
+        ("0 30 4 1/10 JAN,jul ?", "30 4 1,11,21,31 1,7 *"),
+        ("0 * * 1-31 1/1 ?", "* * * * *"),
+        ("0 /20 6 * * ?", "0,20,40 6 * * *"),
+    ],
+)
+def test_a_quartz_expression_is_said_to_airflow(quartz_cron: str, cron: str) -> None:
+    assert quartz.as_cron(quartz_cron) == cron
+
+
+@pytest.mark.parametrize(
+    ("tables", "more", "instance", "said"),
+    [
+        (changed("dev", "workspace.hots", "x"), "", "", "{file}: workspace.hots: unknown key, did you mean 'host'"),
+        (content("dev"), f"a = {'1' * 5000}", "", "{file}: holds a number of thousands of digits; accepted: "),
+        (content("dev"), f"a = {'[' * 3000}{']' * 3000}", "", "{file}: is nested too deeply; accepted: "),
+        (
+            content("dev"),
+            "",
+            "eu",
+            "INSTANCE 'eu': 'dev-eu' is the name of environments/dev-eu.toml or of a copy of it; ",
+        ),
+    ],
+    ids=["key", "digits", "brackets", "collision"],
+)
+def test_the_program_says_it_in_one_line_and_writes_nothing(
+    tmp_path: Path, tables: dict[str, Any], more: str, instance: str, said: str
+) -> None:
+    (tmp_path / "environments").mkdir()
+    file = tmp_path / "environments" / "dev.toml"
+    file.write_text(f"{toml(tables)}\n{more}", encoding="utf-8")
+    if instance:
+        (tmp_path / "environments" / f"dev-{instance}.toml").write_text(toml(content("dev")), encoding="utf-8")
+    command = [
+        sys.executable,
+        "-c",
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from infra.__main__ import main; sys.exit(main())",
+    ]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "INSTANCE": instance}, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {said.format(file='environments/dev.toml')}")
+    assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["environments"]
+
+
+def test_where_nothing_is_deployed_it_says_so(tmp_path: Path) -> None:
+    (tmp_path / "local.toml").write_text((ENVIRONMENTS / "local.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    with pytest.raises(InputError, match=r"no environment file has a \[workspace\] table"):
+        environment.load_all(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["0 0 6 * * ?", "0 0/15 8-17 ? * MON-FRI", "0 30 10 L * ?", "0 0 12 1W * ?", "0 0 0 LW * ?", "0 0 3 ? * 6#3",
+     "0 0 3 ? * FRIL", "59 59 23 31 DEC ? 2099", "0 0,30 * ? JAN,JUL 2", "0 0 1 L-3 * ? *",
+     "0 /5 * * * ?", "0 0 6 29 FEB ?", "0 0 6 ? FEB MON#5", "0 0 6 ? * FRI-MON", "0 0 6 1,15 * ? 2098,2099"],
+)  # fmt: skip
+def test_quartz_expressions_are_accepted(expression: str) -> None:
+    assert quartz.checked(expression) == expression
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["", "* * * * *", "0 0 6 * * ? 2030 x", "60 0 6 * * ?", "0 0 6 ? * ?", "0 0 6 32 * ?", "0 0 6 ? * 8",
+     "0 0 6 ? * MON#6", "0 0 6 * 13 ?", "0 0/0 6 * * ?", "0 0 6 * FOO ?", "0 a-b 6 * * ?", "0 -5 6 * * ?",
+     "0 0 6 * * ? 1969", "0 0 6,, * * ?", "@daily", "0 0 6 1,? * ?", "0 0 6 L,15 * ?", "0 0 6 1W,15 * ?",
+     "0 0 6 ? * 2#1,3#2", "0 0 6 ? * FRIL,2", "0 ٣ 6 * * ?", "0 0 6 * * ?\n", "0 0 6 * * ? 2001",
+     "0 0 6 * * ? 1970-2001", "0 0 6 * * ? 2099-2098", "0 0 6 30 FEB ?", "0 0 6 31 4,6 ?", "0 0 6 29 FEB ? 2098,2099",
+     "0 / 6 * * ?", "0 0 6 ? * MON/2", "0 0 6 ? * MON-5", "0 0 6 ? * 2-FRI", f"0 {'1' * 5000} 6 * * ?"],
+)  # fmt: skip
+def test_other_expressions_are_refused(expression: str) -> None:
+    with pytest.raises(ValueError, match="accepted"):
+        quartz.checked(expression)
+
+
+def test_a_copy_of_the_content_is_what_is_changed() -> None:
+    before = copy.deepcopy(content("dev"))
+    changed("dev", "workspace.host", "x")
+    assert content("dev") == before

@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+WriteEnvironment = Callable[..., Path]
+
+
+def call(
+    *arguments: str, cwd: Path, program: str = "ml-pipeline", **variables: str
+) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ML_PIPELINE", "MLFLOW"))}
+    return subprocess.run(
+        [str(Path(sys.executable).with_name(program)), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env={**kept, "COLUMNS": "200", **variables},
+        timeout=300,
+    )
+
+
+def error_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line that a person reads of a failure."""
+    assert "Traceback" not in done.stdout + done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith(("error: ", "Error: "))]
+    assert done.stderr.strip().splitlines()[-1] == line
+    return line
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A person's folder with rows that have text labels; its name has a space."""
+    folder = tmp_path_factory.mktemp("my project")
+    lines = ["customer id,plan,months,left"]
+    lines += [
+        f"{i},{'basic' if i % 3 else 'gold'},{i * 7 % 50},{'yes' if i * 7 % 50 < 20 else 'no'}" for i in range(150)
+    ]
+    (folder / "my rows.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+SETTINGS: dict[str, Any] = {
+    "source": {"csv": "my rows.csv"},
+    "target": "left",
+    "key": ["customer id"],
+    "positive_class": "yes",
+    "metric": "f1",
+    "estimator": {"class": "sklearn.tree.DecisionTreeClassifier", "grid": {"max_depth": [2, 4]}},
+}
+
+
+@pytest.fixture(scope="module")
+def flow(project: Path, environment_writer: WriteEnvironment) -> subprocess.CompletedProcess[str]:
+    environment_writer(project, **SETTINGS)
+    return call("run", "--environment", "environment.toml", "--state", "my state", cwd=project)
+
+
+def test_the_whole_flow_runs_on_a_persons_own_rows(project: Path, flow: subprocess.CompletedProcess[str]) -> None:
+    assert flow.returncode == 0, flow.stderr
+    for noise in ("Traceback", "FutureWarning"):
+        assert noise not in flow.stdout + flow.stderr
+    lines = flow.stdout.splitlines()
+    tasks = ["datasets.split", "training.prepare", "training.train", "training.compare"]
+    tasks += ["validation.validate", "promotion.promote", "batch_inference.score"]
+    assert [line.split()[1] for line in lines if line.startswith("SUCCESS")] == tasks
+    for table in ("train_validation", "test", "train", "validation", "predictions"):
+        assert f"local.test.{table} " in flow.stdout
+        assert str(project / "my state" / "warehouse" / "local" / "test" / table) in flow.stdout
+        assert (project / "my state" / "warehouse" / "local" / "test" / table / "_delta_log").is_dir()
+    assert "passed: f1 " in flow.stdout
+    assert "150 rows" in flow.stdout
+    for name in ("report.md", "report.html"):
+        assert str(project / "my state" / name) in flow.stdout
+        assert "passed" in (project / "my state" / name).read_text()
+    assert f"sqlite:///{project / 'my state' / 'mlflow.db'}" in flow.stdout
+    assert sorted(path.name for path in project.iterdir()) == ["environment.toml", "my rows.csv", "my state"]
+
+
+def test_the_report_is_written_where_it_is_asked_for(project: Path, flow: subprocess.CompletedProcess[str]) -> None:
+    assert flow.returncode == 0
+    arguments = ["--environment", "environment.toml", "--state", "my state", "--output", "my report"]
+    done = call("report", *arguments, cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["my report/report.md", "my report/report.html"]
+    markdown = (project / "my report" / "report.md").read_text()
+    (project / "my report" / "report.md").unlink()
+    (project / "my report" / "report.html").unlink()
+    (project / "my report").rmdir()
+    assert markdown.startswith("# local.test.model: passed")
+    assert "DecisionTreeClassifier" in markdown
+
+
+def test_rollback_without_a_champion_before_is_refused(project: Path, flow: subprocess.CompletedProcess[str]) -> None:
+    assert flow.returncode == 0
+    done = call("rollback", "--environment", "environment.toml", "--state", "my state", cwd=project)
+    assert done.returncode == 2
+    assert "local.test.model version 1 replaced no other champion" in error_line(done)
+
+
+def test_a_step_runs_in_a_process_of_its_own(project: Path, flow: subprocess.CompletedProcess[str]) -> None:
+    assert flow.returncode == 0
+    arguments = [
+        "--entry-point=ml_pipeline.steps.split:split",
+        '--source={"csv": "my rows.csv"}',
+        "--target=left",
+        '--key=["customer id"]',
+        "--features=[]",
+        "--test_share=0.2",
+        "--train_validation_table=local.test.train_validation",
+        "--test_table=local.test.test",
+    ]
+    done = call(*arguments, cwd=project, program="run-task", ML_PIPELINE_STATE="my state")
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
+    assert [line.partition(":")[0] for line in said] == ["local.test.test", "local.test.train_validation"]
+    assert all(line.endswith("version 0 (unchanged)") for line in said)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        pytest.param(
+            ["--entry-point=ml_pipeline.steps.promote:promote", "--modell=m"], "did you mean 'model'", id="name"
+        ),
+        pytest.param(
+            [
+                "--entry-point=ml_pipeline.steps.compare:compare",
+                "--experiment=e",
+                "--model=m",
+                "--metric=accuracy",
+                "--threshold=high",
+            ],
+            "threshold: ",
+            id="value",
+        ),
+    ],
+)
+def test_run_task_refuses_a_wrong_parameter(tmp_path: Path, arguments: list[str], match: str) -> None:
+    done = call(*arguments, cwd=tmp_path, program="run-task")
+    assert done.returncode == 2
+    assert match in error_line(done)
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refused_model_exits_with_1(
+    project: Path, flow: subprocess.CompletedProcess[str], tmp_path: Path, environment_file: WriteEnvironment
+) -> None:
+    assert flow.returncode == 0
+    file = environment_file(**{**SETTINGS, "source": {"csv": str(project / "my rows.csv")}, "threshold": 1.01})
+    state = tmp_path / "state"
+    shutil.copytree(project / "my state", state)
+    parameters = ["--parameter", "git_branch=other"]
+    names = ["training", "validation"]
+    done = call("run", *names, *parameters, "--environment", str(file), "--state", "state", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "the model is refused: f1 " in error_line(done)
+    assert "misses the threshold 1.01" in error_line(done)
+    assert str(file) in error_line(done)
+    assert "SKIPPED  validation.validate" in done.stdout
+    assert "after training" in done.stdout
+    assert "failed" in (state / "report.md").read_text().splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "matches"),
+    [
+        pytest.param({"treshold": 0.5}, [], ["pipeline.treshold", "did you mean 'threshold'"], id="misspelt key"),
+        pytest.param({"folds": "five"}, [], ["pipeline.folds", "five"], id="wrong type"),
+        pytest.param({}, ["datasetz"], ["job 'datasetz' is unknown", "training"], id="unknown job"),
+        pytest.param({}, ["--parameter", "comit=1"], ["comit", "git_commit"], id="unknown parameter"),
+        pytest.param({}, ["--parameter", "git_commit"], ["KEY=VALUE"], id="no value"),
+    ],
+)
+def test_bad_input_is_refused_at_once(
+    tmp_path: Path,
+    environment_file: WriteEnvironment,
+    changes: dict[str, Any],
+    arguments: list[str],
+    matches: list[str],
+) -> None:
+    file = environment_file(**changes)
+    done = call("run", *arguments, "--environment", str(file), cwd=tmp_path)
+    assert done.returncode == 2
+    line = error_line(done)
+    for match in [*matches, str(file)] if changes else matches:
+        assert match in line
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        pytest.param({"estimator": {"class": "sklearn.tree.Absent"}}, "class: 'sklearn.tree.Absent'", id="estimator"),
+        pytest.param({"source": {"csv": "absent.csv"}}, "absent.csv: no such file or folder", id="file"),
+    ],
+)
+def test_bad_input_that_a_step_finds_names_the_file(
+    tmp_path: Path, environment_file: WriteEnvironment, changes: dict[str, Any], match: str
+) -> None:
+    file = environment_file(**changes)
+    done = call("run", "--environment", str(file), cwd=tmp_path)
+    assert done.returncode == 2
+    assert str(file) in error_line(done)
+    assert match in error_line(done)
+
+
+def test_verbose_shows_the_traceback(tmp_path: Path, environment_file: WriteEnvironment) -> None:
+    file = environment_file(treshold=0.5)
+    done = call("run", "--verbose", "--environment", str(file), cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback (most recent call last)" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith(f"error: {file}: pipeline.treshold")
+
+
+def test_an_absent_environment_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    (tmp_path / "environments").mkdir()
+    (tmp_path / "environments" / "mine.toml").touch()
+    done = call("run", "--environment", "yours", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "environment 'yours'" in error_line(done)
+    assert "accepted: mine" in error_line(done)
+
+
+def test_jobs_shows_each_step_as_a_command(tmp_path: Path, environment_file: WriteEnvironment) -> None:
+    file = environment_file()
+    done = call("jobs", "promotion", "batch_inference", "--environment", str(file), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "promotion (after validation): " in done.stdout
+    assert "run-task --entry-point=ml_pipeline.steps.score:score" in done.stdout
+    assert "--batch_date={{job.parameters.batch_date}}" in done.stdout
+    assert '--source={"' in done.stdout
+    assert "datasets" not in done.stdout
+
+
+def test_jobs_shows_a_task_that_runs_another_job(tmp_path: Path, environment_file: WriteEnvironment) -> None:
+    file = environment_file(monitoring={"on_drift": "retrain"})
+    done = call("jobs", "batch_inference", "--environment", str(file), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    at = lines.index("  retrain (after monitor, if one failed): runs the job training")
+    assert lines[at + 1] == "    --parameter reason=retraining"

@@ -1,0 +1,358 @@
+from __future__ import annotations
+
+import base64
+import html as html_module
+import re
+import secrets
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from markdown_it import MarkdownIt
+from mlflow.entities import Metric, Param, Run, RunData, RunInfo, RunTag
+
+from ml_pipeline.registry import runs, tracking
+from ml_pipeline.reports import figures, rendering
+from ml_pipeline.reports.scorecard import MOST_CHARACTERS, PICTURES, Scorecard, collect, write
+
+if TYPE_CHECKING:
+    from tests.ml_pipeline.conftest import Outcome, State
+
+EXPERIMENT, MODEL = "/Shared/test", "local.test.model"
+
+
+class Page(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
+
+
+def written(folder: Path, run_id: str | None = None) -> tuple[str, str]:
+    paths = write(collect(EXPERIMENT, MODEL, run_id=run_id), folder / "a report")
+    assert [path.name for path in paths] == ["report.md", "report.html"]
+    assert sorted(path.name for path in paths[0].parent.iterdir()) == ["report.html", "report.md"]
+    markdown, html = (path.read_text(encoding="utf-8") for path in paths)
+    return markdown, html
+
+
+def test_the_report_of_a_passed_run(flown: State, tmp_path: Path) -> None:
+    run = flown.newest()
+    for text in written(tmp_path):
+        assert f"{MODEL}: passed" in text
+        assert run.data.tags["test.reason"] in text
+        assert run.info.run_id in text
+        assert "Champion: version 1, this run" in text
+        for metric in ("validation_accuracy", "cv_accuracy", "test_accuracy"):
+            assert re.search(rf"{metric}\W.*?{run.data.metrics[metric]:.6g}", text, re.DOTALL)
+        assert "There is no champion, and no other finished run" in text
+        assert "Validation on the test table" in text
+        for provenance in ("git commit", "c1", "local.test.test", "max_depth", "DecisionTreeClassifier"):
+            assert provenance in text
+
+
+def test_the_report_of_a_refused_run(refused: tuple[State, Outcome], tmp_path: Path) -> None:
+    run = refused[0].newest()
+    for text in written(tmp_path):
+        assert f"{MODEL}: failed" in text
+        assert run.data.tags["validate.reason"] in text
+        assert "Champion: version 1, " in text
+        assert "Champion: version 1, this run" not in text
+        assert "Validation on the test table" not in text
+        rivals = [line for line in text.splitlines() if "version 1" in line and "worse" in line and "| " in line]
+        rivals += re.findall(r'<th scope="row">the champion, version 1</th>(?s:.*?)<td class="worse">worse</td>', text)
+        assert rivals
+        assert f"{run.data.metrics['validation_accuracy']:.6g}" in text
+
+
+def test_the_page_stands_alone(refused: tuple[State, Outcome], tmp_path: Path) -> None:
+    assert refused[1].states["compare"] == "FAILED"
+    _, html = written(tmp_path)
+    page = Page(html)
+    prefix = "data:image/png;base64,"
+    assert len(page.links) == len(PICTURES)
+    for link in page.links:
+        assert link.startswith(prefix)
+        assert base64.b64decode(link.removeprefix(prefix), validate=True).startswith(b"\x89PNG")
+    assert not {"script", "link", "iframe"} & set(page.tags)
+    assert not re.search(r"(https?|file)://|url\(|@import", html)
+
+
+def test_a_run_is_found_by_its_id(refused: tuple[State, Outcome], tmp_path: Path) -> None:
+    first = refused[0].found("tags.git_commit = 'c1'")[0]
+    markdown, _ = written(tmp_path, first.info.run_id)
+    assert markdown.startswith(f"# {MODEL}: passed")
+
+
+@pytest.mark.parametrize("run_id", [None, "0123abcd"])
+def test_a_report_without_a_run_is_refused(state: State, run_id: str | None) -> None:
+    with state.refuses(f"experiment {EXPERIMENT} has no finished run{f' {run_id}' if run_id else ''}; train one"):
+        collect(EXPERIMENT, MODEL, run_id=run_id)
+
+
+def test_names_are_escaped_and_no_row_shows(state: State, tmp_path: Path) -> None:
+    lines = ["a <i>|</i> b,secret,label"]
+    lines += [f"{i % 10 / 7:.9f},hush-{i},{'<b>no</b>' if i % 10 < 5 else 'yes & | more'}" for i in range(90)]
+    source = state.csv("\n".join(lines) + "\n")
+    branch = {"git_branch": "<script>alert(1)</script>"}
+    state.run("datasets", "training", parameters=branch, source=source, target="label").succeeded()
+    markdown, html = written(tmp_path)
+    assert state.newest().data.params["features"] == "a <i>|</i> b, secret"
+    page = Page(html)
+    assert not {"script", "b", "i"} & set(page.tags)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+    assert "&lt;b&gt;no&lt;/b&gt;" in html
+    assert "| <code>yes &#38; &#124; more</code> |" in markdown
+    for text in (markdown, re.sub(r"base64,[^\"]*", "", html)):
+        assert "hush-" not in text
+        assert "0.142857143" not in text
+    cells = {line.count("|") for line in markdown.splitlines() if line.startswith("|")}
+    assert cells <= {3, 5, 8, 10}
+
+
+HOSTILE = [
+    "@team #1 https://evil.example www.evil.example",
+    "`` ` ``` |",
+    "a | b \\| c \\",
+    "</details></summary><script>alert(1)</script>",
+    "![x](https://evil.example/p.png) [y](z) $x^2$ **b** _i_ ~~s~~",
+    "line\nbreak\r\n\n# heading\n```",
+    "\N{RIGHT-TO-LEFT OVERRIDE}txt.exe\N{ZERO WIDTH JOINER}",
+    "n" * 4000,
+    "|`\\" * 1000,
+    "&lt;b&gt; \N{GRINNING FACE}" * 30,
+]
+
+
+def a_run(name: str, *, tags: dict[str, str] | None = None, params: dict[str, str] | None = None) -> Run:
+    """A run as the tracking server sends it."""
+    given = {"git_branch": name, "git_commit": name, "validate": "passed", "train_table": name, "train_version": "3"}
+    return Run(
+        RunInfo(  # type: ignore[no-untyped-call]
+            run_id=secrets.token_hex(16),
+            experiment_id="1",
+            user_id="ann",
+            status="FINISHED",
+            start_time=0,
+            end_time=1,
+            lifecycle_stage="active",
+            run_name=name,
+        ),
+        RunData(  # type: ignore[no-untyped-call]
+            [Metric("validation_f1", 0.5, 0, 0), Metric("training_seconds", 61.5, 0, 0)],
+            [Param(key, value) for key, value in ({"metric": "f1"} | (params or {})).items()],  # type: ignore[no-untyped-call]
+            [RunTag(key, value) for key, value in (given | (tags or {})).items()],  # type: ignore[no-untyped-call]
+        ),
+    )
+
+
+def card(names: list[str], *, classes: int, runs: int, **tags: str) -> Scorecard:
+    """A scorecard in which every text is one of these."""
+
+    def name(number: int) -> str:
+        return names[number % len(names)]
+
+    branch = [a_run(f"{name(number)} {number}") for number in range(runs)]
+    rivals = [
+        {"name": f"run {run.info.run_name}", "run_id": run.info.run_id, "value": 0.5, "verdict": "worse"}
+        | {"difference": -0.1, "low": -0.2, "high": 0.3}
+        for run in branch
+    ]
+    per_class = {
+        f"{number} {name(number)}": {"precision": 0.5, "recall": 0.5, "f1": number / classes, "rows": 5.0}
+        for number in range(classes)
+    }
+    champion = {key: {**row, "f1": 0.5} for key, row in per_class.items()}
+    return Scorecard(
+        run=a_run(
+            name(0),
+            tags={"validate.reason": " ".join(names), "run_by": name(1), **tags},
+            params={f"{name(number)[:200]} {number}": name(number + 1) for number in range(120)},
+        ),
+        model=MODEL,
+        metric="f1",
+        comparison={"rivals": rivals, "tolerance": 0.01, "significance": 0.1}
+        | {"champion": {"per_class": champion, "verdicts": dict.fromkeys(champion, "worse")}},
+        test=None,
+        per_class=per_class,
+        pictures=[],
+        champion="none",
+        branch=branch,
+    )
+
+
+def files(card: Scorecard, folder: Path) -> tuple[str, str]:
+    markdown, html = (path.read_text(encoding="utf-8") for path in write(card, folder))
+    return markdown, html
+
+
+def tables_of(markdown: str) -> list[list[list[str]]]:
+    """The tables that a Markdown renderer makes of a text: of each its rows, of each its cells."""
+    found: list[list[list[str]]] = []
+    tokens = MarkdownIt("commonmark").enable("table").parse(markdown)
+    for token, content in pairwise(tokens):
+        if token.type == "table_open":
+            found.append([])
+        elif token.type == "tr_open":
+            found[-1].append([])
+        elif token.type in ("th_open", "td_open"):
+            found[-1][-1].append(content.content)
+    return found
+
+
+def shown(markdown: str) -> str:
+    """What a person sees of Markdown without blocks."""
+    (inline,) = MarkdownIt("commonmark").parseInline(markdown)
+    return "".join(child.content for child in inline.children or [] if child.type != "html_inline")
+
+
+@pytest.mark.parametrize("names", [*([name] for name in HOSTILE), HOSTILE], ids=lambda names: repr(names[0])[:20])
+def test_the_comment_stays_short_and_whole_whatever_the_names(names: list[str], tmp_path: Path) -> None:
+    markdown, html = files(card(names, classes=1000, runs=100), tmp_path)
+    assert len(markdown) < MOST_CHARACTERS
+    rendered = MarkdownIt("commonmark", {"linkify": False}).enable(["table", "strikethrough"]).render(markdown)
+    page = Page(rendered)
+    assert set(page.tags) <= {
+        *("h1", "p", "code", "pre", "strong", "table", "thead", "tbody", "tr", "th", "td", "details", "summary")
+    }
+    assert page.tags.count("table") == 5
+    assert page.tags.count("details") == page.tags.count("summary") == rendered.count("</details>") == 4
+    assert page.links == []
+    for table in tables_of(markdown):
+        assert len({len(row) for row in table}) == 1
+    by_class = next(table for table in tables_of(markdown) if table[0][0] == "class")
+    expected = [rendering.cut(f"{number} {names[number % len(names)]}", 40) for number in range(len(by_class) - 1)]
+    assert [shown(row[0]) for row in by_class[1:]] == expected
+    assert {row[1] for row in by_class[1:]} == {"5"}
+    # What is neither code nor broken by a space is a mention, a reference or a link.
+    prose = re.sub(r"<(code|pre)\b.*?</\1>", "", rendered, flags=re.DOTALL)
+    assert not re.search(r"[@#]\w|https?://|www\.", prose)
+    assert not {"script", "img", "a"} & set(Page(html).tags)
+    assert "\N{RIGHT-TO-LEFT OVERRIDE}" not in markdown
+
+
+def test_a_long_history_is_cut_and_says_so(tmp_path: Path) -> None:
+    markdown, html = files(card(["x"], classes=30, runs=50), tmp_path)
+    assert "\nAt least 31 more of the branch are not shown." in markdown
+    assert "best: the branch may have more runs than these." in html
+    assert "…and 10 more, in the page." in markdown
+    short, html = files(card(["x"], classes=3, runs=21), tmp_path)
+    assert "\n2 more of the branch are not shown." in short
+    assert "The runs of the branch" not in html
+    assert "more, in the page" not in re.sub(r"Metrics, parameters.*", "", short, flags=re.DOTALL)
+
+
+def test_classes_that_fell_are_first_and_marked(refused: tuple[State, Outcome], tmp_path: Path) -> None:
+    assert refused[1].states["compare"] == "FAILED"
+    scorecard = collect(EXPERIMENT, MODEL)
+    champion = scorecard.comparison["champion"]["per_class"] if scorecard.comparison else {}
+    mine = scorecard.per_class
+    changes = {name: mine[name]["f1"] - champion[name]["f1"] for name in mine}
+    assert min(changes.values()) < -0.3
+    markdown, html = files(scorecard, tmp_path)
+    by_class = next(table for table in tables_of(markdown) if table[0][0] == "class")
+    assert [row[0].strip("`") for row in by_class[1:]] == sorted(changes, key=lambda name: changes[name])
+    assert [row[5] for row in by_class[1:]] == [f"{change:+.4f}" for change in sorted(changes.values())]
+    assert {row[6] for row in by_class[1:]} == {"**worse**"}
+    assert "<summary>3 classes: 3 worse, 0 better</summary>" in markdown
+    assert html.count('<td class="worse">worse</td>') == 3 + 1
+
+
+@pytest.mark.parametrize(
+    ("verdict", "f1", "mark"),
+    [
+        ("worse", 0.4, "worse"),
+        ("better", 0.6, "better"),
+        ("worse", 0.495, ""),
+        ("indistinguishable", 0.1, ""),
+        ("indistinguishable", 0.9, ""),
+        (None, 0.1, ""),
+    ],
+)
+def test_a_class_is_marked_only_past_tolerance_and_chance(
+    verdict: str | None, f1: float, mark: str, tmp_path: Path
+) -> None:
+    scorecard = card(["x"], classes=1, runs=0)
+    row = scorecard.per_class["0 x"]
+    row["f1"] = f1
+    assert scorecard.comparison
+    # A run that was compared by an earlier release has no verdicts.
+    scorecard.comparison["champion"] = {"per_class": {"0 x": {**row, "f1": 0.5}}}
+    if verdict:
+        scorecard.comparison["champion"]["verdicts"] = {"0 x": verdict}
+    markdown, html = files(scorecard, tmp_path)
+    (shown,) = next(table for table in tables_of(markdown) if table[0][0] == "class")[1:]
+    assert shown[5:] == [f"{f1 - 0.5:+.4f}", f"**{mark}**" if mark else ""]
+    assert f'<td class="{mark}">{mark}</td></tr>' in html
+    summary = f"1 classes: {int(mark == 'worse')} worse, {int(mark == 'better')} better"
+    assert all(summary in text for text in (markdown, html))
+
+
+def test_the_table_tells_of_run_champion_and_branch(refused: tuple[State, Outcome], tmp_path: Path) -> None:
+    state, _ = refused
+    first, mine = state.found("tags.git_commit = 'c1'")[0], state.newest()
+    markdown, html = written(tmp_path)
+    table, data = tables_of(markdown)[0], tables_of(markdown)[2]
+    seconds = {run.info.run_id: f"{run.data.metrics['training_seconds']:.1f} s" for run in (first, mine)}
+    # The champion is a run of this branch, and has one row.
+    assert [row[0] for row in table] == ["model", "**this run**", "the champion, version 1"]
+    assert table[1][1:3] == ["`c2`", f"{mine.data.metrics['validation_accuracy']:.4f}"]
+    assert [row[6] for row in table[1:]] == ["failed", "passed"]
+    assert [row[7] for row in table[1:]] == [seconds[mine.info.run_id], seconds[first.info.run_id]]
+    assert table[0][4] == "95% interval"
+    assert [row[0] for row in data[1:]] == ["train-validation", "train", "validation"]
+    assert all(re.fullmatch(r"version \d+, \d+ rows", cell) for row in data[1:] for cell in row[2:])
+    (plotted,) = [line for line in markdown.splitlines() if line.startswith("the champion 1  ")]
+    assert re.fullmatch(r" *├─*●─*┤ *│ *", plotted[16:-7])
+    assert plotted[-7:] == table[2][3]
+    assert html.count("<svg") == 1
+    assert f'aria-label="lead {table[2][3]}, between ' in html
+
+
+def test_a_run_that_was_not_compared_has_a_report(state: State, tmp_path: Path) -> None:
+    run = runs.create_run(EXPERIMENT, name="n", tags={"git_branch": "b"})
+    with runs.resumed(run):
+        runs.log_params({"metric": "f1"})
+    markdown, html = written(tmp_path)
+    assert state.newest().info.run_id in markdown
+    for text in (markdown, html):
+        assert f"{MODEL}: not compared" in text
+        assert "the comparison has not run" in text
+        assert "Champion: none" in text
+
+
+def test_no_secret_shows(flown: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = flown.newest()
+    planted = {name: secrets.token_hex(12) for name in ("environment", "address", "named", "token", "assigned")}
+    monkeypatch.setenv("DATABRICKS_TOKEN", planted["environment"])
+    client = tracking.client()
+    client.log_param(run.info.run_id, "url", f"https://ann:{planted['address']}@example.com/x")
+    client.log_param(run.info.run_id, "api_token", planted["named"])
+    client.log_param(run.info.run_id, "note", f"dapi{planted['token']}")
+    reason = f"passed with password={planted['assigned']} and {planted['environment']}"
+    runs.set_tags(run, {"run_by": f"ann {planted['environment']}", "test.reason": reason})
+    for text in written(tmp_path):
+        assert [name for name, value in planted.items() if value in text] == []
+        assert "example.com" in text
+        assert html_module.unescape(text).count("***") == 6
+
+
+def test_a_picture_takes_any_name_and_any_number_of_classes() -> None:
+    figure = {"precision": 0.5, "recall": 0.5, "f1": 0.5}
+    assert figures.png(figures.per_class({r"$\frac{$": figure, "x" * 500: figure})).startswith(b"\x89PNG")
+    truth = np.arange(1000)
+    many = [f"class {number}" for number in truth]
+    drawn = [figures.confusion_matrix(truth, truth, many), figures.per_class(dict.fromkeys(many, figure))]
+    assert all(max(one.get_size_inches()) < 30 for one in drawn)
+    assert all(figures.png(one).startswith(b"\x89PNG") for one in drawn)
+    means = np.array([0.1, 0.2])
+    twins = figures.importance(["x" * 40 + "a", "x" * 40 + "b"], means, means, metric="f1")
+    assert len(twins.axes[0].get_yticks()) == 2

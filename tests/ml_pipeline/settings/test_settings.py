@@ -1,0 +1,694 @@
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from ml_pipeline.errors import InputError
+from ml_pipeline.settings.files import TABLES, find, load
+from ml_pipeline.settings.messages import suggest
+from ml_pipeline.settings.pipeline import PipelineSettings, Source
+
+PIPELINE: Mapping[str, Any] = {
+    "schema": "lake.churn",
+    "experiment": "/Shared/churn",
+    "model": "churn_model",
+    "source": {"csv": "rows.csv", "separator": ";", "null_value": "NA"},
+    "target": "churned",
+    "key": ["customer id"],
+    "features": ["age", "plan"],
+    "positive_class": "yes",
+    "test_share": 0.25,
+    "validation_share": 0.3,
+    "estimator": {
+        "class": "sklearn.linear_model.LogisticRegression",
+        "parameters": {"class_weight": "balanced"},
+        "grid": {"C": [0.1, 1]},
+    },
+    "folds": 4,
+    "metric": "f1",
+    "threshold": 0.7,
+    "tolerance": 0.02,
+    "significance": 0.1,
+    "seed": 3,
+    "n_jobs": 2,
+    "search_on": "workers",
+    "max_training_rows": 1000,
+    "reason": "retraining",
+    "checks": {"unique": ["customer id"]},
+    "batch_inference": {"source": {"parquet": "today"}},
+    "monitoring": {"max_drift": 0.3},
+}
+REQUIRED = ["schema", "experiment", "source", "target", "estimator", "estimator.class", "metric", "threshold"]
+REMOVED = object()
+
+
+def toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return str(value) if type(value) is float else json.dumps(value, ensure_ascii=False)
+
+
+def changed(**changes: object) -> dict[str, Any]:
+    """Change the good settings; `a__b` is the key `b` of the table `a`."""
+    content: dict[str, Any] = json.loads(json.dumps(PIPELINE))
+    for path, value in changes.items():
+        *tables, key = path.split("__")
+        table = content
+        for name in tables:
+            table = table[name]
+        if value is REMOVED:
+            del table[key]
+        else:
+            table[key] = value
+    return content
+
+
+def change(key: str, value: object) -> dict[str, Any]:
+    return changed(**{key.replace(".", "__"): value})
+
+
+def write(folder: Path, pipeline: object, *, more: str = "") -> Path:
+    file = folder / "env.toml"
+    file.write_text(f"pipeline = {toml(pipeline)}\n{more}", encoding="utf-8")
+    return file
+
+
+def refusal(file: Path) -> str:
+    """Load a file that is refused; give the one line after the file's name."""
+    with pytest.raises(InputError) as caught:
+        load(file)
+    message = str(caught.value)
+    assert message.startswith(f"{file}: ")
+    assert len(message.splitlines()) == 1
+    return message.removeprefix(f"{file}: ")
+
+
+def test_a_good_environment_is_read_as_it_is_written(tmp_path: Path) -> None:
+    settings = load(write(tmp_path, PIPELINE))
+
+    # The paths in these are made absolute, which counts as setting them.
+    placed = {"source", "batch_inference", "monitoring"}
+    read = settings.model_dump(by_alias=True, exclude_unset=True, exclude=placed)
+    assert read == {key: value for key, value in PIPELINE.items() if key not in placed}
+    assert settings.monitoring
+    assert settings.monitoring.max_drift == 0.3
+
+
+def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
+    content = {key: PIPELINE[key] for key in PIPELINE if key in REQUIRED}
+
+    settings = load(write(tmp_path, content))
+
+    assert (settings.model, settings.key, settings.features, settings.positive_class) == ("model", [], [], "")
+    assert (settings.test_share, settings.validation_share, settings.folds) == (0.2, 0.2, 5)
+    assert (settings.tolerance, settings.significance, settings.seed, settings.n_jobs) == (0.0, 0.05, 0, -1)
+    assert (settings.reason, settings.batch_inference.source) == ("feature", None)
+
+
+def test_settings_can_not_be_changed(tmp_path: Path) -> None:
+    settings = load(write(tmp_path, PIPELINE))
+
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.threshold = 0.0  # type: ignore[misc]
+
+
+def test_the_tables_of_the_deployment_are_left_to_it(tmp_path: Path) -> None:
+    more = "\n".join(f"[{table}]\nanything = 1" for table in TABLES if table not in ("pipeline", "catalog"))
+
+    assert load(write(tmp_path, PIPELINE, more=more)) == load(write(tmp_path, PIPELINE))
+
+
+def deployed(tmp_path: Path, *, experiment: str, workspace: str = "", catalog: str = "") -> Path:
+    pipeline = {name: value for name, value in PIPELINE.items() if name != "schema"} | {"experiment": experiment}
+    more = f"[workspace]\n{workspace}\n[catalog]\nname = 'dev'\nschema = 'churn'\n{catalog}"
+    return write(tmp_path, pipeline, more=more)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "workspace", "instance", "expected"),
+    [
+        ("churn", "", "", "/Shared/ml-pipeline-env/churn"),
+        ("churn", "", "pr-1", "/Shared/ml-pipeline-env-pr-1/churn"),
+        ("churn", "folder = '/Users/me'", "", "/Users/me/ml-pipeline-env/churn"),
+        ("/Shared/churn", "", "", "/Shared/churn"),
+        ("/Shared/churn", "", "pr-1", "/Shared/churn-pr-1"),
+    ],
+)
+def test_where_it_is_deployed_schema_and_experiment_are_placed(
+    tmp_path: Path, experiment: str, workspace: str, instance: str, expected: str
+) -> None:
+    settings = load(deployed(tmp_path, experiment=experiment, workspace=workspace), instance=instance)
+    assert settings.experiment == expected
+    assert settings.schema_name == ("dev.churn_pr_1" if instance else "dev.churn")
+
+
+@pytest.mark.parametrize("experiment", ["..", ".", "/", "a//b", "//a", "a/", "/Shared/../a", " ", "a/ /b", "a\nb"])
+def test_where_it_is_deployed_an_experiment_is_a_clean_path(tmp_path: Path, experiment: str) -> None:
+    message = refusal(deployed(tmp_path, experiment=experiment))
+
+    assert message.startswith("pipeline.experiment: must be a path in the workspace without '.', '..' and empty parts")
+    assert message.endswith(f"(given: {experiment!r})")
+    assert load(write(tmp_path, changed(experiment=experiment))).experiment == experiment
+
+
+def test_a_schema_is_said_once(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"pipeline\.schema: \[catalog\] says it already"):
+        load(write(tmp_path, PIPELINE, more="[catalog]\nname = 'dev'\nschema = 'churn'"))
+
+
+WRONG_TYPES = {
+    "schema": 1,
+    "experiment": ["/Shared/churn"],
+    "model": True,
+    "source": "rows.csv",
+    "source.sklearn": 1,
+    "source.csv": 1,
+    "source.parquet": ["rows"],
+    "source.table": {"name": "rows"},
+    "source.separator": 1,
+    "source.null_value": False,
+    "target": 1,
+    "key": "customer id",
+    "features": "age, plan",
+    "test_share": "0.2",
+    "validation_share": True,
+    "estimator": "LogisticRegression",
+    "estimator.class": 1,
+    "estimator.parameters": "C=1",
+    "estimator.grid": ["C"],
+    "estimator.grid.C": 1.0,
+    "folds": 5.0,
+    "metric": 1,
+    "threshold": "0.7",
+    "tolerance": [0.02],
+    "significance": "5 %",
+    "seed": "3",
+    "n_jobs": 1.5,
+    "search_on": True,
+    "max_training_rows": 1e6,
+    "reason": 1,
+    "checks": ["id"],
+    "checks.columns": ["id"],
+    "checks.unique": "id",
+    "checks.max_quarantine_share": "10 %",
+    "monitoring": 0.2,
+    "batch_inference": "today.csv",
+    "batch_inference.source": "today.csv",
+}
+
+
+def test_the_wrong_types_below_cover_every_key() -> None:
+    keys = {field.alias or name for name, field in PipelineSettings.model_fields.items()}
+
+    # The positive class may be written as any type that a target has; it has a test of its own.
+    assert keys == {key for key in WRONG_TYPES if "." not in key} | {"positive_class"}
+
+
+@pytest.mark.parametrize("key", WRONG_TYPES)
+def test_a_wrong_type_is_refused_by_its_key(tmp_path: Path, key: str) -> None:
+    assert refusal(write(tmp_path, change(key, WRONG_TYPES[key]))).startswith(f"pipeline.{key}: must be ")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("yes", "yes"), ("1", "1"), (1, "1"), (-3, "-3"), (1.0, "1.0"), (0.5, "0.5"), (True, "true"), (False, "false")],
+)
+def test_a_positive_class_of_any_type_is_read_as_text(tmp_path: Path, value: object, text: str) -> None:
+    assert load(write(tmp_path, changed(positive_class=value))).positive_class == text
+
+
+@pytest.mark.parametrize("value", [["yes"], {"value": "yes"}], ids=["list", "table"])
+def test_a_positive_class_of_a_wrong_type_is_refused_once(tmp_path: Path, value: object) -> None:
+    message = refusal(write(tmp_path, changed(positive_class=value)))
+
+    assert message.startswith("pipeline.positive_class: ")
+    assert message.count("pipeline.") == 1
+
+
+def test_each_wrong_key_is_told_in_one_line(tmp_path: Path) -> None:
+    message = refusal(write(tmp_path, changed(folds=1, metric=REMOVED, source__csv=1)))
+
+    assert message == (
+        "pipeline.source.csv: must be a valid string (given: 1); "
+        "pipeline.folds: must be greater than or equal to 2 (given: 1); "
+        "pipeline.metric: is missing"
+    )
+
+
+OUT_OF_RANGE = [
+    ("test_share", 0.0, "greater than 0"),
+    ("test_share", 1.0, "less than 1"),
+    ("validation_share", 0.0, "greater than 0"),
+    ("validation_share", 1, "less than 1"),
+    ("folds", 1, "greater than or equal to 2"),
+    ("tolerance", -0.01, "greater than or equal to 0"),
+    ("significance", 0.0, "greater than 0"),
+    ("significance", 0.5, "less than 0.5"),
+    ("seed", -1, "greater than or equal to 0"),
+    ("seed", 2**32, "less than 4294967296"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "accepted"), OUT_OF_RANGE)
+def test_a_number_out_of_range_is_refused_with_what_is_accepted(
+    tmp_path: Path, key: str, value: float, accepted: str
+) -> None:
+    assert refusal(write(tmp_path, change(key, value))) == f"pipeline.{key}: must be {accepted} (given: {value!r})"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("test_share", 0.001),
+        ("test_share", 0.999),
+        ("folds", 2),
+        ("tolerance", 0),
+        ("significance", 0.499),
+        ("seed", 0),
+        ("seed", 2**32 - 1),
+        ("threshold", -5),
+    ],
+)
+def test_a_number_at_the_end_of_its_range_is_accepted(tmp_path: Path, key: str, value: float) -> None:
+    assert getattr(load(write(tmp_path, change(key, value))), key) == value
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("threshold", float("nan")),
+        ("threshold", float("inf")),
+        ("threshold", float("-inf")),
+        ("tolerance", float("nan")),
+        ("tolerance", float("inf")),
+        ("significance", float("nan")),
+        ("test_share", float("nan")),
+        ("validation_share", float("inf")),
+    ],
+)
+def test_a_number_that_is_none_is_refused(tmp_path: Path, key: str, value: float) -> None:
+    assert refusal(write(tmp_path, change(key, value))).startswith(f"pipeline.{key}: must be ")
+
+
+@pytest.mark.parametrize("key", ["schema", "experiment", "model", "target", "metric", "estimator.class", "source.csv"])
+def test_an_empty_text_is_refused(tmp_path: Path, key: str) -> None:
+    assert refusal(write(tmp_path, change(key, ""))).startswith(f"pipeline.{key}: ")
+
+
+@pytest.mark.parametrize("name", ["churn", "a.b.c", "lake.", ".churn", "lake churn.x", "lake.churn\n", "lake.`churn`"])
+def test_a_schema_that_is_no_catalog_and_schema_is_refused(tmp_path: Path, name: str) -> None:
+    assert f"(given: {name!r})" in refusal(write(tmp_path, changed(schema=name)))
+
+
+@pytest.mark.parametrize("name", ["Model", "1model", "my-model", "lake.model", "model\n", "mod\u0435l", "m" * 256])
+def test_a_model_name_that_is_no_identifier_is_refused(tmp_path: Path, name: str) -> None:
+    message = refusal(write(tmp_path, changed(model=name)))
+
+    assert message.startswith("pipeline.model: ")
+    assert f"(given: {name!r})" in message
+    assert "such as 'churn_model'" in message
+
+
+def test_no_process_is_none_to_search_with(tmp_path: Path) -> None:
+    assert refusal(write(tmp_path, changed(n_jobs=0))) == (
+        "pipeline.n_jobs: must not be 0; accepted: -1 for one of each core, or a number of processes (given: 0)"
+    )
+    assert [load(write(tmp_path, changed(n_jobs=n))).n_jobs for n in (-2, -1, 1)] == [-2, -1, 1]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (f"a = {'1' * 5000}", "holds a number of thousands of digits; accepted: whole numbers of 64 bits"),
+        (f"a = {'[' * 3000}{']' * 3000}", "is nested too deeply; accepted: "),
+        (f"[compute{'.a' * 3000}]", "is nested too deeply; accepted: "),
+        (f"[compute{'.a' * 99}]\nb = [[]]", "is nested too deeply; accepted: 100 levels"),
+        (f"[compute]\nb = [0x{'f' * 5000}]", "compute.b: is too great a number; accepted: whole numbers of 64 bits"),
+        ("[compute]\nb = 9223372036854775808", "compute.b: is too great a number; accepted: "),
+    ],
+    ids=["digits", "brackets", "tables", "levels", "hexadecimal", "65 bits"],
+)
+def test_what_no_parser_takes_is_one_message(tmp_path: Path, more: str, said: str) -> None:
+    assert refusal(write(tmp_path, changed(estimator={"class": "a.B"}), more=more)).startswith(said)
+
+
+@pytest.mark.parametrize("text", ["${name}", "%{if}", "$", "100 %"])
+def test_what_terraform_reads_is_text_on_this_machine(tmp_path: Path, text: str) -> None:
+    assert load(write(tmp_path, changed(positive_class=text))).positive_class == text
+
+
+def test_an_unknown_reason_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    assert refusal(write(tmp_path, changed(reason="fun"))) == (
+        "pipeline.reason: must be 'feature', 'ci' or 'retraining' (given: 'fun')"
+    )
+
+
+def test_an_empty_list_of_tries_is_refused(tmp_path: Path) -> None:
+    message = refusal(write(tmp_path, changed(estimator__grid__C=[])))
+
+    assert message.startswith("pipeline.estimator.grid.C: ")
+    assert "at least 1" in message
+
+
+@pytest.mark.parametrize("key", REQUIRED)
+def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
+    assert refusal(write(tmp_path, change(key, REMOVED))) == f"pipeline.{key}: is missing"
+
+
+@pytest.mark.parametrize("key", [*PIPELINE, "source.csv", "estimator.class", "batch_inference.source"])
+def test_a_misspelt_key_is_told_once_with_the_right_one(tmp_path: Path, key: str) -> None:
+    table, _, name = key.rpartition(".")
+    content = change(key, REMOVED)
+    (content[table] if table else content)[name[:-1]] = PIPELINE.get(name, "x")
+
+    message = refusal(write(tmp_path, content))
+
+    assert message.startswith(f"pipeline.{key[:-1]}: unknown key, did you mean '{name}'?; accepted: ")
+    assert message.count("pipeline.") == 1
+    assert name in message.partition("accepted: ")[2].split(", ")
+
+
+@pytest.mark.parametrize(
+    ("key", "accepted"),
+    [
+        ("estimator.zzz", "class, parameters, grid"),
+        ("source.zzz", "sklearn, csv, parquet, table, separator, null_value"),
+        ("batch_inference.zzz", "source, mode, probabilities, minimum_agreement"),
+        ("batch_inference.source.zzz", "sklearn, csv, parquet, table, separator, null_value"),
+        ("zzz", ", ".join(PIPELINE)),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_known_ones(tmp_path: Path, key: str, accepted: str) -> None:
+    assert refusal(write(tmp_path, change(key, 1))) == f"pipeline.{key}: unknown key; accepted: {accepted}"
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "attribute"), [("", "schema", "schema_name"), ("estimator.", "class", "class_")]
+)
+def test_the_name_of_an_attribute_is_no_key(tmp_path: Path, table: str, key: str, attribute: str) -> None:
+    content = change(table + key, REMOVED)
+    (content["estimator"] if table else content)[attribute] = "lake.churn"
+
+    assert refusal(write(tmp_path, content)).startswith(
+        f"pipeline.{table}{attribute}: unknown key, did you mean '{key}'?"
+    )
+
+
+@hypothesis_settings(deadline=None)
+@given(name=st.from_regex(r"[a-z_]{1,12}", fullmatch=True).filter(lambda name: name not in PIPELINE))
+def test_no_unknown_key_is_overlooked(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+    message = refusal(write(tmp_path_factory.getbasetemp(), {**PIPELINE, name: 1}))
+
+    assert message.startswith(f"pipeline.{name}: unknown key")
+
+
+def test_a_key_with_a_line_break_is_told_in_one_line(tmp_path: Path) -> None:
+    assert refusal(write(tmp_path, {**PIPELINE, "two\nlines": 1})).startswith("pipeline.two lines: unknown key")
+    assert refusal(write(tmp_path, {**PIPELINE, "two\n{{": 1})).startswith("pipeline.two {{: holds '{{'")
+    assert refusal(write(tmp_path, PIPELINE, more='["two\\nlines"]')).startswith("two lines: unknown table")
+
+
+@pytest.mark.parametrize(
+    ("source", "named"),
+    [
+        ({}, "no source"),
+        ({"separator": ";"}, "no source"),
+        ({"csv": "a", "table": "b"}, "csv and table"),
+        ({"sklearn": "iris", "csv": "a", "parquet": "b"}, "sklearn and csv and parquet"),
+    ],
+    ids=["none", "separator alone", "two", "three"],
+)
+@pytest.mark.parametrize("key", ["source", "batch_inference.source"])
+def test_a_source_is_exactly_one(tmp_path: Path, key: str, source: dict[str, str], named: str) -> None:
+    message = refusal(write(tmp_path, change(key, source)))
+
+    assert message == f"pipeline.{key}: names {named}; accepted: exactly one of sklearn, csv, parquet, table"
+
+
+def test_an_unknown_data_set_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    assert refusal(write(tmp_path, changed(source={"sklearn": "boston"}))) == (
+        "pipeline.source.sklearn: must be 'iris', 'wine', 'breast_cancer' or 'digits' (given: 'boston')"
+    )
+
+
+@pytest.mark.parametrize("key", ["key", "features"])
+def test_the_target_among_other_columns_is_refused(tmp_path: Path, key: str) -> None:
+    message = refusal(write(tmp_path, change(key, ["age", "churned"])))
+
+    assert message.startswith(f"pipeline.{key}: names the target 'churned'; accepted: other columns")
+
+
+@pytest.mark.parametrize("key", ["key", "features"])
+def test_a_column_named_twice_is_refused(tmp_path: Path, key: str) -> None:
+    assert refusal(write(tmp_path, change(key, ["b", "a", "b", "c", "a"]))).startswith(
+        f"pipeline.{key}: names 'a', 'b' more than once"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("experiment", "/Shared/{{job.run_id}}", "experiment"),
+        ("key", ["id", "{{name}}"], "key"),
+        ("positive_class", "{{", "positive_class"),
+        ("source.csv", "{{day}}.csv", "source.csv"),
+        ("batch_inference.source", {"table": "{{name}}"}, "batch_inference.source.table"),
+        ("estimator.parameters", {"a": [{"b": "{{c}}"}]}, "estimator.parameters.a.b"),
+        ("estimator.parameters", {"{{a}}": 1}, "estimator.parameters.{{a}}"),
+        ("estimator.grid", {"a": ["x", "{{b}}"]}, "estimator.grid.a"),
+    ],
+)
+def test_a_text_that_databricks_would_replace_is_refused(tmp_path: Path, key: str, value: object, named: str) -> None:
+    assert refusal(write(tmp_path, change(key, value))) == (
+        f"pipeline.{named}: holds '{{{{', by which Databricks refers to values of a run"
+    )
+
+
+@pytest.mark.parametrize("text", ["{single}", "{ {apart} }", "}}"])
+def test_other_braces_are_text(tmp_path: Path, text: str) -> None:
+    assert load(write(tmp_path, changed(positive_class=text))).positive_class == text
+
+
+@pytest.mark.parametrize(("value", "said"), [("", "at least 1 character"), (1, "must be a valid string")])
+def test_a_column_without_a_name_is_refused(tmp_path: Path, value: object, said: str) -> None:
+    message = refusal(write(tmp_path, changed(features=["age", value])))
+
+    assert message.startswith("pipeline.features.1: ")
+    assert said in message
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        pytest.param("[pipelin]\n", "pipelin: unknown table, did you mean 'pipeline'?; ", id="misspelt table"),
+        pytest.param("[zzz]\n", f"zzz: unknown table; accepted: {', '.join(TABLES)}", id="unknown table"),
+        pytest.param("", "the table [pipeline] is missing", id="empty file"),
+        pytest.param("[workspace]\n", "the table [pipeline] is missing", id="another table only"),
+        pytest.param("pipeline = 1\n", "the table [pipeline] is missing", id="no table"),
+        pytest.param("[[pipeline]]\n", "the table [pipeline] is missing", id="list of tables"),
+        pytest.param("[pipeline\n", "is not valid TOML: ", id="bracket left open"),
+        pytest.param("[pipeline]\nfolds = \n", "is not valid TOML: ", id="value left out"),
+        pytest.param("[pipeline]\nfolds = 1\nfolds = 2\n", "is not valid TOML: ", id="key twice"),
+        pytest.param("[pipeline]\nreason = ci\n", "is not valid TOML: ", id="text without quotes"),
+    ],
+)
+def test_a_file_without_the_table_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "env.toml"
+    file.write_text(text)
+
+    assert refusal(file).startswith(said)
+
+
+def test_an_unknown_table_beside_a_good_one_is_refused(tmp_path: Path) -> None:
+    message = refusal(write(tmp_path, PIPELINE, more="[pipelines]\n"))
+
+    assert message.startswith("pipelines: unknown table, did you mean 'pipeline'?")
+
+
+def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "env.toml"
+    file.write_bytes("[pipeline]\ntarget = 'größe'\n".encode("latin-1"))
+
+    assert refusal(file).startswith("is not valid TOML: ")
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "env.toml") == "can't be read: No such file or directory"
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    assert refusal(tmp_path) == "can't be read: Is a directory"
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("path", ["rows", "folder/rows", "./rows", "../rows"])
+def test_a_relative_path_is_counted_from_the_folder_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, path: str
+) -> None:
+    (tmp_path / "environments").mkdir()
+    write(tmp_path / "environments", changed(source={kind: path}, batch_inference__source={kind: path}))
+    monkeypatch.chdir(tmp_path)
+
+    settings = load(Path("environments/env.toml"))
+
+    expected = str(tmp_path / "environments" / path)
+    assert getattr(settings.source, kind) == expected
+    assert getattr(settings.batch_inference.source, kind) == expected
+
+
+def test_a_relative_path_of_a_delta_table_is_counted_from_the_folder_of_the_file(tmp_path: Path) -> None:
+    source = load(write(tmp_path, changed(source={"table": "./rows"}))).source
+
+    assert source.table == str(tmp_path / "rows")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"csv": "/data/rows.csv"},
+        {"parquet": "/Volumes/lake/churn/rows"},
+        {"table": "/data/rows"},
+        {"csv": "dbfs:/data/rows.csv"},
+        {"parquet": "s3://bucket/rows"},
+        {"table": "abfss://container@account.dfs.core.windows.net/rows"},
+        {"table": "lake.churn.rows"},
+        {"table": "rows"},
+        {"sklearn": "iris"},
+    ],
+    ids=lambda source: next(iter(source.values())),
+)
+def test_what_is_no_relative_path_is_left_alone(tmp_path: Path, source: dict[str, Any]) -> None:
+    assert load(write(tmp_path, changed(source=source))).source == Source(**source)
+
+
+def test_the_format_of_a_source_survives_its_path(tmp_path: Path) -> None:
+    source = load(write(tmp_path, PIPELINE)).source
+
+    assert source == Source(csv=str(tmp_path / "rows.csv"), separator=";", null_value="NA")
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        (Source(sklearn="iris"), "sklearn iris"),
+        (Source(csv="a.csv", separator=";"), "csv a.csv"),
+        (Source(parquet="rows"), "parquet rows"),
+        (Source(table="a.b.c"), "table a.b.c"),
+    ],
+    ids=str,
+)
+def test_a_source_names_itself(source: Source, text: str) -> None:
+    assert str(source) == text
+
+
+def test_an_environment_is_found_by_its_name_or_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path, PIPELINE)
+    monkeypatch.chdir(tmp_path)
+
+    assert find("env", folder=tmp_path) == file
+    assert find("env.toml", folder=tmp_path / "elsewhere") == Path("env.toml")
+    assert find(str(file), folder=tmp_path / "elsewhere") == file
+
+
+@pytest.mark.parametrize(
+    ("files", "accepted"),
+    [(["prod.toml", "dev.toml", "notes.md"], "dev, prod"), ([], "none is there")],
+    ids=["others", "none"],
+)
+def test_an_unknown_environment_is_refused_with_the_known_ones(tmp_path: Path, files: list[str], accepted: str) -> None:
+    for file in files:
+        (tmp_path / file).touch()
+
+    with pytest.raises(InputError) as caught:
+        find("pord", folder=tmp_path)
+
+    assert str(caught.value) == (
+        f"environment 'pord': no file {tmp_path / 'pord.toml'}; accepted: {accepted}, or the path of a .toml file"
+    )
+
+
+@pytest.mark.parametrize("path", ["nowhere.toml", "nowhere/env", "nowhere/env.toml"])
+def test_a_path_without_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(InputError, match=f"^{re.escape(path)}: no such environment file$"):
+        find(path, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "said"),
+    [
+        ("metrc", ("model", "metric"), ", did you mean 'metric'?; accepted: model, metric"),
+        ("zzz", ("model", "metric"), "; accepted: model, metric"),
+        ("zzz", (), ""),
+    ],
+    ids=["close", "far", "nothing known"],
+)
+def test_a_suggestion(name: str, known: tuple[str, ...], said: str) -> None:
+    assert suggest(name, known) == said
+
+
+CHECKS: Mapping[str, Any] = {
+    "columns": {
+        "sepal length (cm)": {"required": True, "type": "double", "minimum": 0, "maximum": 10.5},
+        "plan": {"accepted": ["basic", "plus"]},
+        "rank": {"accepted": [1, 2.5, True]},
+    },
+    "unique": ["customer id", "day"],
+    "max_quarantine_share": 0.25,
+}
+
+
+def test_checks_are_read_as_they_are_written(tmp_path: Path) -> None:
+    checks = load(write(tmp_path, changed(checks=CHECKS))).checks
+
+    assert checks.model_dump(exclude_unset=True) == CHECKS
+    assert list(map(type, checks.columns["rank"].accepted or [])) == [int, float, bool]
+
+
+def test_without_checks_there_are_none(tmp_path: Path) -> None:
+    checks = load(write(tmp_path, changed(checks=REMOVED))).checks
+
+    assert (checks.columns, checks.unique, checks.max_quarantine_share) == ({}, [], 0.1)
+
+
+@pytest.mark.parametrize(
+    ("checks", "message"),
+    [
+        ({"column": {}}, "column: unknown key, did you mean 'columns'?"),
+        ({"columns": {"a": {"min": 1}}}, "columns.a.min: unknown key, did you mean 'minimum'?; accepted: required"),
+        ({"columns": {"a": {"requird": 1}}}, "columns.a.requird: unknown key, did you mean 'required'?"),
+        ({"columns": {"a": 1}}, "columns.a: must be a table (given: 1)"),
+        ({"columns": {"a": {"type": "float"}}}, "columns.a.type: must be 'boolean', 'long', 'double'"),
+        ({"columns": {"a": {"minimum": 2, "maximum": 1.5}}}, "columns.a: minimum 2 is above maximum 1.5"),
+        ({"columns": {"a": {"minimum": "0"}}}, "columns.a.minimum: must be a valid number (given: '0')"),
+        ({"columns": {"a": {"maximum": float("inf")}}}, "columns.a.maximum: must be a finite number"),
+        ({"columns": {"a": {"type": "date", "minimum": 1}}}, "columns.a: type 'date' has no minimum and maximum"),
+        ({"columns": {"a": {"accepted": []}}}, "columns.a.accepted: List must have at least 1 item"),
+        ({"columns": {"a": {"required": "yes"}}}, "columns.a.required: must be a valid boolean (given: 'yes')"),
+        ({"columns": {"": {"required": True}}}, "columns.[key]: String must have at least 1 character"),
+        ({"unique": ["a", "b", "a"]}, "unique: names 'a' more than once"),
+        ({"unique": "a"}, "unique: must be a valid list (given: 'a')"),
+        ({"max_quarantine_share": -0.1}, "max_quarantine_share: must be greater than or equal to 0 (given: -0.1)"),
+        ({"max_quarantine_share": 1.1}, "max_quarantine_share: must be less than or equal to 1 (given: 1.1)"),
+        ({"max_quarantine_share": float("nan")}, "max_quarantine_share: must be "),
+    ],
+)
+def test_checks_that_make_no_sense_are_refused(tmp_path: Path, checks: dict[str, Any], message: str) -> None:
+    assert refusal(write(tmp_path, changed(checks=checks))).startswith(f"pipeline.checks.{message}")
+
+
+@pytest.mark.parametrize("share", [0, 1, 0.0, 1.0])
+def test_a_share_at_the_end_of_its_range_is_accepted(tmp_path: Path, share: float) -> None:
+    settings = load(write(tmp_path, changed(checks={"max_quarantine_share": share})))
+
+    assert settings.checks.max_quarantine_share == share
