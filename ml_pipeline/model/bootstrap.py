@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -106,3 +107,15 @@ def f1_leads(
         Difference(value=float(value), low=float(least), high=float(most))
         for value, least, most in zip(lead(counts), low, high, strict=True)
     ]
+
+
+def f1_verdicts(
+    truth: NDArray[np.int64], labels: Sequence[int], other: Responses, *, significance: float
+) -> dict[str, str]:
+    """Whether a model's F1 of each class is better or worse than another's, by class; empty without labels."""
+    if not labels:
+        return {}
+    names = [str(value) for value in other.classes.values]
+    answers = truth[:MOST_ROWS], np.asarray(labels), other.labels[:MOST_ROWS]
+    leads = f1_leads(*answers, classes=len(names), significance=significance)
+    return {name: lead.verdict for name, lead in zip(names, leads, strict=True)}

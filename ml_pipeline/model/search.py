@@ -13,15 +13,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import joblib
 from pydantic import AfterValidator
 from sklearn.base import clone
-from sklearn.model_selection import ParameterGrid
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.model_selection import GridSearchCV, ParameterGrid, StratifiedKFold
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from ml_pipeline.data import session
+from ml_pipeline.data.features import Features
+from ml_pipeline.model.estimator import Estimator
 from ml_pipeline.model.metrics import Classes, Encoded, score
 
 if TYPE_CHECKING:
     import pandas as pd
-    from sklearn.model_selection import GridSearchCV
 
+_MOST_CATEGORIES = 50
+"""Categories of a text column that get a column of their own; the rarest share one."""
 _PAUSE = 5.0
 """Seconds between two words about how far a search is."""
 
@@ -49,6 +56,34 @@ class Scoring:
     def __call__(self, model: Any, rows: pd.DataFrame, target: pd.Series[Any]) -> float:
         """The metric of a fitted model."""
         return score(self.metric, Encoded(model, self.classes), rows, self.classes.encode(target))
+
+
+def grid(
+    estimator: Estimator,
+    features: Features,
+    *,
+    metric: str,
+    folds: int,
+    seed: int,
+    n_jobs: int,
+    classes: Classes,
+) -> GridSearchCV:
+    """The search for the best of an estimator's grid, behind the preparation of its features."""
+    numbers = Pipeline(
+        [("impute", SimpleImputer(strategy="median", keep_empty_features=True)), ("scale", StandardScaler())]
+    )
+    # The encoder takes a missing value as a category, and the rarest and unknown ones together.
+    text = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=_MOST_CATEGORIES, sparse_output=False)
+    steps = (("numbers", numbers, features.numbers), ("text", text, features.text))
+    columns = ColumnTransformer([(name, step, on) for name, step, on in steps if on])
+    return GridSearchCV(
+        Pipeline([("columns", columns), ("estimator", estimator.build(seed=seed))]),
+        {f"estimator__{name}": values for name, values in estimator.grid.items()},
+        scoring=Scoring(metric, classes),
+        cv=StratifiedKFold(folds, shuffle=True, random_state=seed),
+        n_jobs=n_jobs,
+        error_score="raise",
+    )
 
 
 class Progress:

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ml_pipeline.entry_point import Made
+from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import CheckFailedError, InputError
+from ml_pipeline.names import CHALLENGER, CHAMPION
 from ml_pipeline.registry import champion, checksums, models, run_copy, runs, tracking
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def export_model(
     commit: str | None = None,
     alias: Alias | None = None,
     if_any: bool = False,
-) -> Made:
+) -> Results:
     """Write a run, its model and the tags of its registered version into a new folder.
 
     Args:
@@ -126,7 +127,7 @@ def import_model(
     become: Alias | None = None,
     commit: str | None = None,
     run_by: str = "",
-) -> Made:
+) -> Results:
     """Make the run of an exported model in an experiment, unless it is there; register it, if it is to be an alias.
 
     Args:
@@ -175,11 +176,11 @@ def _check(version: Mapping[str, Any] | None, alias: Alias) -> None:
     if version and version["tags"].get("test") == "passed":
         return
     # A champion serves already where it comes from.
-    if version and alias == version["alias"] == models.CHAMPION:
+    if version and alias == version["alias"] == CHAMPION:
         return
     raise CheckFailedError(
         f"--as {alias}: the model did not pass validation where it comes from; "
-        "accepted: a version with the tag test = passed" + (", or a champion" if alias == models.CHAMPION else "")
+        "accepted: a version with the tag test = passed" + (", or a champion" if alias == CHAMPION else "")
     )
 
 
@@ -213,7 +214,7 @@ def _run(manifest: Mapping[str, Any], folder: Path, experiment: str, tags: Mappi
 
 def _register(
     run: Run, model: str, version: Mapping[str, Any], tags: Mapping[str, str], alias: Alias, *, run_by: str
-) -> Made:
+) -> Results:
     lineage = models.registry_tag(_SOURCE)
     of_version = {name: text for name, text in version["tags"].items() if not name.startswith(lineage)}
     if "git_commit" in of_version:
@@ -224,10 +225,10 @@ def _register(
         of_version |= {f"{_SOURCE}model": version["model"], f"{_SOURCE}version": version["version"]}
     registered = models.register(run, model, tags=of_version)
     before = ""
-    if alias == models.CHAMPION:
+    if alias == CHAMPION:
         before = champion.make_champion(registered, move="imported", run_by=run_by)
     else:
-        models.move_alias(models.CHALLENGER, registered)
+        models.move_alias(CHALLENGER, registered)
     return {model: f"version {registered.version} is the {alias}{before}"}
 
 

@@ -555,7 +555,7 @@ def test_the_lead_of_a_class_is_that_of_its_f1_and_certain_only_with_enough_rows
     leads = f1_leads(truth, mine, other, classes=3, significance=0.05)
     mine_by_class, other_by_class = (by_class(Responses(Classes((0, 1, 2)), labels), truth) for labels in (mine, other))
     assert [lead.value for lead in leads] == pytest.approx(
-        [mine_by_class[name]["f1"] - other_by_class[name]["f1"] for name in mine_by_class]
+        [mine_by_class[name].f1 - other_by_class[name].f1 for name in mine_by_class]
     )
     assert [lead.value for lead in leads[1:]] == [-1, -1]
     assert [lead.verdict for lead in leads] == ["worse", "indistinguishable", "worse"]
