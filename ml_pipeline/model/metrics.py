@@ -19,7 +19,7 @@ import sklearn
 from numpy.typing import ArrayLike, NDArray
 from pydantic import AfterValidator
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.dummy import DummyRegressor
 from sklearn.inspection import permutation_importance
 from sklearn.metrics import get_scorer, get_scorer_names, precision_recall_fscore_support
 from sklearn.utils.metaestimators import available_if
@@ -28,6 +28,9 @@ from ml_pipeline.errors import InputError
 from ml_pipeline.registry.evidence import ClassMetrics
 
 Scores = NDArray[np.float64]
+"""Probabilities or decision values, (rows, classes)."""
+Values = NDArray[np.float64]
+"""Values of a metric."""
 _IMPORTANCE_ROWS = 2000
 
 
@@ -235,7 +238,7 @@ class Responses(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self.decisions[rows]
 
 
-def score(metric: str, model: Encoded | Responses, rows: Any, truth: NDArray[np.int64]) -> float:
+def metric_value(metric: str, model: Encoded | Responses, rows: Any, truth: NDArray[np.int64]) -> float:
     """The metric of a model on rows; greater is better.
 
     Args:
@@ -279,27 +282,15 @@ def by_class(responses: Responses, truth: NDArray[np.int64]) -> dict[str, ClassM
     }
 
 
-def check(metric: str, classes: Classes) -> None:
-    """Reject, before a search, a metric that can't be computed for so many classes.
-
-    Raises:
-        InputError: the metric does not fit.
-    """
-    rows = np.zeros((2 * len(classes.values), 1))
-    target = np.asarray(classes.values)[np.arange(len(rows)) % len(classes.values)]
-    guesser = DummyClassifier(strategy="uniform", random_state=0).fit(rows, target)
-    score(metric, Encoded(guesser, classes), rows, classes.encode(target))
-
-
 def importance(
     metric: str, model: Any, rows: pd.DataFrame, truth: NDArray[np.int64], classes: Classes
-) -> tuple[Scores, Scores]:
+) -> tuple[Values, Values]:
     """By how much the metric drops when a feature's values are shuffled, with its standard deviation, by feature."""
     drops = permutation_importance(
         model,
         rows[:_IMPORTANCE_ROWS],
         truth[:_IMPORTANCE_ROWS],
-        scoring=lambda model, rows, truth: score(metric, Encoded(model, classes), rows, truth),
+        scoring=lambda model, rows, truth: metric_value(metric, Encoded(model, classes), rows, truth),
         n_repeats=3,
         random_state=0,
     )

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import joblib
+import numpy as np
 from pydantic import AfterValidator
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
+from sklearn.dummy import DummyClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import GridSearchCV, ParameterGrid, StratifiedKFold
 from sklearn.pipeline import Pipeline
@@ -22,7 +24,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from ml_pipeline.data import session
 from ml_pipeline.data.features import Features
 from ml_pipeline.model.estimator import Estimator
-from ml_pipeline.model.metrics import Classes, Encoded, score
+from ml_pipeline.model.metrics import Classes, Encoded, metric_value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +57,19 @@ class Scoring:
 
     def __call__(self, model: Any, rows: pd.DataFrame, target: pd.Series[Any]) -> float:
         """The metric of a fitted model."""
-        return score(self.metric, Encoded(model, self.classes), rows, self.classes.encode(target))
+        return metric_value(self.metric, Encoded(model, self.classes), rows, self.classes.encode(target))
+
+
+def check_metric(metric: str, classes: Classes) -> None:
+    """Reject, before a search, a metric that can't be computed for so many classes.
+
+    Raises:
+        InputError: the metric does not fit.
+    """
+    rows = np.zeros((2 * len(classes.values), 1))
+    target = np.asarray(classes.values)[np.arange(len(rows)) % len(classes.values)]
+    guesser = DummyClassifier(strategy="uniform", random_state=0).fit(rows, target)
+    metric_value(metric, Encoded(guesser, classes), rows, classes.encode(target))
 
 
 def grid(

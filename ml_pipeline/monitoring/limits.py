@@ -5,51 +5,11 @@ from __future__ import annotations
 import datetime
 import statistics
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from ml_pipeline.data.histograms import Histogram
 from ml_pipeline.monitoring.drift import Drift, missing_chance
 from ml_pipeline.monitoring.findings import FEWEST, Finding
 from ml_pipeline.names import PREDICTION
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from ml_pipeline.settings.pipeline import Monitoring
-
-
-def all_of(
-    compared: Sequence[Histogram],
-    drifts: Sequence[Drift],
-    *,
-    day: datetime.date,
-    committed: datetime.datetime,
-    quarantined: int,
-    history: pd.DataFrame | None,
-    monitoring: Monitoring,
-    significance: float,
-) -> list[Finding]:
-    """Every measure of a batch, against its limit.
-
-    Args:
-        compared: The histograms of features and predictions.
-        drifts: How far each lies from the training rows.
-        day: The batch.
-        committed: When its predictions were there.
-        quarantined: Rows that were set aside.
-        history: The measures of the batches before, if any.
-        monitoring: The limits.
-        significance: Probability of any alarm for values that go missing by chance.
-    """
-    rows = int(compared[0].batch.sum())
-    usual = [] if history is None else history.loc[history["measure"] == "rows", "value"].tolist()
-    return [
-        *drift(drifts, monitoring.max_drift),
-        *missing(compared, monitoring.max_missing_increase, significance),
-        quarantine(rows, quarantined, monitoring.max_quarantine_share),
-        row_count(rows, usual, monitoring.max_row_count_change),
-        lateness(day, committed, monitoring.max_lateness_hours),
-    ]
 
 
 def drift(drifts: Sequence[Drift], limit: float) -> list[Finding]:

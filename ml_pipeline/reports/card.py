@@ -9,20 +9,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from ml_pipeline.names import (
-    GIT_BRANCH,
-    GIT_COMMIT,
-    JOB_RUN_ID,
-    PULL_REQUEST,
-    REASON,
-    RUN_BY,
-    TEST,
-    TEST_SIDE,
-    TRAIN_SIDE,
-    TRAIN_VALIDATION_SIDE,
-    VALIDATE,
-    VALIDATION_SIDE,
-)
+from ml_pipeline import names
 from ml_pipeline.registry.evidence import ClassMetrics, Comparison, RivalRow, TableVersion, Validation
 from ml_pipeline.reports.redaction import REDACTED, names_a_secret
 from ml_pipeline.reports.rendering import cut, intervals
@@ -30,7 +17,7 @@ from ml_pipeline.reports.rendering import cut, intervals
 if TYPE_CHECKING:
     from ml_pipeline.registry import Run
 
-_DATA = (REASON, GIT_BRANCH, GIT_COMMIT, PULL_REQUEST, RUN_BY, JOB_RUN_ID)
+_DATA = (names.REASON, names.GIT_BRANCH, names.GIT_COMMIT, names.PULL_REQUEST, names.RUN_BY, names.JOB_RUN_ID)
 _MOST_PLOTTED = 10
 MOST_ASKED = 50
 """Runs of the branch that are asked for: the report of a long history takes no longer."""
@@ -66,17 +53,17 @@ class Entry:
     @property
     def commit(self) -> str:
         """The commit that was built."""
-        return self._tag(GIT_COMMIT)[:12]
+        return self._tag(names.GIT_COMMIT)[:12]
 
     @property
     def word(self) -> str:
         """``passed`` or ``failed`` in its own comparison."""
-        return self._tag(VALIDATE)
+        return self._tag(names.VALIDATE)
 
     @property
     def data(self) -> str:
         """The version of the train-validation table that it learned from."""
-        return self._tag(f"{TRAIN_VALIDATION_SIDE}_version")
+        return self._tag(f"{names.TRAIN_VALIDATION_SIDE}_version")
 
     @property
     def seconds(self) -> float | None:
@@ -137,13 +124,13 @@ class Scorecard:
     def verdict(self) -> str:
         """``passed`` or ``failed``, the latest one; ``not compared`` before there is one."""
         tags = self.run.data.tags
-        return str(tags.get(TEST, tags.get(VALIDATE, "not compared")))
+        return str(tags.get(names.TEST, tags.get(names.VALIDATE, "not compared")))
 
     @property
     def reason(self) -> str:
         """Why."""
         tags = self.run.data.tags
-        return str(tags.get(f"{TEST}.reason", tags.get(f"{VALIDATE}.reason", "the comparison has not run")))
+        return str(tags.get(f"{names.TEST}.reason", tags.get(f"{names.VALIDATE}.reason", "the comparison has not run")))
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -233,7 +220,7 @@ class Scorecard:
     @property
     def data(self) -> list[tuple[str, str, str, str]]:
         """Each table that was read: which side it is, its name, the version that the run read, and the champion's."""
-        sides = (TRAIN_VALIDATION_SIDE, TRAIN_SIDE, VALIDATION_SIDE, TEST_SIDE)
+        sides = (names.TRAIN_VALIDATION_SIDE, names.TRAIN_SIDE, names.VALIDATION_SIDE, names.TEST_SIDE)
         pairs = ((TableVersion.find(self.run, side), TableVersion.find(self.compared, side)) for side in sides)
         return [(mine.side, mine.table, _version(mine), _version(theirs)) for mine, theirs in pairs if mine]
 

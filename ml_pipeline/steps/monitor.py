@@ -66,42 +66,29 @@ def monitor(
         quarantining = pool.submit(quarantine.read, quarantine_table, batch_date)
         earlier = pool.submit(findings.before, monitoring_table, batch_date)
         compared = _compare(batch, f"models:/{model}/{batch.version}")
-        quarantined, history = quarantining.result(), earlier.result()
+        set_aside, history = quarantining.result(), earlier.result()
     # Half of the probability of a false alarm for values that drift, half for values that go missing.
     drifts = drift.compare(compared, limit=monitoring.max_drift, significance=significance / 2)
-    measures = limits.all_of(
-        compared,
-        drifts,
-        day=batch_date,
-        committed=batch.committed,
-        quarantined=quarantined.rows,
-        history=history,
-        monitoring=monitoring,
-        significance=significance / 2,
-    )
-    rule = {"minimum_agreement": minimum_agreement, "significance": significance}
-    shadow = _shadow(model, shadow_table, batch_date, target=target, **rule)
+    measures = [
+        *limits.drift(drifts, monitoring.max_drift),
+        *limits.missing(compared, monitoring.max_missing_increase, significance / 2),
+        *_of_whole(batch, int(compared[0].batch.sum()), set_aside.rows, history, monitoring),
+    ]
+    rule: dict[str, Any] = {"target": target, "significance": significance}
+    shadow = _shadow(model, shadow_table, batch_date, minimum_agreement=minimum_agreement, **rule)
     if monitoring.labels:
         from ml_pipeline.monitoring import realised
 
-        measures += realised.measured(
-            monitoring.labels,
-            predictions_table=predictions_table,
-            monitoring_table=monitoring_table,
-            day=batch_date,
-            key=key,
-            target=target,
-            metric=metric,
-            significance=significance,
-        )
+        places: dict[str, Any] = {"predictions_table": predictions_table, "monitoring_table": monitoring_table}
+        measures += realised.measured(monitoring.labels, day=batch_date, key=key, metric=metric, **places, **rule)
     report = batch_report.BatchReport(
         model=model,
         model_version=batch.version,
         run_id=batch.run_id,
         day=batch_date,
         rows=int(compared[0].batch.sum()),
-        quarantined=quarantined.rows,
-        reasons=quarantined.reasons,
+        quarantined=set_aside.rows,
+        reasons=set_aside.reasons,
         findings=measures,
         drifts=drifts,
         history=_series(history, drifts, batch_date),
@@ -122,6 +109,7 @@ def monitor(
 class _Batch:
     """A batch of predictions, and the model that scored it."""
 
+    day: datetime.date
     rows: DataFrame
     version: int
     run_id: str
@@ -134,7 +122,19 @@ class _Batch:
         if head is None:
             raise InputError(f"table {table} has no batch {day}; score it first")
         version, run_id, committed = head
-        return cls(rows=rows, version=version, run_id=run_id, committed=committed)
+        return cls(day=day, rows=rows, version=version, run_id=run_id, committed=committed)
+
+
+def _of_whole(
+    batch: _Batch, rows: int, set_aside: int, history: pd.DataFrame | None, monitoring: Monitoring
+) -> list[Finding]:
+    """The measures of a batch as a whole."""
+    usual = [] if history is None else history.loc[history["measure"] == "rows", "value"].tolist()
+    return [
+        limits.quarantine(rows, set_aside, monitoring.max_quarantine_share),
+        limits.row_count(rows, usual, monitoring.max_row_count_change),
+        limits.lateness(batch.day, batch.committed, monitoring.max_lateness_hours),
+    ]
 
 
 def _shadow(model: str, table: str, day: datetime.date, **rule: Any) -> Shadow | None:

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
+from ml_pipeline import names
 from ml_pipeline.data import hashing, tables
 from ml_pipeline.data.features import Features
 from ml_pipeline.data.hashing import Profile
 from ml_pipeline.data.learnable import check
 from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import InputError
-from ml_pipeline.names import (
-    CLASSES,
-    GIT_BRANCH,
-    GIT_COMMIT,
-    JOB_RUN_ID,
-    PULL_REQUEST,
-    REASON,
-    RUN_BY,
-    TRAIN_SIDE,
-    TRAIN_VALIDATION_SIDE,
-    VALIDATION_SIDE,
-)
 from ml_pipeline.registry import runs
 from ml_pipeline.registry.evidence import TableVersion
 from ml_pipeline.settings.types import Columns, Folds, Reason, Share
@@ -66,20 +55,20 @@ def prepare(
         }
     )
     sides = (
-        (TRAIN_VALIDATION_SIDE, train_validation_table, version, fingerprint),
-        (TRAIN_SIDE, train_table, train.version, train.digest.text),
-        (VALIDATION_SIDE, validation_table, validation.version, validation.digest.text),
+        (names.TRAIN_VALIDATION_SIDE, train_validation_table, version, fingerprint),
+        (names.TRAIN_SIDE, train_table, train.version, train.digest.text),
+        (names.VALIDATION_SIDE, validation_table, validation.version, validation.digest.text),
     )
     tags = {
-        JOB_RUN_ID: job_run_id,
-        GIT_BRANCH: git_branch,
-        GIT_COMMIT: git_commit,
+        names.JOB_RUN_ID: job_run_id,
+        names.GIT_BRANCH: git_branch,
+        names.GIT_COMMIT: git_commit,
         "mlflow.source.git.commit": git_commit,
         "mlflow.source.git.branch": git_branch,
-        PULL_REQUEST: "" if pull_request is None else str(pull_request),
-        REASON: reason,
-        CLASSES: str(len(profiles[False].groups)),
-        **({RUN_BY: run_by} if run_by else {}),
+        names.PULL_REQUEST: "" if pull_request is None else str(pull_request),
+        names.REASON: reason,
+        names.CLASSES: str(len(profiles[False].groups)),
+        **({names.RUN_BY: run_by} if run_by else {}),
     }
     for side, table, of_run, rows_of_run in sides:
         tags |= TableVersion(side=side, table=table, version=of_run, fingerprint=rows_of_run).tags

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _MLFLOW_TYPES = {"i": "long", "u": "long", "f": "double", "b": "boolean"}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Trained:
     """A model and the rows that it was trained and is evaluated on."""
 
@@ -89,7 +89,7 @@ def train(
         chosen, rows = read(sides[0], features=features)
         _check_sample(announced, rows[target], sides[0], folds=folds)
         classes = Classes.of(rows[target], positive=positive_class)
-        metrics.check(metric, classes)
+        search.check_metric(metric, classes)
         grid = search.grid(estimator, chosen, metric=metric, folds=folds, seed=seed, n_jobs=n_jobs, classes=classes)
         # Spark has little else to do while the search runs.
         with ThreadPoolExecutor(1) as reader:
@@ -102,8 +102,7 @@ def train(
                 raise InputError(f"estimator: {estimator.class_} can't learn this: {cause}") from error
             _, validation = reading.result()
             reference = counting.result()
-        truth = classes.encode(validation[target])
-        trained = _Trained(model=model, features=chosen, classes=classes, rows=rows, validation=validation, truth=truth)
+        trained = _Trained(model, chosen, classes, rows, validation, classes.encode(validation[target]))
         for side, frame in zip(sides, (rows, validation), strict=True):
             context = "training" if side.side == TRAIN_SIDE else side.side
             runs.log_dataset(side.table, side.version, side.fingerprint, frame, target=target, context=context)

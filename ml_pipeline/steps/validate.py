@@ -12,7 +12,7 @@ from ml_pipeline.errors import CheckFailedError, InputError
 from ml_pipeline.model import predictor
 from ml_pipeline.model.bootstrap import measure
 from ml_pipeline.model.decision import Rival, decide
-from ml_pipeline.model.metrics import Classes, Metric, score
+from ml_pipeline.model.metrics import Classes, Metric, metric_value
 from ml_pipeline.names import CHALLENGER, CHAMPION, GIT_COMMIT, TEST, TEST_SIDE
 from ml_pipeline.registry import models, runs
 from ml_pipeline.registry.evidence import Evaluation, TableVersion, Validation
@@ -48,7 +48,7 @@ def validate(
     classes = Classes(tuple(Evaluation.read(run).classes))
     ask = functools.partial(predictor.responses, rows, target=target, classes=classes, where=f"table {test_table}")
     responses, truth = ask(models.run_uri(run))
-    value = score(metric, responses, np.arange(len(truth)), truth)
+    value = metric_value(metric, responses, np.arange(len(truth)), truth)
     champion = models.version_by_alias(model, CHAMPION)
     rivals = []
     if champion is not None and champion.run_id != run.info.run_id:
