@@ -14,6 +14,7 @@ from pydantic import (
 from ml_pipeline.errors import InputError
 from ml_pipeline.settings.messages import explain, one_line, suggest
 from ml_pipeline.settings.pipeline import PipelineSettings
+from ml_pipeline.settings.workspace import DEFAULT_FOLDER
 
 _INTEGERS = "whole numbers of 64 bits, as TOML has them"
 # pydantic writes no more than some 250 of them as JSON.
@@ -21,9 +22,6 @@ _LEVELS = 100
 
 TABLES = ("pipeline", "workspace", "compute", "schedule", "catalog", "permissions", "state")
 """The tables that an environment file may hold; those beside ``pipeline`` belong to the deployment."""
-
-DEFAULT_FOLDER = "/Shared"
-"""Folder of a workspace in which each environment has one of its own, where ``[workspace]`` names no other."""
 
 
 def read(file: Path) -> dict[str, Any]:

@@ -76,7 +76,7 @@ class Source(Settings):
         return self.model_copy(update=changed)
 
 
-class Estimator(Settings):
+class EstimatorSettings(Settings):
     """A classifier with scikit-learn's interface, and the grid of hyper-parameters to search."""
 
     class_: NonEmpty = Field(alias="class")
@@ -176,7 +176,7 @@ class PipelineSettings(Settings):
     """Share of the source's rows that becomes the test table."""
     validation_share: Share = 0.2
     """Share of the train-validation table's rows that becomes the validation table."""
-    estimator: Estimator
+    estimator: EstimatorSettings
     folds: Folds = 5
     """Folds of the cross-validation."""
     metric: NonEmpty

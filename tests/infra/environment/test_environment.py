@@ -15,9 +15,10 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from infra.environment import environment, quartz
-from infra.environment.environment import _Tables
+from infra.environment import environment
+from infra.environment.tables import Tables
 from ml_pipeline.errors import InputError
+from ml_pipeline.settings import quartz
 
 ROOT = Path(__file__).parents[3]
 ENVIRONMENTS = ROOT / "environments"
@@ -140,7 +141,7 @@ def mistakes(model: type[BaseModel], tables: dict[str, Any], prefix: str = "") -
 
 GENERATED = [
     pytest.param(path, value, id=f"{path}={value!r}")
-    for path, value in mistakes(_Tables, content("dev"))
+    for path, value in mistakes(Tables, content("dev"))
     if path.split(".")[0] != "pipeline"
 ]
 
