@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import ValidationError
 
-from infra.environment.tables import Compute, LocalState, Permissions, S3State, Schedule, Tables
+from infra.environment.tables import Compute, LocalState, Permissions, S3State, Schedule, Scheduler, Tables
 from infra.environment.types import Engine
 from ml_pipeline import jobs
 from ml_pipeline.errors import InputError
 from ml_pipeline.graph import Job
-from ml_pipeline.settings import messages
-from ml_pipeline.settings.files import full_name, leaves, own_folder, read
-from ml_pipeline.settings.files import load as load_pipeline
+from ml_pipeline.settings import files, messages
+from ml_pipeline.settings.files import full_name, own_folder, read
+from ml_pipeline.settings.layers import Layer, leaves, merged, origin, relative_paths
 from ml_pipeline.settings.pipeline import PipelineSettings
+from ml_pipeline.settings.pipeline import Schedule as Times
+from ml_pipeline.settings.quartz import as_cron
 from ml_pipeline.settings.workspace import Catalog, Workspace
 
 
@@ -101,14 +104,16 @@ def load(file: Path, *, instance: str = "") -> Environment:
         tables = Tables.model_validate(content)
     except ValidationError as error:
         raise InputError(f"{file}: " + messages.explain(error, Tables)) from None
-    _check_sources(file, content["pipeline"])
-    pipeline = load_pipeline(file, instance=instance)
+    layers = files.layers(pipeline_file := files.find_pipeline(), file)
+    _check_texts(pipeline_file, layers[0].content)
+    _check_sources(layers)
+    pipeline = files.load(pipeline_file, file, instance=instance)
     return Environment(
         name=file.stem,
         instance=instance,
         workspace=tables.workspace,
         compute=tables.compute,
-        schedule=tables.schedule,
+        schedule=_schedule(tables.schedule, pipeline.schedule, layers),
         catalog=tables.catalog,
         permissions=tables.permissions,
         state=tables.state,
@@ -127,22 +132,26 @@ def _check_texts(file: Path, content: dict[str, Any]) -> None:
             )
 
 
-def _check_sources(file: Path, pipeline: dict[str, Any]) -> None:
+def _check_sources(layers: Sequence[Layer]) -> None:
     """A cluster has none of this machine's files: a path must be one that it can reach."""
-    scored, watched = pipeline.get("batch_inference"), pipeline.get("monitoring")
-    tables = {
-        "source": pipeline.get("source"),
-        "batch_inference.source": isinstance(scored, dict) and scored.get("source"),
-        "monitoring.labels": isinstance(watched, dict) and watched.get("labels"),
-    }
-    for where, source in tables.items():
-        for kind in ("csv", "parquet", "table"):
-            path = source.get(kind) if isinstance(source, dict) else None
-            if isinstance(path, str) and (kind != "table" or "/" in path) and not re.match(r"/|[a-z0-9]+:/", path):
-                raise InputError(
-                    f"{file}: pipeline.{where}.{kind}: '{path}' is relative; "
-                    "accepted: a path that a cluster reaches, such as one under /Volumes"
-                )
+    for path, relative in relative_paths(merged(layers)):
+        layer = origin(layers, path)
+        raise InputError(
+            f"{layer.file}: {layer.key(path)}: '{relative}' is relative; "
+            "accepted: a path that a cluster reaches, such as one under /Volumes"
+        )
+
+
+def _schedule(scheduler: Scheduler | None, times: Times | None, layers: Sequence[Layer]) -> Schedule | None:
+    if scheduler is None or times is None:
+        return None
+    if scheduler.engine == "airflow":
+        try:
+            as_cron(times.cron)
+        except ValueError as error:
+            layer = origin(layers, ("schedule", "cron"))
+            raise InputError(f"{layer.file}: {layer.key(['schedule'])}: {error}") from None
+    return Schedule(**dict(scheduler), **dict(times))
 
 
 def load_all(folder: Path, *, instance: str = "") -> list[Environment]:
@@ -152,12 +161,12 @@ def load_all(folder: Path, *, instance: str = "") -> list[Environment]:
         InputError: a file is not what is accepted, there is none to deploy, or the copy of one has the name of another
             one, or of its copy.
     """
-    files = [file for file in sorted(folder.glob("*.toml")) if "workspace" in read(file)]
-    if not files:
+    found = [file for file in sorted(folder.glob("*.toml")) if "workspace" in read(file)]
+    if not found:
         raise InputError(f"{folder}: no environment file has a [workspace] table; accepted: at least one")
     if instance:
-        _check_collisions(files, instance)
-    return [load(file, instance=instance) for file in files]
+        _check_collisions(found, instance)
+    return [load(file, instance=instance) for file in found]
 
 
 def _check_collisions(files: list[Path], instance: str) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from infra.environment import types
 from infra.environment.types import Bucket, ConnectionId, Count, Engine, KeyPath, KmsKey, Positive, Region, TagName
-from ml_pipeline.settings.quartz import as_cron
-from ml_pipeline.settings.quartz import checked as checked_cron
+from ml_pipeline.settings import pipeline
 from ml_pipeline.settings.types import NonEmpty, Settings, matching
 from ml_pipeline.settings.workspace import Catalog, Workspace
 
@@ -81,26 +79,25 @@ class Airflow(Settings):
     """How often a run that failed is started again, after what the job's own tasks try."""
 
 
-class Schedule(Settings):
-    """The ``[schedule]`` table: when batch inference runs, and who starts it."""
+class Scheduler(Settings):
+    """The ``[schedule]`` table: who starts batch inference at the times of the pipeline's schedule."""
 
     engine: Engine = "databricks"
     """Which of the two starts it: the job's own schedule, or a DAG; the other one is paused or absent."""
-    cron: Annotated[str, AfterValidator(checked_cron)]
-    """Quartz cron expression, as Databricks takes it: seconds first."""
-    time_zone: Annotated[str, AfterValidator(types.time_zone)] = "UTC"
     paused: bool | None = None
     """Whether it is paused; left out, it is paused outside production."""
     airflow: Airflow | None = None
     """Where the DAG goes; read with ``engine = "airflow"`` only, so that changing the engine is changing one word."""
 
     @model_validator(mode="after")
-    def _fit_for_airflow(self) -> Self:
-        if self.engine == "airflow":
-            if self.airflow is None:
-                raise ValueError("engine 'airflow' needs the table 'airflow', with bucket and region")
-            as_cron(self.cron)
+    def _reachable(self) -> Self:
+        if self.engine == "airflow" and self.airflow is None:
+            raise ValueError("engine 'airflow' needs the table 'airflow', with bucket and region")
         return self
+
+
+class Schedule(Scheduler, pipeline.Schedule):
+    """Who starts batch inference, and when."""
 
 
 class Permissions(Settings):
@@ -149,8 +146,8 @@ class Tables(Settings):
 
     workspace: Workspace
     compute: Compute
-    schedule: Schedule | None = None
+    schedule: Scheduler | None = None
     catalog: Catalog
     permissions: Permissions = Permissions()
     state: Annotated[LocalState | S3State, Field(discriminator="backend")]
-    pipeline: dict[str, Any]
+    pipelines: dict[str, Any] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zoneinfo
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -42,11 +41,3 @@ _MOST = 100_000
 """What Databricks takes of machines, and more than anybody wants of the rest."""
 Positive = Annotated[int, Field(gt=0, le=_MOST)]
 Count = Annotated[int, Field(ge=0, le=_MOST)]
-
-
-def time_zone(name: str) -> str:
-    """The name of a time zone that every machine knows."""
-    # What a machine's own files call so says nothing to another one.
-    if name not in zoneinfo.available_timezones() - {"localtime", "Factory", "posixrules"}:
-        raise ValueError("is no time zone; accepted: a name of the IANA database, such as 'UTC' or 'Europe/Berlin'")
-    return name

@@ -23,6 +23,7 @@ from ml_pipeline.local import runner
     "--wheel", type=click.Path(path_type=Path), help="With --as-run-submit: the wheel; the one in dist/ if left out."
 )
 @click.option("--no-wait", is_flag=True, help="Start the run and leave it.")
+@options.PIPELINE
 @options.ENVIRONMENT
 @options.VERBOSE
 def launch_job(
@@ -34,7 +35,8 @@ def launch_job(
     existing_cluster: str | None,
     wheel: Path | None,
     no_wait: bool,
-    environment: str,
+    pipeline: str,
+    environment: str | None,
 ) -> int:
     """Start a deployed job in its workspace and follow it; Ctrl-C cancels the run."""
     from ml_pipeline.workspace import one_time_run
@@ -42,13 +44,14 @@ def launch_job(
 
     if not as_run_submit and (existing_cluster or wheel):
         raise InputError("--existing-cluster and --wheel are for a run with --as-run-submit")
-    chosen = options.Environment(environment)
+    chosen = options.Chosen(pipeline, environment)
+    deployed = chosen.launched()
     (job,) = runner.select(chosen.jobs, [name])
     values = run_parameters(job, options.key_values(parameters), runner.git_parameters())
     built = one_time_run.find_wheel(wheel) if as_run_submit else None
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
-    launcher = Launcher(chosen.file, console)
-    job_id = launcher.find(environment=chosen.file.stem, instance=instance, job=job.name)
+    launcher = Launcher(deployed, console)
+    job_id = launcher.find(environment=deployed.stem, instance=instance, job=job.name)
     if built is None:
         start = launcher.deployed(job_id, values)
     else:

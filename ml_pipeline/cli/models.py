@@ -26,18 +26,26 @@ _ALIAS = click.Choice(["champion", "challenger"])
     help="Folder to write to; the state folder if left out.",
 )
 @options.INSTANCE
+@options.PIPELINE
 @options.ENVIRONMENT
 @options.STATE_IF_GIVEN
 @options.VERBOSE
 def write_report(
-    *, run_id: str | None, commit: str | None, output: Path | None, instance: str, environment: str, state: Path | None
+    *,
+    run_id: str | None,
+    commit: str | None,
+    output: Path | None,
+    instance: str,
+    pipeline: str,
+    environment: str | None,
+    state: Path | None,
 ) -> None:
     """Write report.md and report.html for a training run."""
     from ml_pipeline.reports.scorecard import collect, write
 
     if run_id and commit:
         raise InputError("--run-id and --commit: accepted: one of the two")
-    chosen = options.Environment(environment, instance=instance)
+    chosen = options.Chosen(pipeline, environment, instance=instance)
     with options.tracked(chosen, instance=instance, state=state):
         scorecard = collect(chosen.settings.experiment, chosen.model, run_id=run_id, commit=commit)
     for written in write(scorecard, output or state or options.DEFAULT_STATE):
@@ -47,14 +55,15 @@ def write_report(
 @click.command("rollback")
 @options.RUN_BY
 @options.INSTANCE
+@options.PIPELINE
 @options.ENVIRONMENT
 @options.STATE_IF_GIVEN
 @options.VERBOSE
-def roll_back(*, run_by: str, instance: str, environment: str, state: Path | None) -> None:
+def roll_back(*, run_by: str, instance: str, pipeline: str, environment: str | None, state: Path | None) -> None:
     """Make the version that the champion replaced the champion again."""
     from ml_pipeline.registry import champion as champion_alias
 
-    chosen = options.Environment(environment, instance=instance)
+    chosen = options.Chosen(pipeline, environment, instance=instance)
     with options.tracked(chosen, instance=instance, state=state):
         tell(champion_alias.rollback(model=chosen.model, run_by=run_by))
 
@@ -67,6 +76,7 @@ def roll_back(*, run_by: str, instance: str, environment: str, state: Path | Non
 )
 @click.option("--if-any", is_flag=True, help="Write nothing, and say so, where there is none.")
 @options.INSTANCE
+@options.PIPELINE
 @options.ENVIRONMENT
 @options.STATE_IF_GIVEN
 @options.VERBOSE
@@ -77,7 +87,8 @@ def write_model(
     output: Path,
     if_any: bool,
     instance: str,
-    environment: str,
+    pipeline: str,
+    environment: str | None,
     state: Path | None,
 ) -> None:
     """Write the run of a model, with all that was logged, into a folder that import-model reads."""
@@ -85,7 +96,7 @@ def write_model(
 
     if bool(commit) == bool(alias):
         raise InputError("--commit and --alias: accepted: exactly one of the two")
-    chosen = options.Environment(environment, instance=instance)
+    chosen = options.Chosen(pipeline, environment, instance=instance)
     with options.tracked(chosen, instance=instance, state=state, new=if_any) as where:
         made = transfer.export_model(
             output,
@@ -106,6 +117,7 @@ def write_model(
 @click.option("--as-commit", metavar="SHA", help="Commit that the run is of here; its own is kept in a tag.")
 @options.RUN_BY
 @options.INSTANCE
+@options.PIPELINE
 @options.ENVIRONMENT
 @options.STATE_IF_GIVEN
 @options.VERBOSE
@@ -116,13 +128,14 @@ def read_model(
     as_commit: str | None,
     run_by: str,
     instance: str,
-    environment: str,
+    pipeline: str,
+    environment: str | None,
     state: Path | None,
 ) -> None:
     """Make the run of a model that export-model wrote, once, in another environment."""
     from ml_pipeline.registry import transfer
 
-    chosen = options.Environment(environment, instance=instance)
+    chosen = options.Chosen(pipeline, environment, instance=instance)
     with options.tracked(chosen, instance=instance, state=state):
         made = transfer.import_model(
             folder,

@@ -14,27 +14,43 @@ from ml_pipeline import jobs
 from ml_pipeline.errors import InputError
 from ml_pipeline.settings import files
 
-_FOLDER = Path("environments")
+_LOCAL = Path("environments/local.toml")
 DEFAULT_STATE = Path(".state")
 
 
-class Environment:
-    """An environment file, and the jobs that are declared for it."""
+class Chosen:
+    """A pipeline in an environment, and the jobs that are declared for it.
 
-    def __init__(self, name: str, *, instance: str = "") -> None:
-        self.file = files.find(name, folder=_FOLDER)
-        self.settings = files.load(self.file, instance=instance)
-        self.full_name = files.full_name(self.file.stem, instance)
+    Args:
+        pipeline: Name or file of the pipeline; the only one there is if empty.
+        environment: Name or file of the environment; if left out, the local one, which need not have a file.
+        instance: An isolated copy of the environment.
+    """
+
+    def __init__(self, pipeline: str, environment: str | None, *, instance: str = "") -> None:
+        self.file = files.find_pipeline(pipeline)
+        here = environment is None and not _LOCAL.exists()
+        self.environment = None if here else files.find(environment or _LOCAL.stem, folder=_LOCAL.parent)
+        self.settings = files.load(self.file, self.environment, instance=instance)
+        self.full_name = files.full_name((self.environment or _LOCAL).stem, instance)
         self.jobs = jobs.declare(self.settings)
         self.model = f"{self.settings.schema_name}.{self.settings.model}"
 
+    def launched(self) -> Path:
+        """The file of an environment that is deployed.
+
+        Raises:
+            InputError: there is none.
+        """
+        return self.environment or files.find(_LOCAL.stem, folder=_LOCAL.parent)
+
 
 @contextlib.contextmanager
-def tracked(environment: Environment, *, instance: str, state: Path | None, new: bool = False) -> Iterator[str]:
+def tracked(chosen: Chosen, *, instance: str, state: Path | None, new: bool = False) -> Iterator[str]:
     """Let everything inside see the runs and models of an environment's workspace, or of a state folder.
 
     Args:
-        environment: The environment; without a workspace it has a state folder.
+        chosen: The pipeline in an environment; one without a workspace has a state folder.
         instance: The instance, which only a workspace has.
         state: The state folder; where one is given, it is taken instead of the workspace.
         new: Whether it is fine that the workspace has no such experiment.
@@ -45,7 +61,8 @@ def tracked(environment: Environment, *, instance: str, state: Path | None, new:
     from ml_pipeline.registry import tracking
     from ml_pipeline.workspace import connection
 
-    if state is not None or "workspace" not in files.read(environment.file):
+    environment = chosen.environment
+    if state is not None or environment is None or "workspace" not in files.read(environment):
         if instance:
             raise InputError(
                 f"--instance {instance}: a state folder has none; accepted: an environment with the table [workspace],"
@@ -53,12 +70,12 @@ def tracked(environment: Environment, *, instance: str, state: Path | None, new:
             )
         yield tracking.local_uri(state_folder(state or DEFAULT_STATE))
         return
-    where = connection.open_mlflow(environment.file)
-    experiment = environment.settings.experiment
+    where = connection.open_mlflow(environment)
+    experiment = chosen.settings.experiment
     with tracking.faults_of(where):
         if not (new or tracking.has_experiment(experiment)):
             raise InputError(
-                f"{where}: has no experiment {experiment}; is {environment.full_name} deployed there?"
+                f"{where}: has no experiment {experiment}; is {chosen.full_name} deployed there?"
                 " (--instance chooses an instance)"
             )
         yield where
@@ -111,8 +128,19 @@ INSTANCE = click.option(
 RUN_BY = click.option("--run-by", default="", help="Who asks for it; kept in the trail.")
 ENVIRONMENT = click.option(
     "--environment",
-    default="local",
-    show_default=True,
     metavar="NAME|FILE",
-    help="Environment: a file's name in environments/, or its path.",
+    help="Environment: a file's name in environments/, or its path.  [default: local]",
 )
+PIPELINE = click.option(
+    "--pipeline",
+    default="",
+    metavar="NAME|FILE",
+    help="Pipeline: a folder's name in ml_pipeline/pipelines/, or the path of a file; if left out, the only one.",
+)
+
+
+def named(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """The pipeline and the jobs in ``[NAME|FILE] [JOB ...]``."""
+    if arguments and files.is_pipeline(arguments[0]):
+        return arguments[0], arguments[1:]
+    return "", arguments

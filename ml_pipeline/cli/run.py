@@ -23,14 +23,18 @@ from ml_pipeline.local import runner
 
 
 @click.command("run")
-@click.argument("names", nargs=-1, metavar="[JOB ...]")
+@click.argument("names", nargs=-1, metavar="[NAME|FILE] [JOB ...]")
 @click.option("--parameter", "parameters", multiple=True, metavar="KEY=VALUE", help="Value of a job parameter.")
 @options.ENVIRONMENT
 @options.STATE
 @options.VERBOSE
-def run_jobs(names: tuple[str, ...], parameters: tuple[str, ...], environment: str, state: Path) -> int:
-    """Run jobs in dependency order; without a name, all of them in flow order."""
-    chosen = options.Environment(environment)
+def run_jobs(names: Sequence[str], parameters: tuple[str, ...], environment: str | None, state: Path) -> int:
+    """Run jobs of a pipeline in dependency order; without a job's name, all of them in flow order.
+
+    NAME is a folder in ml_pipeline/pipelines/, FILE a pipeline file anywhere; without either, the only pipeline is run.
+    """
+    pipeline, names = options.named(names)
+    chosen = options.Chosen(pipeline, environment)
     selected = runner.select(chosen.jobs, names)
     given = options.key_values(parameters)
     folder = options.state_folder(state)
@@ -80,7 +84,7 @@ class _Follower:
         self._console.print(f"{state} {f'{job}.{task}':<24} {said}")
 
 
-def _summarize(console: Console, environment: options.Environment, runs: Sequence[runner.TaskRun], state: Path) -> None:
+def _summarize(console: Console, chosen: options.Chosen, runs: Sequence[runner.TaskRun], state: Path) -> None:
     from ml_pipeline.registry import tracking
     from ml_pipeline.reports.scorecard import collect, write
 
@@ -92,7 +96,7 @@ def _summarize(console: Console, environment: options.Environment, runs: Sequenc
             table.add_row(escape(name), escape(what + place))
     if any(run.job == "training" and run.state != "SKIPPED" for run in runs):
         try:
-            scorecard = collect(environment.settings.experiment, environment.model)
+            scorecard = collect(chosen.settings.experiment, chosen.model)
         except InputError:
             pass  # No run has finished; the failed task has said why.
         else:
@@ -120,12 +124,13 @@ def open_ui(port: int, state: Path) -> int:
 
 
 @click.command("jobs")
-@click.argument("names", nargs=-1, metavar="[JOB ...]")
+@click.argument("names", nargs=-1, metavar="[NAME|FILE] [JOB ...]")
 @options.ENVIRONMENT
 @options.VERBOSE
-def show_jobs(names: tuple[str, ...], environment: str) -> None:
+def show_jobs(names: Sequence[str], environment: str | None) -> None:
     """Show the declared jobs: their tasks, parameters, and the run-task command of each task."""
-    for job in runner.select(options.Environment(environment).jobs, names):
+    pipeline, names = options.named(names)
+    for job in runner.select(options.Chosen(pipeline, environment).jobs, names):
         _show(job)
 
 

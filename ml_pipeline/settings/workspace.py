@@ -121,7 +121,7 @@ class Catalog(Settings):
 
     name: CatalogName
     """A catalog that exists."""
-    schema_: OwnSchema = Field(alias="schema")
-    """The schema that is made in it."""
+    schema_: OwnSchema | None = Field(default=None, alias="schema")
+    """The schema that is made in it; it has the pipeline's name if left out."""
     volume: Identifier = "files"
     """The volume that is made in the schema."""
