@@ -69,7 +69,7 @@ class Estimate:
             f"| {line.what} | {line.how} | {'no rate' if line.dollars is None else f'${line.dollars:,.2f}'} |"
             for line in self.lines
         ]
-        title = f"#### Cost (an estimate from `infra/{RATES.name}`): {total}"
+        title = f"#### Cost (an estimate from `infra/review/{RATES.name}`): {total}"
         return "\n".join([title, "", "| what | how | a month |", "|---|---|---|", *rows])
 
 
