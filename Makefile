@@ -79,14 +79,14 @@ diff: setup $(NODE_MODULES) ## Show what a deployment would change (ENV=dev)
 	@$(CDKTF) diff $(stack) $(OPTIONS)
 
 plan: setup $(NODE_MODULES) ## Write what a deployment would change, for review: plan.md and changes.json (ENV=dev, OUT=folder)
-	@.venv/bin/python -m infra.review.apply plan $(stack) $(if $(OUT),--output $(OUT))
+	@.venv/bin/python -m infra plan $(stack) $(if $(OUT),--output $(OUT))
 
 drift: setup $(NODE_MODULES) ## Say whether what is deployed is what is declared: exit code 2 if not (ENV=dev)
-	@.venv/bin/python -m infra.review.apply drift $(stack) $(if $(OUT),--output $(OUT))
+	@.venv/bin/python -m infra drift $(stack) $(if $(OUT),--output $(OUT))
 
 ifdef REVIEWED
 deploy: setup $(NODE_MODULES)
-	@.venv/bin/python -m infra.review.apply apply $(stack) --reviewed $(REVIEWED)
+	@.venv/bin/python -m infra apply $(stack) --reviewed $(REVIEWED)
 else
 deploy: setup $(NODE_MODULES) ## Deploy an environment (ENV=dev, INSTANCE=name for an isolated copy of it, REVIEWED=changes.json)
 	@$(CDKTF) deploy $(stack) $(OPTIONS)
@@ -96,7 +96,7 @@ destroy: setup $(NODE_MODULES) ## Destroy what was deployed (ENV=dev, INSTANCE=n
 	@$(CDKTF) destroy $(stack) $(OPTIONS)
 
 rehearse: setup $(NODE_MODULES) ## Deploy to a stand-in for the workspace on this machine, run all jobs, destroy
-	@.venv/bin/python -m infra.rehearse
+	@.venv/bin/python -m infra rehearse
 
 check: setup ## Lint code and workflows, check the format, the types and the import contracts
 	.venv/bin/ruff check
@@ -184,12 +184,12 @@ dist/.built: $(SOURCES) $(SYNCED)
 	@echo "setup: building the wheel"
 	@rm -rf dist
 	@$(UV) build --quiet --wheel --no-build-isolation --python .venv/bin/python --out-dir dist .
-	@.venv/bin/python -m infra.distribution seal dist
+	@.venv/bin/python -m infra wheel seal dist
 	@touch $@
 
 # Looks each time, and touches nothing where it is that wheel already.
 dist/.given: $(SYNCED) FORCE
-	@.venv/bin/python -m infra.distribution take "$(WHEEL)" --into dist
+	@.venv/bin/python -m infra wheel take "$(WHEEL)" --into dist
 
 FORCE:
 

@@ -473,7 +473,7 @@ def test_the_program_says_it_in_one_line_and_writes_nothing(
     command = [
         sys.executable,
         "-c",
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from infra.__main__ import main; sys.exit(main())",
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from infra.commands import main; sys.exit(main(['synth']))",
     ]
     done = subprocess.run(
         command, cwd=tmp_path, env={**os.environ, "INSTANCE": instance}, capture_output=True, text=True, check=False
