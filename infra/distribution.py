@@ -1,39 +1,16 @@
-"""The wheel as a file that travels: ``python -m infra.distribution seal|take``.
-
-- ``seal FOLDER`` writes the SHA-256 of the folder's wheel beside it.
-- ``take FILE|FOLDER`` puts a wheel that was built elsewhere where a build would have put it: that very file is what is
-  installed, tested and deployed.
-"""
+"""The wheel as a file that travels."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import shutil
-import sys
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 
-from infra.guard import guarded
 from ml_pipeline.errors import CheckFailedError, InputError
 
 PACKAGE = "ml_pipeline"
 STAMP = ".given"
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Seal or take a wheel."""
-    parser = argparse.ArgumentParser(prog="python -m infra.distribution", description=__doc__.partition("\n")[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("seal").add_argument("folder", type=Path, metavar="FOLDER")
-    taken = commands.add_parser("take")
-    taken.add_argument("given", type=Path, metavar="FILE|FOLDER")
-    taken.add_argument("--into", type=Path, default=Path("dist"), metavar="FOLDER")
-    given = parser.parse_args(arguments)
-    if given.command == "seal":
-        return guarded(lambda: seal(find(given.folder)))
-    return guarded(lambda: take(given.given, into=given.into))
 
 
 def find(given: Path) -> Path:
@@ -97,7 +74,3 @@ def take(given: Path, *, into: Path) -> None:
     seal(target)
     stamp.touch()
     print(f"wheel: {wheel.name} sha256:{sha256} (given, not built)")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

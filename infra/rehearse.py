@@ -1,4 +1,4 @@
-"""Rehearses a deployment on this machine: ``python -m infra.rehearse``, or ``make rehearse``.
+"""Rehearses a deployment on this machine: ``python -m infra rehearse``, or ``make rehearse``.
 
 Real cdktf, real Terraform and the real Databricks provider deploy the environment ``rehearsal`` to a stand-in for the
 workspace, which runs the deployed jobs for real; then it is destroyed, and nothing may be left.
@@ -33,17 +33,16 @@ _STYLE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 """What moves the cursor and colours text, which cdktf prints to a file too."""
 
 
-def main() -> int:
-    """Rehearse; the exit code is that of the first step that failed."""
-    try:
-        rehearsed = environment.load(_FILE, instance=os.environ.get("INSTANCE", ""))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+def run() -> int:
+    """Rehearse; the exit code is that of the first step that failed.
+
+    Raises:
+        InputError: a mistake in the environment's file, or a program is missing.
+    """
+    rehearsed = environment.load(_FILE, instance=os.environ.get("INSTANCE", ""))
     problem = terraform.problem() or _node_problem()
     if problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 2
+        raise InputError(problem)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rehearsal-")))
         # MLflow takes seconds to import: a problem is told before.
@@ -178,7 +177,3 @@ class _Rehearsal:
             table.add_row(name, state, f"{seconds:.1f}", remark)
         self._console.print()
         self._console.print(table)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

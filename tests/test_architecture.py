@@ -61,9 +61,11 @@ def test_the_picture_of_the_data_has_each_task_and_each_table_that_the_jobs_decl
     def node(name: str, tasks: set[str]) -> str:
         return f"{name}_table" if name in tasks | {"validation"} else name
 
-    (environment,) = (ROOT / "environments").glob("dev.toml")
     declared: list[Task] = [
-        task for job in jobs.declare(files.load(environment)) for task in job.tasks if task.entry_point
+        task
+        for job in jobs.declare(files.load(files.find_pipeline(), ROOT / "environments" / "dev.toml"))
+        for task in job.tasks
+        if task.entry_point
     ]
     tasks = {task.name for task in declared}
     drawn = edges(picture("The way of the data"))

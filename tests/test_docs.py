@@ -72,7 +72,7 @@ RUNS = {
     "make rehearse": Ran(
         by="tests/deployment/test_rehearse.py::test_the_rehearsal_runs_every_job_and_leaves_nothing",
         says='"rehearse"]',
-        recipe="-m infra.rehearse",
+        recipe="-m infra rehearse",
     ),
     "make deploy ENV=rehearsal": Ran(
         by="tests/deployment/test_deployment.py::test_what_the_state_lost_or_holds_half_made_is_kept",
@@ -85,7 +85,7 @@ RUNS = {
     ".venv/bin/python notebooks/1_create_datasets.py": Ran(
         by="tests/ml_pipeline/test_notebooks.py::test_the_notebooks_run_one_after_the_other", says="runpy.run_path("
     ),
-    ".venv/bin/python -m infra.rehearsal --port 8765 --state .rehearsal": Ran(
+    ".venv/bin/python -m infra rehearsal --port 8765 --state .rehearsal": Ran(
         by="tests/rehearsal/test_access.py::test_the_token_is_kept_and_never_said", says='program("--port", '
     ),
 }
@@ -161,6 +161,10 @@ def missing_of(words: list[str], *, foreign: bool) -> Iterator[str]:
         module = arguments[1].replace(".", "/") if arguments[0] == "-m" else arguments[0].removesuffix(".py")
         if not ((ROOT / f"{module}.py").exists() or (ROOT / module / "__main__.py").exists()):
             yield f"{program}: there is no {module}"
+        elif module == "infra":
+            asked = [sys.executable, "-m", module, *arguments[2:3], "--help"]
+            if subprocess.run(asked, cwd=ROOT, capture_output=True, check=False).returncode:
+                yield f"{program} -m infra: there is no command {' '.join(arguments[2:3])}"
     elif not foreign:
         yield f"{program} is no program of the project's"
 
@@ -241,6 +245,7 @@ def test_what_a_document_says_is_so(document: str) -> None:
         ("```bash\n.venv/bin/ml-pipeline rollback\n```", ".venv/bin/ml-pipeline rollback: runs in no test"),
         ("```bash\n.venv/bin/python notebooks/9.py\n```", "there is no notebooks/9"),
         ("```bash\n.venv/bin/python -m infra.absent\n```", "there is no infra/absent"),
+        ("```bash\n.venv/bin/python -m infra absent\n```", "there is no command absent"),
         ("```bash\nterraform apply\n```", "terraform is no program of the project's"),
         (f"```bash\n{ACCOUNT}\naws s3 ls \\\n  x\nmake rum\n```", "make rum: there is no such target"),
         ("[x](docs/absent.md)", "docs/absent.md: there is no such file"),
@@ -400,7 +405,7 @@ def test_no_option_is_documented_that_there_is_not() -> None:
 
 
 def test_every_job_is_documented() -> None:
-    declared = jobs.declare(files.load(ROOT / "environments" / "local.toml"))
+    declared = jobs.declare(files.load(files.find_pipeline(), ROOT / "environments" / "local.toml"))
     assert [job.name for job in declared if f"- **{job.name}** " not in text_of("docs/jobs.md")] == []
 
 

@@ -1,4 +1,4 @@
-"""Keeps one comment on a pull request up to date: ``python -m infra.github.comment --pull-request N PART ...``.
+"""Keeps one comment on a pull request up to date.
 
 Each part is a Markdown file, such as a plan's summary or a scorecard. A part that there is not is
 said to be missing: the comment shows how far the workflow came.
@@ -6,34 +6,13 @@ said to be missing: the comment shows how far the workflow came.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from infra.github import api
-from infra.guard import guarded
 
 MARKER = "<!-- ml-pipeline:pull-request -->"
 """The line by which the comment is found again."""
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Post the comment, or change it in place."""
-    parser = argparse.ArgumentParser(prog="python -m infra.github.comment", description=__doc__.partition("\n")[0])
-    parser.add_argument("--pull-request", type=int, required=True, metavar="N")
-    parser.add_argument("--commit", required=True, metavar="SHA", help="The commit that the parts are about.")
-    parser.add_argument("parts", nargs="+", type=Path, metavar="PART", help="A Markdown file.")
-    given = parser.parse_args(arguments)
-    return guarded(
-        lambda: print(
-            post(
-                api.Repository.of_workflow(),
-                pull_request=given.pull_request,
-                body=assemble(given.parts, commit=given.commit, run=api.run_address()),
-            )
-        )
-    )
 
 
 def assemble(parts: Sequence[Path], *, commit: str, run: str = "") -> str:
@@ -79,7 +58,3 @@ def post(repository: api.Repository, *, pull_request: int, body: str) -> str:
     else:
         made = repository.send("PATCH", f"issues/comments/{found['id']}", body=body)
     return str(made["html_url"])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

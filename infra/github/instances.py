@@ -1,4 +1,4 @@
-"""Which instances of pull requests may be there: ``python -m infra.github.instances left|check``.
+"""Which instances of pull requests may be there.
 
 - ``left`` lists those that a closed pull request may have left: closed with a conflict or for another branch, where
   GitHub starts no workflow; deployed anew by a run that was repeated; or not destroyed by a fault of their own code.
@@ -7,15 +7,10 @@
 
 from __future__ import annotations
 
-import argparse
 import datetime
-import json
-import sys
-from collections.abc import Sequence
 from typing import Any
 
 from infra.github import api
-from infra.guard import guarded
 from ml_pipeline.errors import CheckFailedError
 
 _BOT = "dependabot[bot]"
@@ -26,18 +21,6 @@ _KEPT = datetime.timedelta(days=3)
 """How long the instance of a merged one is left alone: if its model could not be kept, it is the only copy."""
 _MOST = 256
 """Jobs that GitHub makes of a matrix."""
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one of the commands."""
-    parser = argparse.ArgumentParser(prog="python -m infra.github.instances", description=__doc__.partition("\n")[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("left")
-    commands.add_parser("check").add_argument("--pull-request", type=int, required=True, metavar="N")
-    given = parser.parse_args(arguments)
-    if given.command == "check":
-        return guarded(lambda: print(check(api.Repository.of_workflow(), pull_request=given.pull_request)))
-    return guarded(lambda: print(f"instances={json.dumps(left(api.Repository.of_workflow()))}"))
 
 
 def left(repository: api.Repository) -> list[str]:
@@ -75,7 +58,3 @@ def check(repository: api.Repository, *, pull_request: int) -> str:
             f"pull request {pull_request} is not open: nothing is deployed for it; accepted: one that is reopened"
         )
     return f"pull request {pull_request} is open"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""What a release is made of: ``python -m infra.github.release check|source|publish|mark|deployed|merged|newest``.
+"""What a release is made of.
 
 - ``check`` refuses a version that has no notes in the changelog, or that is released with another commit.
 - ``source`` finds the release branch's commit that a commit of ``main`` brings, and the run that built its wheel.
@@ -10,18 +10,13 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import re
-import sys
 import tomllib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from infra import distribution
 from infra.github import api
-from infra.guard import guarded
 from ml_pipeline.errors import CheckFailedError, InputError
 
 _PROJECT = Path("pyproject.toml")
@@ -29,46 +24,6 @@ _CHANGELOG = Path("CHANGELOG.md")
 _BUILDS = "cd-staging.yml"
 _BRANCHES = ("release/", "hotfix/")
 _ENVIRONMENTS = ("staging", "prod")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one of the commands; a refusal is one message, exit code 1, and a mistake one with exit code 2."""
-    parser = argparse.ArgumentParser(prog="python -m infra.github.release", description=__doc__.partition("\n")[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("check", "source", "publish", "mark", "merged", "newest"):
-        command = commands.add_parser(name)
-        command.add_argument("--commit", required=True, metavar="SHA")
-        if name == "publish":
-            command.add_argument("--wheel", required=True, type=Path, metavar="FILE|FOLDER")
-        if name == "mark":
-            command.add_argument("environment", choices=_ENVIRONMENTS)
-        if name == "merged":
-            command.add_argument("--head", required=True, metavar="SHA")
-        if name == "newest":
-            command.add_argument("branch", metavar="BRANCH")
-    commands.add_parser("deployed")
-    given = parser.parse_args(arguments)
-    return guarded(lambda: print(_done(given)))
-
-
-def _done(given: argparse.Namespace) -> str:
-    repository = api.Repository.of_workflow()
-    match given.command:
-        case "check":
-            said = check(repository, commit=given.commit)
-        case "source":
-            said = "\n".join(f"{name}={value}" for name, value in source(repository, commit=given.commit).items())
-        case "publish":
-            said = publish(repository, commit=given.commit, wheel=distribution.find(given.wheel))
-        case "mark":
-            said = mark(repository, environment=given.environment, commit=given.commit)
-        case "merged":
-            said = merged(repository, head=given.head, commit=given.commit)
-        case "newest":
-            said = f"newest={json.dumps(newest(repository, branch=given.branch, commit=given.commit))}"
-        case _:
-            said = f"environments={json.dumps(deployed(repository))}"
-    return said
 
 
 def version(project: Path = _PROJECT) -> str:
@@ -239,7 +194,3 @@ def deployed(repository: api.Repository) -> list[str]:
         PipelineError: GitHub refuses, or can't be reached.
     """
     return [name for name in _ENVIRONMENTS if repository.get(f"git/ref/tags/deployed/{name}") is not None]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

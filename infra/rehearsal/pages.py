@@ -11,7 +11,8 @@ from flask import Blueprint, render_template
 from infra.rehearsal.api import Document, now
 from infra.rehearsal.jobs import job
 from infra.rehearsal.run_routes import find
-from infra.rehearsal.runs import Runs, ended, graph, latest
+from infra.rehearsal.run_state import ended, graph, latest
+from infra.rehearsal.runs import Runs
 from infra.rehearsal.store import Store
 
 _MOST_RUNS = 50
@@ -92,7 +93,7 @@ def blueprint(store: Store, runs: Runs) -> Blueprint:
     def show_run(_job_id: int, run_id: int) -> str:
         run = find(store, run_id)
         boxes, width, height = picture(list(latest(run).values()))
-        attempts = [(task, runs.output(task)["logs"]) for task in run["tasks"]]
+        attempts = [(task, runs.logs.output(task)["logs"]) for task in run["tasks"]]
         drawn = {"boxes": boxes, "width": width, "height": height, "box": _BOX, "states": latest(run)}
         return render_template("run.html", run=run, attempts=attempts, busy=not ended(run), **drawn)
 

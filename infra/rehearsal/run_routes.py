@@ -10,7 +10,8 @@ from flask import Blueprint, request
 from infra.rehearsal import shapes
 from infra.rehearsal.api import Document, asked, body, flag, invalid, missing, not_implemented, number, page, versioned
 from infra.rehearsal.jobs import Rules, job
-from infra.rehearsal.runs import Runs, became, ended, graph, latest
+from infra.rehearsal.run_state import became, ended, graph, latest
+from infra.rehearsal.runs import Runs
 from infra.rehearsal.store import Store
 
 _OWN = ("settings", "idempotency_token", "repair_history")
@@ -172,7 +173,7 @@ def blueprint(store: Store, rules: Rules, runs: Runs) -> Blueprint:  # noqa: PLR
                 "Retrieving the output of runs with multiple tasks is not supported."
                 " Please retrieve the output of each individual task run instead."
             )
-        return {"metadata": _run_of_task(*task), **runs.output(task[1])}
+        return {"metadata": _run_of_task(*task), **runs.logs.output(task[1])}
 
     @routes.post("/runs/repair")
     def repair() -> Document:

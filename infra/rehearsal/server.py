@@ -11,9 +11,11 @@ import hmac
 import logging
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -42,6 +44,7 @@ from infra.rehearsal import (
 from infra.rehearsal.api import ApiError, not_implemented
 from infra.rehearsal.runs import Runs
 from infra.rehearsal.store import Store
+from ml_pipeline.errors import InputError
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -292,6 +295,31 @@ def make(state: Path, port: int, token: str) -> tuple[BaseWSGIServer, str, Calla
     return bound, host, end
 
 
+def run(state: Path, *, port: int) -> None:
+    """Serve until a signal ends it.
+
+    Raises:
+        InputError: the port is taken, or the folder can't be written.
+    """
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        secret, where = token(state)
+        bound, host, end = make(state, port, secret)
+    except (OSError, OverflowError) as error:
+        raise InputError(f"--port {port} --state {state}: {error}") from error
+
+    def stop(_signal: int, _frame: object) -> None:
+        # From a thread: the loop that it ends is the one that the signal interrupts.
+        threading.Thread(target=bound.shutdown).start()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    print(f"rehearsal workspace: {host}", flush=True)
+    print(f"token: {where}", flush=True)
+    bound.serve_forever(poll_interval=0.1)
+    end()
+
+
 @dataclass(frozen=True)
 class Served:
     """A server that answers."""
@@ -313,7 +341,7 @@ def serve(state: Path, port: int = 0, token: str | None = None) -> Iterator[Serv
         RuntimeError: it doesn't start.
     """
     token = token or secrets.token_hex(16)
-    command = [sys.executable, "-m", __package__, "--port", str(port), "--state", str(state.resolve())]
+    command = [sys.executable, "-m", "infra", "rehearsal", "--port", str(port), "--state", str(state.resolve())]
     environment = {**os.environ, "DATABRICKS_TOKEN": token, "PYTHONUNBUFFERED": "1"}
     root = Path(__file__).resolve().parents[2]
     with subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.PIPE, text=True) as process:

@@ -1,13 +1,4 @@
-"""Plans a deployment for review, and applies what was reviewed.
-
-``python -m infra.review.apply plan|apply|drift STACK``:
-
-- ``plan`` writes a summary (``plan.md``) and the changes with their fingerprint (``changes.json``).
-- ``apply --reviewed changes.json`` makes its own plan and applies that very one, or refuses it where it differs.
-- ``drift`` says whether a deployment would change anything: exit code 0 for nothing, 2 for something.
-
-Any other failure ends with exit code 1.
-"""
+"""Plans a deployment for review, and applies what was reviewed."""
 
 from __future__ import annotations
 
@@ -15,56 +6,39 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import click
-from databricks.sdk.errors.base import DatabricksError
-
 from infra import terraform
-from infra.__main__ import synthesize
 from infra.environment import environment
 from infra.review import cost, plan_summary, recovery
 from infra.review.plan import Changes
-from ml_pipeline.errors import CheckFailedError, InputError, PipelineError
+from infra.synthesis import synthesize
+from ml_pipeline.errors import CheckFailedError, InputError
 
 _FILES = Path("environments")
-CHANGED = 2
-"""Exit code of ``drift`` where there is a change."""
 
 
-@click.group()
-def cli() -> None:
-    """Plan a deployment for review, and apply what was reviewed."""
+def write_plan(stack: str, output: Path | None) -> Changes:
+    """Write what a deployment would change, and its fingerprint: ``plan.md`` and ``changes.json``.
+
+    Args:
+        stack: Name of the stack.
+        output: Folder to write to; by default ``plans/STACK`` in cdktf's folder.
+    """
+    changes = _planned(_prepared(stack), _READING)
+    print(_written(stack, changes, output or recovery.out() / "plans" / stack))
+    return changes
 
 
-_STACK = click.argument("stack")
-
-
-@cli.command("plan")
-@_STACK
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of plan.md and changes.json; default: plans/STACK in cdktf's folder.",
-)
-def make_plan(stack: str, output: Path | None) -> int:
-    """Write what a deployment would change, and its fingerprint."""
-    folder = output or recovery.out() / "plans" / stack
-    click.echo(_written(stack, _planned(_prepared(stack), _READING), folder))
-    return 0
-
-
-@cli.command("apply")
-@_STACK
-@click.option(
-    "--reviewed",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    required=True,
-    help="The changes.json that was reviewed.",
-)
 def apply_plan(stack: str, reviewed: Path) -> int:
-    """Apply what was reviewed; refuse anything else."""
+    """Apply the plan that was reviewed; returns Terraform's exit code.
+
+    It makes its own plan, and applies that one only if it equals the reviewed one.
+
+    Raises:
+        CheckFailedError: the plan is not the one that was reviewed.
+        InputError: there is no such stack or review, or its state would be lost.
+    """
     _check_state(stack)
     try:
         expected = Changes.read(reviewed.read_text(encoding="utf-8"))
@@ -73,7 +47,7 @@ def apply_plan(stack: str, reviewed: Path) -> int:
     folder = _prepared(stack)
     planned = _planned(folder, _WAITING)
     if not planned.items:
-        click.echo(f"{stack}: nothing is left to change")
+        print(f"{stack}: nothing is left to change")
         return 0
     differences = planned.differences(expected)
     if differences:
@@ -83,16 +57,6 @@ def apply_plan(stack: str, reviewed: Path) -> int:
         )
     # Terraform refuses a plan whose state was written since: what is applied is what was compared.
     return _terraform("apply", "-input=false", "-no-color", _WAITING, _PLAN, cwd=folder)
-
-
-@cli.command("drift")
-@_STACK
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Folder of plan.md and changes.json.")
-def find_drift(stack: str, output: Path | None) -> int:
-    """Say whether what is deployed is what is declared."""
-    changes = _planned(_prepared(stack), _READING)
-    click.echo(_written(stack, changes, output or recovery.out() / "plans" / stack))
-    return CHANGED if changes.items else 0
 
 
 def _check_state(stack: str) -> None:
@@ -164,17 +128,3 @@ def _written(stack: str, changes: Changes, folder: Path) -> str:
     (folder / "plan.md").write_text(summary, encoding="utf-8")
     (folder / "changes.json").write_text(changes.written(), encoding="utf-8")
     return summary
-
-
-def _guarded(command: Callable[[], int | None]) -> int:
-    try:
-        return command() or 0
-    except click.ClickException as error:
-        error.show()
-    except (PipelineError, DatabricksError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-    return 1
-
-
-if __name__ == "__main__":
-    sys.exit(_guarded(lambda: cli.main(standalone_mode=False)))

@@ -1,4 +1,4 @@
-"""Keeps one issue about an environment's drift: ``python -m infra.review.drift --environment NAME --plan FOLDER``.
+"""Keeps one issue about an environment's drift.
 
 The folder is what ``make drift ENV=NAME OUT=FOLDER`` wrote. The issue is opened or changed where what is deployed is
 not what is declared, and closed where it is again.
@@ -6,26 +6,13 @@ not what is declared, and closed where it is again.
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from infra.github import api
-from infra.guard import guarded
 from infra.review.plan import Changes
 from ml_pipeline.errors import InputError
 
 LABEL = "drift"
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Open, change or close the issue."""
-    parser = argparse.ArgumentParser(prog="python -m infra.review.drift", description=__doc__.partition("\n")[0])
-    parser.add_argument("--environment", required=True, metavar="NAME")
-    parser.add_argument("--plan", required=True, type=Path, metavar="FOLDER")
-    given = parser.parse_args(arguments)
-    return guarded(lambda: print(report(api.Repository.of_workflow(), environment=given.environment, plan=given.plan)))
 
 
 def report(repository: api.Repository, *, environment: str, plan: Path) -> str:
@@ -69,7 +56,3 @@ def _read(plan: Path) -> tuple[Changes, str]:
         raise InputError(f"{error.filename}: is missing; accepted: the folder that 'make drift' wrote") from None
     except ValueError as error:
         raise InputError(f"{file}: {error}; accepted: what 'make drift' wrote") from None
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -78,7 +78,7 @@ def _measure(matched: Matched, batch: LabelledBatch, *, metric: str, significanc
         text += f"{metric} {value:.4f} [{low:.4f}, {high:.4f}]"
     except InputError as error:
         # A metric that these labels don't allow, or that probabilities are missing for, is no reason to stop.
-        kept = "" if matched.scored else "; with 'probabilities = true' in [pipeline.batch_inference] they are kept"
+        kept = "" if matched.scored else "; with 'probabilities = true' in [batch_inference] they are kept"
         text += f"{metric} can't be computed: {error}{kept}"
     return Finding(
         kind="performance",

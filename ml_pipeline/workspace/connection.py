@@ -7,15 +7,16 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import tenacity
-from pydantic import ConfigDict, ValidationError, model_validator
+from pydantic import ValidationError
 from rich.markup import escape
 
 from ml_pipeline.errors import InputError, PipelineError
-from ml_pipeline.settings import files, messages, types
+from ml_pipeline.settings import files, messages
+from ml_pipeline.settings.workspace import Workspace
 
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
@@ -25,28 +26,6 @@ T = TypeVar("T")
 PATIENCE = 300.0
 """Seconds for which a workspace that has answered before may be silent."""
 LONGEST_PAUSE = 10.0
-
-
-class Workspace(types.Settings):
-    """What is needed of the ``[workspace]`` table to call the workspace; its other keys belong to the deployment."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    host: types.NonEmpty | None = None
-    """Address of the workspace."""
-    auth: Literal["github-oidc", "profile", "environment"]
-    """Who signs in: the GitHub workflow, a profile of ~/.databrickscfg, or the SDK's environment variables."""
-    profile: types.NonEmpty | None = None
-    client_id: types.NonEmpty | None = None
-    """Service principal as which the GitHub workflow signs in."""
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        needed = {"github-oidc": ("host", "client_id"), "profile": ("profile",), "environment": ()}
-        for key in needed[self.auth]:
-            if getattr(self, key) is None:
-                raise ValueError(f"auth '{self.auth}' needs the key '{key}'")
-        return self
 
 
 def workspace(file: Path) -> Workspace:

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 
-OURS = "import runpy; runpy.run_module('infra', run_name='__main__')"
+OURS = "from infra import synthesis; synthesis.run()"
 WHOLE = f"import cdktf_cdktf_provider_databricks; {OURS}"
 
 

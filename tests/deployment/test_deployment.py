@@ -165,7 +165,7 @@ def test_a_run_under_way_ends_with_the_wheel_that_it_began_with(deployment: Depl
     for name in ("cdktf.json", "package.json"):
         shutil.copy(ROOT / name, project)
     (project / "node_modules").symlink_to(ROOT / "node_modules")
-    app = f"--app={shlex.quote(sys.executable)} -m infra"
+    app = f"--app={shlex.quote(sys.executable)} -m infra synth"
     deployment.cdktf("deploy", "rehearsal", "--auto-approve", app, cwd=project)
     (job,) = client.jobs.list(name="rehearsal-datasets")
     path = client.jobs.get(job.job_id).settings.tasks[0].libraries[0].whl
@@ -190,7 +190,7 @@ def copy_of_the_project(place: Path) -> Path:
 
 def synthesize(project: Path, deployment: Deployment) -> None:
     environment = deployment.environment(GIT_COMMIT="0" * 40)
-    command = [sys.executable, "-m", "infra"]
+    command = [sys.executable, "-m", "infra", "synth"]
     subprocess.run(command, cwd=project, env=environment, capture_output=True, check=True)
 
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(PROBLEM is not None, reason=str(PROBLEM))
 
 def review(deployment: Deployment, project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "infra.review.apply", *arguments],
+        [sys.executable, "-m", "infra", *arguments],
         cwd=project,
         env=deployment.environment(PYTHONPATH=str(ROOT)),
         capture_output=True,

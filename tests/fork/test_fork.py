@@ -27,7 +27,7 @@ def synthesized(python: Path, project: Path, instance: str) -> dict[str, Any]:
     environment = {**os.environ, "CDKTF_OUTDIR": str(out), "CDKTN_OUTDIR": str(out), "INSTANCE": instance}
     environment |= {"GIT_COMMIT": "0" * 40}
     done = subprocess.run(
-        [python, "-m", "infra"], cwd=project, env=environment, capture_output=True, text=True, check=False
+        [python, "-m", "infra", "synth"], cwd=project, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     stacks = {path.parent.name: json.loads(path.read_text()) for path in out.glob("stacks/*/cdk.tf.json")}

@@ -62,9 +62,9 @@ class GitHub:
         return {**own, **workflow, **more}
 
     def call(self, *arguments: str, folder: Path = ROOT, **more: str) -> subprocess.CompletedProcess[str]:
-        """Run a module of ``infra`` as the workflows do: with no library installed."""
+        """Run a command of ``infra`` as the workflows do: with no library installed."""
         return subprocess.run(
-            [sys.executable, "-S", "-m", *arguments],
+            [sys.executable, "-S", "-m", "infra", *arguments],
             cwd=folder,
             env=self.shell(PYTHONPATH=str(ROOT), **more),
             capture_output=True,

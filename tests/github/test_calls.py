@@ -22,9 +22,7 @@ COMMIT, RELEASED, OTHER = "c" * 40, "b" * 40, "a" * 40
 
 
 def post(github: GitHub, folder: Path, *parts: str) -> str:
-    done = github.call(
-        "infra.github.comment", "--pull-request", "7", "--commit", COMMIT, *(str(folder / part) for part in parts)
-    )
+    done = github.call("comment", "--pull-request", "7", "--commit", COMMIT, *(str(folder / part) for part in parts))
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -77,7 +75,7 @@ def planned(folder: Path, *changes: Change) -> Path:
 
 def test_one_issue_is_opened_changed_and_closed(github: GitHub, tmp_path: Path) -> None:
     def drift(environment: str, folder: Path) -> str:
-        done = github.call("infra.review.drift", "--environment", environment, "--plan", str(folder))
+        done = github.call("report-drift", "--environment", environment, "--plan", str(folder))
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -102,18 +100,18 @@ def test_an_issue_that_somebody_else_wrote_is_theirs(github: GitHub, tmp_path: P
     github.issues.append({"id": 1, "number": 1, "state": "open", "user": {"type": "User"}, "body": body})
     changed = planned(tmp_path / "changed", Change(address="databricks_job.one", action="update"))
     for folder, said in ((planned(tmp_path / "same"), "no drift\n"), (changed, "issues/2 was opened\n")):
-        done = github.call("infra.review.drift", "--environment", "prod", "--plan", str(folder))
+        done = github.call("report-drift", "--environment", "prod", "--plan", str(folder))
         assert done.stdout.endswith(said), done.stderr
     assert (github.issues[0]["body"], github.issues[0]["state"]) == (body, "open")
     assert github.changes == ["POST issues"]
 
 
 def test_without_a_plan_there_is_no_word_of_drift(github: GitHub, tmp_path: Path) -> None:
-    done = github.call("infra.review.drift", "--environment", "prod", "--plan", str(tmp_path))
+    done = github.call("report-drift", "--environment", "prod", "--plan", str(tmp_path))
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "changes.json: is missing; accepted: the folder that 'make drift' wrote" in done.stderr
     planned(tmp_path).joinpath("changes.json").write_text("{}")
-    done = github.call("infra.review.drift", "--environment", "prod", "--plan", str(tmp_path))
+    done = github.call("report-drift", "--environment", "prod", "--plan", str(tmp_path))
     assert (done.returncode, github.changes) == (2, [])
 
 
@@ -129,7 +127,7 @@ def project(tmp_path: Path) -> Path:
 
 def test_a_version_is_released_once_and_with_notes(github: GitHub, project: Path) -> None:
     def check(code: int, said: str) -> None:
-        done = github.call("infra.github.release", "check", "--commit", COMMIT, folder=project)
+        done = github.call("release", "check", "--commit", COMMIT, folder=project)
         assert (done.returncode, done.stderr.count("\n")) == (code, int(code != 0)), done.stderr
         assert said in done.stdout + done.stderr
 
@@ -155,7 +153,7 @@ def test_the_notes_are_those_of_the_version_alone(project: Path) -> None:
 
 def test_what_main_brings_is_what_went_through_staging(github: GitHub) -> None:
     def source(code: int, said: str) -> None:
-        done = github.call("infra.github.release", "source", "--commit", COMMIT)
+        done = github.call("release", "source", "--commit", COMMIT)
         assert done.returncode == code, done.stderr
         assert said in done.stdout + done.stderr
 
@@ -185,7 +183,7 @@ def test_what_main_brings_is_what_went_through_staging(github: GitHub) -> None:
 
 def test_a_model_is_that_of_the_merge_where_both_hold_the_same_files(github: GitHub) -> None:
     def merged(code: int, said: str, head: str) -> None:
-        done = github.call("infra.github.release", "merged", "--head", head, "--commit", COMMIT)
+        done = github.call("release", "merged", "--head", head, "--commit", COMMIT)
         assert (done.returncode, done.stderr.count("\n")) == (code, code), done.stderr
         assert said in done.stdout + done.stderr
 
@@ -197,7 +195,7 @@ def test_a_model_is_that_of_the_merge_where_both_hold_the_same_files(github: Git
 
 def test_only_the_last_commit_of_a_branch_is_the_newest(github: GitHub) -> None:
     def newest(commit: str, branch: str = "development") -> str:
-        done = github.call("infra.github.release", "newest", branch, "--commit", commit)
+        done = github.call("release", "newest", branch, "--commit", commit)
         assert (done.returncode, done.stderr.count("\n")) in {(0, 0), (1, 1)}, done.stderr
         return done.stdout + done.stderr
 
@@ -219,9 +217,7 @@ def wheel(tmp_path: Path) -> Path:
 
 def test_a_release_has_tag_notes_and_wheel_and_is_made_once(github: GitHub, project: Path, wheel: Path) -> None:
     def publish() -> str:
-        done = github.call(
-            "infra.github.release", "publish", "--commit", COMMIT, "--wheel", str(wheel.parent), folder=project
-        )
+        done = github.call("release", "publish", "--commit", COMMIT, "--wheel", str(wheel.parent), folder=project)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
@@ -244,24 +240,24 @@ def test_a_release_has_tag_notes_and_wheel_and_is_made_once(github: GitHub, proj
 def test_a_release_that_nothing_was_begun_of_is_a_draft_until_it_is_whole(
     github: GitHub, project: Path, wheel: Path
 ) -> None:
-    arguments = ("infra.github.release", "publish", "--commit", COMMIT, "--wheel", str(wheel))
+    arguments = ("release", "publish", "--commit", COMMIT, "--wheel", str(wheel))
     assert github.call(*arguments, folder=project).returncode == 0
     assert [change.split("/")[0] for change in github.changes] == ["POST releases"] * 3 + ["PATCH releases"]
 
 
 def test_what_is_deployed_is_marked(github: GitHub) -> None:
     def deployed() -> list[str]:
-        name, _, found = github.call("infra.github.release", "deployed").stdout.strip().partition("=")
+        name, _, found = github.call("release", "deployed").stdout.strip().partition("=")
         assert name == "environments"
         return list(json.loads(found))
 
     assert deployed() == []
     for commit in (OTHER, COMMIT):
-        done = github.call("infra.github.release", "mark", "prod", "--commit", commit)
+        done = github.call("release", "mark", "prod", "--commit", commit)
         assert (done.returncode, done.stdout) == (0, "deployed/prod\n")
         assert github.refs["deployed/prod"]["sha"] == commit
     assert deployed() == ["prod"]
-    assert github.call("infra.github.release", "mark", "dev", "--commit", COMMIT).returncode == 2
+    assert github.call("release", "mark", "dev", "--commit", COMMIT).returncode == 2
 
 
 def closed(number: int, *, days: float, **more: Any) -> dict[str, Any]:
@@ -273,7 +269,7 @@ def closed(number: int, *, days: float, **more: Any) -> dict[str, Any]:
 
 def test_what_a_closed_pull_request_may_have_left_is_found(github: GitHub) -> None:
     def left() -> list[str]:
-        done = github.call("infra.github.instances", "left")
+        done = github.call("instances", "left")
         name, _, found = done.stdout.strip().partition("=")
         assert (done.returncode, name) == (0, "instances"), done.stderr
         return list(json.loads(found))
@@ -301,22 +297,22 @@ def test_what_a_closed_pull_request_may_have_left_is_found(github: GitHub) -> No
 def test_nothing_is_deployed_for_a_pull_request_that_is_closed(github: GitHub) -> None:
     github.requests = [closed(1, days=1), {**closed(2, days=1), "state": "open"}]
     for number, code in {1: 1, 2: 0, 3: 1}.items():
-        done = github.call("infra.github.instances", "check", "--pull-request", str(number))
+        done = github.call("instances", "check", "--pull-request", str(number))
         assert (done.returncode, done.stderr.count("\n")) == (code, code), done.stderr
         assert f"pull request {number} is {'not ' * code}open" in done.stdout + done.stderr
 
 
 def test_a_refusal_and_a_missing_variable_are_one_message(github: GitHub) -> None:
     github.refuses = 403
-    done = github.call("infra.github.release", "mark", "prod", "--commit", COMMIT)
+    done = github.call("release", "mark", "prod", "--commit", COMMIT)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "git/ref/tags/deployed/prod: 403: it is refused" in done.stderr
-    done = github.call("infra.github.release", "deployed", GITHUB_TOKEN="")
+    done = github.call("release", "deployed", GITHUB_TOKEN="")
     assert (done.returncode, done.stderr) == (
         2,
         "error: GITHUB_TOKEN: not set; accepted: what a GitHub workflow sets\n",
     )
-    done = github.call("infra.github.release", "deployed", GITHUB_API_URL="http://127.0.0.1:9")
+    done = github.call("release", "deployed", GITHUB_API_URL="http://127.0.0.1:9")
     assert done.returncode == 1
     assert "GitHub can't be reached: " in done.stderr
     assert "Traceback" not in done.stderr

@@ -54,7 +54,7 @@ def test_a_deployment_by_a_workflow_keeps_its_state(
     said = "environments/dev.toml: state.backend: 'local' is lost .*; accepted in a workflow: 's3'"
 
     with pytest.raises(InputError, match=said if lost else "is no list of reviewed changes"):
-        apply.cli.main(["apply", stack, "--reviewed", str(changes)], standalone_mode=False)
+        apply.apply_plan(stack, changes)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import sys
@@ -269,8 +270,8 @@ BREAKS: list[tuple[Callable[[Workflow], Iterator[str]], str, str, str]] = [
     (
         permissions_are_the_least,
         "cd-prod.yml",
-        "python3 -m infra.github.release publish",
-        ".venv/bin/python -m infra.github.release publish",
+        "python3 -m infra release publish",
+        ".venv/bin/python -m infra release publish",
     ),
     (every_action_is_pinned, "ci.yml", " # v7.0.1", ""),
     (every_action_is_pinned, "ci.yml", "@3d3c42e5aac5ba805825da76410c181273ba90b1", "@v7"),
@@ -354,7 +355,7 @@ def test_the_instance_is_destroyed_whatever_happened_and_after_what_deploys_to_i
 
 def test_what_is_swept_is_not_deployed_meanwhile_and_needs_no_code_of_the_pull_request() -> None:
     sweep = {job.name: job for job in read("sweep.yml").jobs}["destroy"]
-    # The names that `infra.github.instances left` gives.
+    # The names that `infra instances left` gives.
     assert read("ci.yml").content["concurrency"]["group"] == "pr-${{ github.event.pull_request.number }}"
     assert sweep.content["concurrency"]["group"] == sweep.content["env"]["COPY"] == "${{ matrix.instance }}"
     assert [step["with"]["ref"] for step in sweep.steps if "checkout@" in step.get("uses", "")] == ["development"]
@@ -363,7 +364,7 @@ def test_what_is_swept_is_not_deployed_meanwhile_and_needs_no_code_of_the_pull_r
 
 def test_nothing_is_deployed_before_it_was_seen_that_the_pull_request_is_open() -> None:
     (instance,) = [job for job in read("ci.yml").jobs if "make deploy" in job.runs]
-    assert instance.runs.splitlines()[0] == 'python3 -m infra.github.instances check --pull-request "$PULL_REQUEST"'
+    assert instance.runs.splitlines()[0] == 'python3 -m infra instances check --pull-request "$PULL_REQUEST"'
 
 
 def test_a_model_is_kept_before_its_instance_goes_and_imported_after_dev_was_deployed() -> None:
@@ -380,7 +381,7 @@ def test_a_model_is_kept_before_its_instance_goes_and_imported_after_dev_was_dep
     assert "needs.keep.outputs.found == 'true'" in imports.condition
     assert "needs.deploy" not in imports.condition
     first = imports.runs.splitlines()[0]
-    assert first == 'python3 -m infra.github.release merged --head "$COMMIT" --commit "$MERGED"'
+    assert first == 'python3 -m infra release merged --head "$COMMIT" --commit "$MERGED"'
 
 
 def test_a_merge_that_is_not_the_last_one_does_not_set_dev_back() -> None:
@@ -388,13 +389,13 @@ def test_a_merge_that_is_not_the_last_one_does_not_set_dev_back() -> None:
     wheel, deploy = jobs["wheel"], jobs["deploy"]
     assert deploy.content["concurrency"]["group"] == "deploy-dev"
     # Before it waits, lest it takes the place of the newest one that waits; last, lest that one waits by then.
-    assert "infra.github.release newest development " in wheel.steps[-1]["run"]
+    assert "infra release newest development " in wheel.steps[-1]["run"]
     assert wheel.steps[-1]["id"] == "check"
     assert wheel.content["outputs"] == {"newest": "${{ steps.check.outputs.newest }}"}
     assert (deploy.content["needs"], "needs.wheel.outputs.newest == 'true'" in deploy.condition) == ("wheel", True)
     # And once it is its turn, in each attempt.
     check = [step.get("id") for step in deploy.steps].index("check")
-    assert "infra.github.release newest development " in deploy.steps[check]["run"]
+    assert "infra release newest development " in deploy.steps[check]["run"]
     assert {step.get("if") for step in deploy.steps[check + 1 :]} == {"steps.check.outputs.newest == 'true'"}
     assert not any("make" in step.get("run", "") for step in deploy.steps[:check])
 
@@ -447,7 +448,7 @@ def signs_in(file: str) -> set[str]:
         named = {
             "${{ inputs.environment }}": options,
             "${{ matrix.environment }}": matrix,
-            # Of those that `infra.github.release deployed` gives.
+            # Of those that `infra release deployed` gives.
             "${{ matrix.environment == 'prod' && 'prod-read' || matrix.environment }}": ["staging", "prod-read"],
         }
         found |= set(named.get(job.environment, [job.environment]))
@@ -505,7 +506,7 @@ def test_what_was_deployed_is_marked_also_where_the_model_was_refused(environmen
     assert deploy["run"].startswith(f"make deploy ENV={environment} ")
     assert jobs["deploy"].content["outputs"] == {"deployed": "${{ steps.deploy.outcome == 'success' }}"}
     assert jobs["mark"].condition == "${{ !cancelled() && needs.deploy.outputs.deployed == 'true' }}"
-    assert f"infra.github.release mark {environment} " in jobs["mark"].runs
+    assert f"infra release mark {environment} " in jobs["mark"].runs
 
 
 def test_another_attempt_may_keep_what_an_earlier_one_kept() -> None:
@@ -559,17 +560,20 @@ def test_a_job_that_a_workflow_launches_is_declared_with_its_parameters(line: st
 
     launched = re.search(r"launch (\w+) --environment (\w+)", line)
     assert launched
-    declared = {job.name: job for job in jobs.declare(files.load(ROOT / "environments" / f"{launched[2]}.toml"))}
+    declared = {
+        job.name: job
+        for job in jobs.declare(files.load(files.find_pipeline(), ROOT / "environments" / f"{launched[2]}.toml"))
+    }
     known = {parameter.name for parameter in declared[launched[1]].parameters}
     assert set(re.findall(r"--parameter (\w+)=", line)) <= known
 
 
 @pytest.mark.parametrize("line", COMMANDS["python"])
-def test_a_module_that_a_workflow_runs_takes_these_arguments_and_needs_no_library(line: str) -> None:
+def test_a_command_of_infra_that_a_workflow_runs_takes_these_arguments_and_needs_no_library(line: str) -> None:
     program, dash_m, module, *arguments = line.split()
     assert (program, dash_m) == ("python3", "-m")
-    verb = [argument for argument in arguments[:1] if not argument.startswith(("-", "$"))]
-    command = [sys.executable, "-S", "-m", module, *verb, "--help"]
+    words = itertools.takewhile(lambda argument: not argument.startswith("-"), arguments)
+    command = [sys.executable, "-S", "-m", module, *words, "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert [argument for argument in arguments if argument.startswith("--") and argument not in done.stdout] == []

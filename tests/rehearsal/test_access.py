@@ -113,7 +113,7 @@ def test_what_mlflow_does_not_have(client: WorkspaceClient, method: str, path: s
 
 
 def program(*arguments: str, **environment: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "infra.rehearsal", *arguments]
+    command = [sys.executable, "-m", "infra", "rehearsal", *arguments]
     inherited = {name: value for name, value in os.environ.items() if name != "DATABRICKS_TOKEN"}
     return subprocess.Popen(
         command, cwd=ROOT, env=inherited | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

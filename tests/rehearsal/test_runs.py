@@ -12,7 +12,7 @@ from databricks.sdk.errors import OperationFailed
 from databricks.sdk.errors.base import DatabricksError
 from databricks.sdk.service import compute, jobs
 
-from infra.rehearsal.runs import hinders
+from infra.rehearsal.run_state import hinders
 from tests.rehearsal import user
 from tests.rehearsal.user import task
 

@@ -12,8 +12,7 @@ import pytest
 from databricks.sdk import errors
 from databricks.sdk.errors import NotFound, PermissionDenied
 
-from infra import __main__ as synthesis
-from infra import caller
+from infra import caller, synthesis
 from infra.review import recovery
 from ml_pipeline.errors import InputError
 
