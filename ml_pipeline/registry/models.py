@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
 
+    from ml_pipeline.data.features import Features
+
 SHADOW = "shadow"
 """Tag of a version: ``passed`` or ``failed`` by the last batch that it scored in shadow; ``shadow_reason`` says why."""
 LONGEST_TAG = 1000
@@ -83,6 +85,20 @@ def signature(uri: str) -> ModelSignature:
         return get_model_info(uri).signature  # type: ignore[no-any-return]
     except (MlflowException, OSError) as error:
         raise PipelineError(f"model {uri} can't be loaded: {errors.cause(error)}") from error
+
+
+def signature_of(features: Features, target_type: str) -> ModelSignature:
+    """The signature of a model: its features, and the class that it predicts.
+
+    Args:
+        features: The features.
+        target_type: MLflow's name of the predicted class's type: ``string``, ``long``, ``double`` or ``boolean``.
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    inputs = Schema([ColSpec(kind, name) for name, kind in features.kinds.items()])
+    return ModelSignature(inputs=inputs, outputs=Schema([ColSpec(target_type)]))
 
 
 def tag_of_model(uri: str, name: str) -> str:
