@@ -10,6 +10,7 @@ import json
 from typing import TYPE_CHECKING
 
 from ml_pipeline.graph import Job, JobParameter, Task, check_started, in_order
+from ml_pipeline.names import BATCH_INFERENCE, DATASETS, PROMOTION, TRAINING, VALIDATION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,16 +109,16 @@ class _Flow:
             ),
         )
         return Job(
-            name="datasets",
+            name=DATASETS,
             description="Splits the source by hash into the train-validation and the test table",
             tasks=(split,),
         )
 
     def training(self) -> Job:
         return Job(
-            name="training",
+            name=TRAINING,
             description="Prepares tables, trains a model and compares it with the branch's runs and the champion",
-            depends_on=("datasets",),
+            depends_on=(DATASETS,),
             parameters=(GIT_BRANCH, GIT_COMMIT, PULL_REQUEST, self._reason, RUN_BY),
             max_concurrent_runs=10,
             tasks=(self._prepare(), self._train(), self._compare()),
@@ -180,9 +181,9 @@ class _Flow:
             ),
         )
         return Job(
-            name="validation",
+            name=VALIDATION,
             description="Scores the test table with the model that the CI built; the challenger if it passes",
-            depends_on=("training",),
+            depends_on=(TRAINING,),
             parameters=(GIT_COMMIT,),
             tasks=(validate,),
         )
@@ -194,9 +195,9 @@ class _Flow:
             parameters=_parameters(model=self._model["model"], run_by=_reference(RUN_BY), job_run_id=JOB_RUN_ID),
         )
         return Job(
-            name="promotion",
+            name=PROMOTION,
             description="Makes the challenger the champion and remembers the one before",
-            depends_on=("validation",),
+            depends_on=(VALIDATION,),
             parameters=(RUN_BY,),
             tasks=(promote,),
         )
@@ -219,9 +220,9 @@ class _Flow:
         )
         watch = self._watch()
         return Job(
-            name="batch_inference",
+            name=BATCH_INFERENCE,
             description="Scores a batch with the champion into the predictions table",
-            depends_on=("promotion",),
+            depends_on=(PROMOTION,),
             parameters=(BATCH_DATE,),
             tasks=(score, *watch),
             timeout_seconds=4 * 3600 + sum(task.timeout_seconds for task in watch if task.run_job),
@@ -253,7 +254,7 @@ class _Flow:
             return (monitor,)
         retrain = Task(
             name="retrain",
-            run_job="training",
+            run_job=TRAINING,
             parameters={self._reason.name: "retraining"},
             depends_on=(monitor.name,),
             run_if="AT_LEAST_ONE_FAILED",

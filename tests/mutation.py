@@ -1,4 +1,4 @@
-"""Changes two modules in many small ways, and says which changes no test notices.
+"""Changes modules in many small ways, and says which changes no test notices.
 
 All of it is one process with one Spark session: mutmut makes a module that holds every mutant and looks up at each
 call which one is meant. Of the tests that reach the changed function, those run first that noticed most in the least
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
+import importlib
 import os
 import random
 import signal
@@ -28,17 +29,18 @@ from mutmut.mutation.file_mutation import mutate_file_contents
 
 import ml_pipeline
 
-TESTS = [f"tests/ml_pipeline/test_{name}.py" for name in ("data_preparation", "decide", "mutants")]
+TESTS = [f"tests/ml_pipeline/{name}.py" for name in ("steps/test_split", "model/test_decision", "test_mutants")]
 LATE, SECONDS = "the test takes too long", 300
 
 
 def load(name: str) -> tuple[list[str], str]:
     """Put a module with all its mutants in the place of the original; their names, and the code."""
-    file = Path(ml_pipeline.__path__[0], f"{name}.py")
+    package, _, last = f"ml_pipeline.{name}".rpartition(".")
+    file = Path(ml_pipeline.__path__[0], f"{name.replace('.', '/')}.py")
     made = mutate_file_contents(str(file), file.read_text(encoding="utf-8"))
     module = sys.modules[f"ml_pipeline.{name}"] = types.ModuleType(f"ml_pipeline.{name}")
     exec(compile(made.code, f"{name} (mutated)", "exec"), module.__dict__)
-    setattr(ml_pipeline, name, module)
+    setattr(importlib.import_module(package), last, module)
     return list(made.mutant_names), made.code
 
 
@@ -108,7 +110,7 @@ class Mutation:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("modules", nargs="*", default=["data_preparation", "comparison"])
+    parser.add_argument("modules", nargs="*", default=["steps.split", "steps.prepare", "steps.compare"])
     parser.add_argument("--sample", type=int, default=0, help="how many mutants of each module are tried; 0: all")
     parser.add_argument("--threshold", type=float, default=0.8, help="the least share of a module's mutants to notice")
     arguments = parser.parse_args()

@@ -20,6 +20,7 @@ from ml_pipeline.data import session, tables
 from ml_pipeline.errors import InputError
 from ml_pipeline.graph import Job
 from ml_pipeline.local import runner
+from ml_pipeline.names import TRAINING
 
 
 @click.command("run")
@@ -94,7 +95,7 @@ def _summarize(console: Console, chosen: options.Chosen, runs: Sequence[runner.T
         for name, what in run.made.items():
             place = f"\n{tables.where(name)}" if name.count(".") == 2 and Path(tables.where(name)).is_dir() else ""
             table.add_row(escape(name), escape(what + place))
-    if any(run.job == "training" and run.state != "SKIPPED" for run in runs):
+    if any(run.job == TRAINING and run.state != "SKIPPED" for run in runs):
         try:
             scorecard = collect(chosen.settings.experiment, chosen.model)
         except InputError:

@@ -13,6 +13,7 @@ from typing import Literal
 from ml_pipeline import entry_point, graph
 from ml_pipeline.errors import InputError
 from ml_pipeline.local import warm_up
+from ml_pipeline.names import BATCH_INFERENCE, DATASETS, PROMOTION, VALIDATION
 
 State = Literal["SUCCESS", "FAILED", "SKIPPED", "EXCLUDED"]
 
@@ -39,11 +40,11 @@ class _Plan:
     steps: dict[str, entry_point.Call | _Plan]
 
 
-_WITHOUT_SPARK = ("promotion",)
+_WITHOUT_SPARK = (PROMOTION,)
 """Jobs that read and write no table."""
-_WITHOUT_TRACKING = ("datasets",)
+_WITHOUT_TRACKING = (DATASETS,)
 """Jobs that make no request to MLflow."""
-_SCORING = ("validation", "batch_inference")
+_SCORING = (VALIDATION, BATCH_INFERENCE)
 """Jobs whose tasks score, for which Spark starts a Python worker."""
 
 Follow = Callable[[str, str, TaskRun | None], None]

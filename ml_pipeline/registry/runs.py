@@ -6,7 +6,6 @@ MLflow is imported where it is used: that takes seconds, which the first step on
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import sqlite3
 import tempfile
@@ -183,18 +182,6 @@ def log_figures(run: Run, figures: Mapping[str, Figure]) -> None:
 def log_json(run: Run, name: str, content: Any) -> None:
     """Keep data with a run, as ``NAME.json``."""
     client().log_dict(run.info.run_id, content, f"{name}.json")
-
-
-def read_json(run: Run, name: str) -> Any:
-    """Data that was kept with a run.
-
-    Raises:
-        PipelineError: the run has none by that name.
-    """
-    content = read_file(run, f"{name}.json")
-    if content is None:
-        raise PipelineError(f"run {run.info.run_id} has no {name}.json")
-    return json.loads(content)
 
 
 def read_file(run: Run, name: str) -> bytes | None:

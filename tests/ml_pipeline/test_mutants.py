@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,6 @@ from ml_pipeline.registry.runs import (
     log_metrics,
     log_params,
     read_file,
-    read_json,
     resumed,
     set_tags,
     the_run,
@@ -83,7 +83,7 @@ def test_a_comparison_is_told_in_tags_a_file_and_a_picture(monkeypatch: pytest.M
     assert tags["validate.compared_with"] == f"{better.info.run_id}, {worse.info.run_id}"
     assert tags["development"] == "passed"
     assert "development" not in the_run(EXPERIMENT, job_run_id="worse").data.tags
-    content = read_json(mine, "comparison")
+    content = json.loads(read_file(mine, "comparison.json") or b"")
     rows = content.pop("rivals")
     assert content == {
         "version": 1,

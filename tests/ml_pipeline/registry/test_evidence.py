@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -71,7 +72,7 @@ def test_a_document_is_read_as_it_was_logged(document: Document) -> None:
     assert type(document).find(run) is None
     document.log(run)
     assert type(document).find(run) == type(document).read(run) == document
-    assert runs.read_json(run, document.NAME)["version"] == document.VERSION
+    assert json.loads(runs.read_file(run, f"{document.NAME}.json") or b"")["version"] == document.VERSION
 
 
 @pytest.mark.usefixtures("state")
