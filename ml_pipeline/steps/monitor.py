@@ -117,6 +117,7 @@ class _Batch:
 
     @classmethod
     def read(cls, table: str, day: datetime.date) -> _Batch:
+        """The batch of a day."""
         rows = tables.read(table).where(f"{BATCH_COLUMN} = DATE'{day}'")
         head = rows.select(MODEL_VERSION, RUN_ID, "_metadata.file_modification_time").first()
         if head is None:
