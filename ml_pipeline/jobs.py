@@ -242,7 +242,6 @@ class _Flow:
                 monitoring_table=self._named("monitoring"),
                 target=settings.target,
                 key=settings.key,
-                positive_class=settings.positive_class,
                 metric=settings.metric,
                 monitoring=watching,
                 minimum_agreement=settings.batch_inference.minimum_agreement,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ml_pipeline.data import column_types, sources, tables
 from ml_pipeline.data.columns import finite, quote
 from ml_pipeline.errors import InputError
-from ml_pipeline.names import ADDED
+from ml_pipeline.names import ADDED, CHAMPION_PREDICTION, REASONS, SCORES
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
@@ -29,7 +29,7 @@ ACCEPTED = "accepted: numbers, text and booleans"
 
 def added(*, probabilities: bool) -> tuple[str, ...]:
     """Every column that scoring adds to its source's, in whatever table."""
-    return (*ADDED, *(["scores"] if probabilities else []), "champion_prediction", "quarantine_reasons")
+    return (*ADDED, *([SCORES] if probabilities else []), CHAMPION_PREDICTION, REASONS)
 
 
 def refuse_names(columns: Iterable[str], names: Iterable[str] = ADDED, *, where: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_pipeline import errors
 from ml_pipeline.errors import InputError, PipelineError
+from ml_pipeline.names import CHAMPION
 from ml_pipeline.registry.runs import quoted
 from ml_pipeline.registry.tracking import client
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
 
-CHAMPION = "champion"
-CHALLENGER = "challenger"
 SHADOW = "shadow"
 """Tag of a version: ``passed`` or ``failed`` by the last batch that it scored in shadow; ``shadow_reason`` says why."""
 LONGEST_TAG = 1000
