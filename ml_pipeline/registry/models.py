@@ -85,6 +85,26 @@ def signature(uri: str) -> ModelSignature:
         raise PipelineError(f"model {uri} can't be loaded: {errors.cause(error)}") from error
 
 
+def input_kinds(signature: ModelSignature) -> dict[str, str]:
+    """The columns that a model takes, in its order, each a ``double`` or a ``string``."""
+    return {column.name: column.type.name for column in signature.inputs.inputs}
+
+
+def signature_of(kinds: Mapping[str, str], target_type: str) -> ModelSignature:
+    """A model's signature.
+
+    Args:
+        kinds: The columns that it takes, in its order, each a ``double`` or a ``string``.
+        target_type: MLflow's name of the predicted class's type: ``string``, ``long``, ``double`` or ``boolean``.
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    return ModelSignature(
+        inputs=Schema([ColSpec(kind, name) for name, kind in kinds.items()]), outputs=Schema([ColSpec(target_type)])
+    )
+
+
 def tag_of_model(uri: str, name: str) -> str:
     """A tag of the run that logged a model; empty where the run, or the tag, is not to be had."""
     from mlflow.exceptions import MlflowException
