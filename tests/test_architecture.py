@@ -102,6 +102,7 @@ BREAKS = {
     "no-deployment": ("ml_pipeline/jobs.py", "import infra.stack"),
     "light-synthesis": ("infra/stack.py", "import pandas"),
     "one-seam": ("infra/stack.py", "import cdktf"),
+    "rehearsal-apart": ("infra/review/plan.py", "import infra.rehearsal.server"),
     "light-dags": ("infra/dags/batch_inference.py", "import pydantic"),
 }
 """For each contract a line that breaks it."""

@@ -135,9 +135,8 @@ def _check_texts(file: Path, content: dict[str, Any]) -> None:
 def _check_sources(layers: Sequence[Layer]) -> None:
     """A cluster has none of this machine's files: a path must be one that it can reach."""
     for path, relative in relative_paths(merged(layers)):
-        layer = origin(layers, path)
         raise InputError(
-            f"{layer.file}: {layer.key(path)}: '{relative}' is relative; "
+            f"{origin(layers, path).place(*path)}: '{relative}' is relative; "
             "accepted: a path that a cluster reaches, such as one under /Volumes"
         )
 
@@ -149,8 +148,7 @@ def _schedule(scheduler: Scheduler | None, times: Times | None, layers: Sequence
         try:
             as_cron(times.cron)
         except ValueError as error:
-            layer = origin(layers, ("schedule", "cron"))
-            raise InputError(f"{layer.file}: {layer.key(['schedule'])}: {error}") from None
+            raise InputError(f"{origin(layers, ('schedule', 'cron')).place('schedule')}: {error}") from None
     return Schedule(**dict(scheduler), **dict(times))
 
 

@@ -44,14 +44,15 @@ def launch_job(
 
     if not as_run_submit and (existing_cluster or wheel):
         raise InputError("--existing-cluster and --wheel are for a run with --as-run-submit")
-    chosen = options.Chosen(pipeline, environment)
-    deployed = chosen.launched()
+    # Unlike a run on this machine, it needs the file.
+    chosen = options.Chosen(pipeline, environment or "local")
     (job,) = runner.select(chosen.jobs, [name])
     values = run_parameters(job, options.key_values(parameters), runner.git_parameters())
     built = one_time_run.find_wheel(wheel) if as_run_submit else None
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
-    launcher = Launcher(deployed, console)
-    job_id = launcher.find(environment=deployed.stem, instance=instance, job=job.name)
+    assert chosen.environment is not None, "an environment that is named has a file"
+    launcher = Launcher(chosen.environment, console)
+    job_id = launcher.find(environment=chosen.environment.stem, instance=instance, job=job.name)
     if built is None:
         start = launcher.deployed(job_id, values)
     else:

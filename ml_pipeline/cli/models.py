@@ -25,46 +25,27 @@ _ALIAS = click.Choice(["champion", "challenger"])
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder to write to; the state folder if left out.",
 )
-@options.INSTANCE
-@options.PIPELINE
-@options.ENVIRONMENT
-@options.STATE_IF_GIVEN
-@options.VERBOSE
-def write_report(
-    *,
-    run_id: str | None,
-    commit: str | None,
-    output: Path | None,
-    instance: str,
-    pipeline: str,
-    environment: str | None,
-    state: Path | None,
-) -> None:
+@options.on_runs
+def write_report(*, run_id: str | None, commit: str | None, output: Path | None, chosen: options.Chosen) -> None:
     """Write report.md and report.html for a training run."""
     from ml_pipeline.reports.scorecard import collect, write
 
     if run_id and commit:
         raise InputError("--run-id and --commit: accepted: one of the two")
-    chosen = options.Chosen(pipeline, environment, instance=instance)
-    with options.tracked(chosen, instance=instance, state=state):
+    with chosen.tracked():
         scorecard = collect(chosen.settings.experiment, chosen.model, run_id=run_id, commit=commit)
-    for written in write(scorecard, output or state or options.DEFAULT_STATE):
+    for written in write(scorecard, output or chosen.state or options.DEFAULT_STATE):
         click.echo(written)
 
 
 @click.command("rollback")
 @options.RUN_BY
-@options.INSTANCE
-@options.PIPELINE
-@options.ENVIRONMENT
-@options.STATE_IF_GIVEN
-@options.VERBOSE
-def roll_back(*, run_by: str, instance: str, pipeline: str, environment: str | None, state: Path | None) -> None:
+@options.on_runs
+def roll_back(*, run_by: str, chosen: options.Chosen) -> None:
     """Make the version that the champion replaced the champion again."""
     from ml_pipeline.registry import champion as champion_alias
 
-    chosen = options.Chosen(pipeline, environment, instance=instance)
-    with options.tracked(chosen, instance=instance, state=state):
+    with chosen.tracked():
         tell(champion_alias.rollback(model=chosen.model, run_by=run_by))
 
 
@@ -75,29 +56,21 @@ def roll_back(*, run_by: str, instance: str, pipeline: str, environment: str | N
     "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder to write; a new one."
 )
 @click.option("--if-any", is_flag=True, help="Write nothing, and say so, where there is none.")
-@options.INSTANCE
-@options.PIPELINE
-@options.ENVIRONMENT
-@options.STATE_IF_GIVEN
-@options.VERBOSE
+@options.on_runs
 def write_model(
     *,
     commit: str | None,
     alias: transfer.Alias | None,
     output: Path,
     if_any: bool,
-    instance: str,
-    pipeline: str,
-    environment: str | None,
-    state: Path | None,
+    chosen: options.Chosen,
 ) -> None:
     """Write the run of a model, with all that was logged, into a folder that import-model reads."""
     from ml_pipeline.registry import transfer
 
     if bool(commit) == bool(alias):
         raise InputError("--commit and --alias: accepted: exactly one of the two")
-    chosen = options.Chosen(pipeline, environment, instance=instance)
-    with options.tracked(chosen, instance=instance, state=state, new=if_any) as where:
+    with chosen.tracked(new=if_any) as where:
         made = transfer.export_model(
             output,
             experiment=chosen.settings.experiment,
@@ -116,27 +89,19 @@ def write_model(
 @click.option("--as", "become", type=_ALIAS, help="Register it, and give it this alias.")
 @click.option("--as-commit", metavar="SHA", help="Commit that the run is of here; its own is kept in a tag.")
 @options.RUN_BY
-@options.INSTANCE
-@options.PIPELINE
-@options.ENVIRONMENT
-@options.STATE_IF_GIVEN
-@options.VERBOSE
+@options.on_runs
 def read_model(
     *,
     folder: Path,
     become: transfer.Alias | None,
     as_commit: str | None,
     run_by: str,
-    instance: str,
-    pipeline: str,
-    environment: str | None,
-    state: Path | None,
+    chosen: options.Chosen,
 ) -> None:
     """Make the run of a model that export-model wrote, once, in another environment."""
     from ml_pipeline.registry import transfer
 
-    chosen = options.Chosen(pipeline, environment, instance=instance)
-    with options.tracked(chosen, instance=instance, state=state):
+    with chosen.tracked():
         made = transfer.import_model(
             folder,
             experiment=chosen.settings.experiment,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -25,9 +27,12 @@ class Chosen:
         pipeline: Name or file of the pipeline; the only one there is if empty.
         environment: Name or file of the environment; if left out, the local one, which need not have a file.
         instance: An isolated copy of the environment.
+        state: The state folder that takes the place of the environment's workspace.
     """
 
-    def __init__(self, pipeline: str, environment: str | None, *, instance: str = "") -> None:
+    def __init__(
+        self, pipeline: str, environment: str | None, *, instance: str = "", state: Path | None = None
+    ) -> None:
         self.file = files.find_pipeline(pipeline)
         here = environment is None and not _LOCAL.exists()
         self.environment = None if here else files.find(environment or _LOCAL.stem, folder=_LOCAL.parent)
@@ -35,50 +40,37 @@ class Chosen:
         self.full_name = files.full_name((self.environment or _LOCAL).stem, instance)
         self.jobs = jobs.declare(self.settings)
         self.model = f"{self.settings.schema_name}.{self.settings.model}"
+        self.state, self._instance = state, instance
 
-    def launched(self) -> Path:
-        """The file of an environment that is deployed.
+    @contextlib.contextmanager
+    def tracked(self, *, new: bool = False) -> Iterator[str]:
+        """Let everything inside see the runs and models of the environment's workspace, or of the state folder.
 
-        Raises:
-            InputError: there is none.
+        Args:
+            new: Whether the workspace may lack the experiment.
+
+        Yields:
+            The address of the tracking server.
         """
-        return self.environment or files.find(_LOCAL.stem, folder=_LOCAL.parent)
+        from ml_pipeline.registry import tracking
+        from ml_pipeline.workspace import connection
 
-
-@contextlib.contextmanager
-def tracked(chosen: Chosen, *, instance: str, state: Path | None, new: bool = False) -> Iterator[str]:
-    """Let everything inside see the runs and models of an environment's workspace, or of a state folder.
-
-    Args:
-        chosen: The pipeline in an environment; one without a workspace has a state folder.
-        instance: The instance, which only a workspace has.
-        state: The state folder; where one is given, it is taken instead of the workspace.
-        new: Whether it is fine that the workspace has no such experiment.
-
-    Yields:
-        The address of the tracking server.
-    """
-    from ml_pipeline.registry import tracking
-    from ml_pipeline.workspace import connection
-
-    environment = chosen.environment
-    if state is not None or environment is None or "workspace" not in files.read(environment):
-        if instance:
-            raise InputError(
-                f"--instance {instance}: a state folder has none; accepted: an environment with the table [workspace],"
-                " and no --state"
-            )
-        yield tracking.local_uri(state_folder(state or DEFAULT_STATE))
-        return
-    where = connection.open_mlflow(environment)
-    experiment = chosen.settings.experiment
-    with tracking.faults_of(where):
-        if not (new or tracking.has_experiment(experiment)):
-            raise InputError(
-                f"{where}: has no experiment {experiment}; is {chosen.full_name} deployed there?"
-                " (--instance chooses an instance)"
-            )
-        yield where
+        if self.state is not None or self.environment is None or "workspace" not in files.read(self.environment):
+            if self._instance:
+                raise InputError(
+                    f"--instance {self._instance}: a state folder has none; accepted: an environment with the table"
+                    " [workspace], and no --state"
+                )
+            yield tracking.local_uri(state_folder(self.state or DEFAULT_STATE))
+            return
+        where, experiment = connection.open_mlflow(self.environment), self.settings.experiment
+        with tracking.faults_of(where):
+            if not (new or tracking.has_experiment(experiment)):
+                raise InputError(
+                    f"{where}: has no experiment {experiment}; is {self.full_name} deployed there?"
+                    " (--instance chooses an instance)"
+                )
+            yield where
 
 
 def state_folder(state: Path) -> Path:
@@ -117,7 +109,7 @@ STATE = click.option(
     show_default=True,
     help="Folder for tables, MLflow, logs and the report.",
 )
-STATE_IF_GIVEN = click.option(
+_STATE_IF_GIVEN = click.option(
     "--state",
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for tables, MLflow, logs and the report; if left out, the environment's workspace, or else .state.",
@@ -137,6 +129,18 @@ PIPELINE = click.option(
     metavar="NAME|FILE",
     help="Pipeline: a folder's name in ml_pipeline/pipelines/, or the path of a file; if left out, the only one.",
 )
+
+
+def on_runs(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command on runs and models its options, and ``chosen``, which is what they choose."""
+
+    @functools.wraps(command)
+    def call(*, pipeline: str, environment: str | None, instance: str, state: Path | None, **others: Any) -> None:
+        command(chosen=Chosen(pipeline, environment, instance=instance, state=state), **others)
+
+    for option in (VERBOSE, _STATE_IF_GIVEN, ENVIRONMENT, PIPELINE, INSTANCE):
+        call = option(call)
+    return call
 
 
 def named(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:

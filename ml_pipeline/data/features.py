@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ml_pipeline.data import column_types, sources, tables
 from ml_pipeline.data.columns import finite, quote
@@ -81,11 +81,6 @@ class Features:
                     "List the columns to learn from in 'features' to leave it out"
                 )
         return cls({column: kind(rows, column) for column in chosen})
-
-    @classmethod
-    def of_model(cls, signature: Any) -> Features:
-        """The features that a model was trained on, from its MLflow signature."""
-        return cls({column.name: column.type.name for column in signature.inputs.inputs})
 
     @property
     def numbers(self) -> list[str]:

@@ -92,7 +92,7 @@ def answers(rows: DataFrame, predictors: Mapping[str, Predictor], *, where: str,
     """
     from pyspark.sql import functions as F
 
-    features = {name: Features.of_model(one.signature) for name, one in predictors.items()}
+    features = {name: Features(models.input_kinds(one.signature)) for name, one in predictors.items()}
     columns = {name: of.columns(rows, where=where, must_be_finite=True) for name, of in features.items()}
     widest = max(len({column for of in features.values() for column in of.kinds}), 1)
     batch = min(max(_BATCH_VALUES // widest, _BATCH_ROWS[0]), _BATCH_ROWS[1])

@@ -113,7 +113,7 @@ def compare(
         agreed=agreed,
         interval=(float(low), float(high)),
         classes=classes,
-        ranges=_ranges(batch, Features.of_model(signature), significance) if agreed < total else [],
+        ranges=_ranges(batch, Features(models.input_kinds(signature)), significance) if agreed < total else [],
         labelled=batch.labelled,
         reasons=tuple(reasons),
     )

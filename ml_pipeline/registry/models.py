@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
 
-    from ml_pipeline.data.features import Features
-
 SHADOW = "shadow"
 """Tag of a version: ``passed`` or ``failed`` by the last batch that it scored in shadow; ``shadow_reason`` says why."""
 LONGEST_TAG = 1000
@@ -87,18 +85,24 @@ def signature(uri: str) -> ModelSignature:
         raise PipelineError(f"model {uri} can't be loaded: {errors.cause(error)}") from error
 
 
-def signature_of(features: Features, target_type: str) -> ModelSignature:
-    """The signature of a model: its features, and the class that it predicts.
+def input_kinds(signature: ModelSignature) -> dict[str, str]:
+    """The columns that a model takes, in its order, each a ``double`` or a ``string``."""
+    return {column.name: column.type.name for column in signature.inputs.inputs}
+
+
+def signature_of(kinds: Mapping[str, str], target_type: str) -> ModelSignature:
+    """A model's signature.
 
     Args:
-        features: The features.
+        kinds: The columns that it takes, in its order, each a ``double`` or a ``string``.
         target_type: MLflow's name of the predicted class's type: ``string``, ``long``, ``double`` or ``boolean``.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
 
-    inputs = Schema([ColSpec(kind, name) for name, kind in features.kinds.items()])
-    return ModelSignature(inputs=inputs, outputs=Schema([ColSpec(target_type)]))
+    return ModelSignature(
+        inputs=Schema([ColSpec(kind, name) for name, kind in kinds.items()]), outputs=Schema([ColSpec(target_type)])
+    )
 
 
 def tag_of_model(uri: str, name: str) -> str:

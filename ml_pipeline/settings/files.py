@@ -106,9 +106,7 @@ def load(pipeline: Path, environment: Path | None = None, *, instance: str = "")
                     f"{layer.file}: {one_line(key)}: holds '{{{{', by which Databricks refers to values of a run"
                 )
         if "schema" in layer.content:
-            raise InputError(
-                f"{layer.file}: {layer.key(['schema'])}: belongs to the environment; accepted: [catalog] of its file"
-            )
+            raise InputError(f"{layer.place('schema')}: belongs to the environment; accepted: [catalog] of its file")
     content = merged(map(absolute, found))
     content["schema"] = _schema(pipeline_name(pipeline), environment, instance)
     content["experiment"] = _experiment(pipeline_name(pipeline), environment, instance, found)
@@ -158,10 +156,9 @@ def _experiment(pipeline: str, environment: Path | None, instance: str, found: t
     if not isinstance(experiment, str) or not experiment:
         return experiment
     if not all(map(_is_name, experiment.removeprefix("/").split("/"))):
-        layer = origin(found, ["experiment"])
         raise InputError(
-            f"{layer.file}: {layer.key(['experiment'])}: must be a path in the workspace without '.', '..' and empty "
-            f"parts, such as 'churn' or '/Shared/churn' (given: {experiment!r})"
+            f"{origin(found, ['experiment']).place('experiment')}: must be a path in the workspace without '.', '..' "
+            f"and empty parts, such as 'churn' or '/Shared/churn' (given: {experiment!r})"
         )
     if not experiment.startswith("/"):
         folder = workspace.get("folder", DEFAULT_FOLDER)

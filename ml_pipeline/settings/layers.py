@@ -30,6 +30,10 @@ class Layer:
         """A key of the pipeline as the file has it."""
         return ".".join(filter(None, (self.table, *path)))
 
+    def place(self, *path: str) -> str:
+        """The file and its key, as an error names them."""
+        return f"{self.file}: {self.key(path)}"
+
     def has(self, path: Sequence[str]) -> bool:
         """Whether the file sets the key, or a list that holds it."""
         value: object = self.content

@@ -5,10 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Any, get_args, get_origin
 
-from pydantic import (
-    BaseModel,
-    ValidationError,
-)
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 _Models = tuple[type[BaseModel], ...]

@@ -116,7 +116,7 @@ def _champion(
     side = TableVersion.read(run, VALIDATION_SIDE)
     rows = tables.read(side.table, version=side.version)
     fitted, signature = models.load_model(models.version_uri(champion))
-    features = Features.of_model(signature)
+    features = Features(models.input_kinds(signature))
     target = run.data.params["target"]
     columns = features.columns(rows, where=f"the champion's input, table {side.table}")
     # The rows that the run measured itself on: only then are both resampled alike.

@@ -153,7 +153,7 @@ def _shadow(model: str, table: str, day: datetime.date, **rule: Any) -> Shadow |
 def _compare(batch: _Batch, uri: str) -> list[Histogram]:
     """The histograms of each feature and of the predictions, in the batch and in the training rows."""
     run = runs.run(batch.run_id)
-    features = Features.of_model(models.signature(uri))
+    features = Features(models.input_kinds(models.signature(uri)))
     bins, before = histograms.of_data(Reference.read(run).model_dump())
     # A model need not predict a class as often as it occurs, so that its own predictions are the reference. If they
     # can't be told, the true classes of the training rows take their place.

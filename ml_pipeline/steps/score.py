@@ -63,7 +63,7 @@ def score(
         output = _Output(day=day, note=f"job run {job_run_id}", began=tables.latest_version(predictions_table))
         versions = _versions(model, shadow=mode == "shadow")
         predictors = {alias: predictor.load(models.version_uri(version)) for alias, version in versions.items()}
-        kinds = [Features.of_model(one.signature).kinds.items() for one in predictors.values()]
+        kinds = [Features(models.input_kinds(one.signature)).kinds.items() for one in predictors.values()]
         typed = [name for name, check in checks.columns.items() if check.type]
         rows = Features(dict(itertools.chain(*kinds))).read(source, into=predictions_table, typed=typed)
         refuse_names(rows.columns, (*added(probabilities=probabilities), ANSWER), where=where)

@@ -212,4 +212,4 @@ def _log_model(run: Run, trained: _Trained) -> None:
     chosen, reason = evaluator.choose(trained.model, validation, train_rows=len(rows))
     runs.set_tags(run, {EVALUATOR: chosen, f"{EVALUATOR}.reason": reason})
     type_ = _MLFLOW_TYPES.get(np.asarray(trained.classes.values).dtype.kind, "string")
-    models.log_model(trained.model, signature=models.signature_of(trained.features, type_), example=rows.head(5))
+    models.log_model(trained.model, signature=models.signature_of(trained.features.kinds, type_), example=rows.head(5))

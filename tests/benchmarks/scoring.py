@@ -186,7 +186,7 @@ def logged(train_rows: int, depth: int | None) -> str:
     """Where MLflow has the forest, as training logs it."""
     model = trained(train_rows, depth)
     by, why = evaluator.choose(model, example(10_000, seed=3), train_rows=train_rows)
-    signature = models.signature_of(Features(dict.fromkeys(FEATURES, "double")), "long")
+    signature = models.signature_of(dict.fromkeys(FEATURES, "double"), "long")
     run = runs.create_run(EXPERIMENT, name="forest", tags={EVALUATOR: by})
     with runs.resumed(run):
         models.log_model(model, signature=signature, example=example(5, seed=1))

@@ -249,3 +249,51 @@ def test_jobs_shows_a_task_that_runs_another_job(tmp_path: Path, pipeline_file: 
     lines = done.stdout.splitlines()
     at = lines.index("  retrain (after monitor, if one failed): runs the job training")
     assert lines[at + 1] == "    --parameter reason=retraining"
+
+
+def test_the_only_pipeline_needs_no_name(tmp_path: Path) -> None:
+    named, unnamed = (call("jobs", *name, "training", cwd=tmp_path) for name in (["iris"], []))
+    assert named.returncode == 0, named.stderr
+    assert named.stdout == unnamed.stdout
+    assert "--model=local.iris.model" in named.stdout
+    assert "--experiment=/Shared/iris" in named.stdout
+
+
+def test_a_copy_of_the_pipeline_is_one_of_its_own(tmp_path: Path) -> None:
+    shutil.copy(Path(__file__).parents[3] / "ml_pipeline/pipelines/iris/pipeline.toml", tmp_path / "my.toml")
+    done = call("jobs", "my.toml", "training", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "--model=local.my.model" in done.stdout
+    assert "--experiment=/Shared/my" in done.stdout
+
+
+def test_an_environment_overrides_the_settings(tmp_path: Path, pipeline_file: WritePipeline) -> None:
+    file = pipeline_file()
+    (tmp_path / "environments").mkdir()
+    for name, seed in (("local", 1), ("other", 2)):
+        text = f'[catalog]\nname = "{name}"\n[pipelines.test]\nseed = {seed}\n'
+        (tmp_path / "environments" / f"{name}.toml").write_text(text)
+    for arguments, seed, catalog in (([], 1, "local"), (["--environment", "other"], 2, "other")):
+        done = call("jobs", file.name, "training", *arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert f"--seed={seed}\n" in done.stdout
+        assert f"--model={catalog}.test.model" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["run", "absent.toml"], "absent.toml: no such pipeline file"),
+        (["jobs", "--environment", "old.toml"], "old.toml: [pipeline] is no longer part of an environment"),
+        (
+            ["report", "--pipeline", "absent"],
+            "pipeline 'absent' is unknown; accepted: iris, or the path of a .toml file",
+        ),
+        (["launch", "training"], "environment 'local': no file environments/local.toml; accepted: none is there"),
+    ],
+)
+def test_a_wrong_pipeline_or_environment_is_refused(tmp_path: Path, arguments: list[str], match: str) -> None:
+    (tmp_path / "old.toml").write_text("[pipeline]\nseed = 1\n")
+    done = call(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert match in error_line(done)
