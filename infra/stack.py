@@ -27,7 +27,8 @@ from infra.constructs.experiment import Experiment
 from infra.constructs.job import DeployedJob
 from infra.constructs.permissions import AccessControl
 from infra.constructs.wheel import Wheel
-from infra.environment.environment import Environment, S3State
+from infra.environment.environment import Environment
+from infra.environment.tables import S3State
 
 SCHEDULED = "batch_inference"
 """The job that ``[schedule]`` is about."""

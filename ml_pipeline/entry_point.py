@@ -30,7 +30,7 @@ class Call:
     arguments: dict[str, Any]
 
     def __call__(self) -> dict[str, str]:
-        """Run the step; it returns what it made.
+        """Run the step; it returns what it shows the person who runs it.
 
         Raises:
             PipelineError: the step says no, or something that it works with is at fault.
@@ -103,5 +103,5 @@ def _value(entry_point: str, name: str, text: str, annotation: Any) -> Any:
         raise InputError(f"{entry_point}: " + messages.explain(error, model, prefix=name)) from None
 
 
-Made = dict[str, str]
-"""What a step made, for the person who runs it: a name, and what there is to say."""
+Results = dict[str, str]
+"""What a step shows the person who runs it: names and texts."""

@@ -2,7 +2,7 @@
 
 A job is what Databricks calls a job: tasks in a directed acyclic graph, job parameters known when a run starts, and
 references to them in Databricks' own syntax, ``{{job.parameters.git_branch}}`` or ``{{job.run_id}}``. The same data is
-rendered as a Databricks job, as an Airflow DAG and as a run on this machine.
+rendered as a Databricks job and as a run on this machine. An Airflow DAG triggers the deployed job.
 """
 
 from __future__ import annotations

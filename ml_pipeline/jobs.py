@@ -1,7 +1,7 @@
 """The declaration: every job of the flow, its tasks, their order and their parameters.
 
-This is the one place where the flow is described. ``infra`` renders it as Databricks jobs, ``local_runner`` runs it on
-this machine. A new step is one module with a function, and one ``Task`` here.
+This is the one place that describes the flow. ``infra`` renders it as Databricks jobs, ``local.runner`` runs it on this
+machine. A new step is one module in ``steps`` with a function, and one ``Task`` here.
 """
 
 from __future__ import annotations
@@ -60,186 +60,205 @@ def _reference(parameter: JobParameter) -> str:
 
 
 def declare(settings: PipelineSettings) -> tuple[Job, ...]:
-    """Every job of one environment, in flow order."""
-    schema = settings.schema_name
-    train_validation_table, test_table = f"{schema}.train_validation", f"{schema}.test"
-    train_table, validation_table = f"{schema}.train", f"{schema}.validation"
-    batch = {
-        "predictions_table": f"{schema}.predictions",
-        "quarantine_table": f"{schema}.quarantine",
-        "shadow_table": f"{schema}.shadow_predictions",
-        "batch_date": _reference(BATCH_DATE),
-    }
-    reason = JobParameter(name="reason", default=settings.reason, description="Why it runs: feature, ci or retraining")
-    columns = {"target": settings.target, "key": settings.key, "features": settings.features}
-    model = {"experiment": settings.experiment, "model": f"{schema}.{settings.model}"}
-    decision = {
-        "metric": settings.metric,
-        "threshold": settings.threshold,
-        "tolerance": settings.tolerance,
-        "significance": settings.significance,
-    }
-    inference = settings.batch_inference
-    git = {"git_branch": _reference(GIT_BRANCH), "git_commit": _reference(GIT_COMMIT)}
+    """Every job of one pipeline in one environment, in flow order."""
+    flow = _Flow(settings)
+    jobs = in_order(
+        (flow.datasets(), flow.training(), flow.validation(), flow.promotion(), flow.batch_inference()), what="job"
+    )
+    check_started(jobs)
+    return jobs
 
-    datasets = Job(
-        name="datasets",
-        description="Splits the source by hash into the train-validation and the test table",
-        tasks=(
-            Task(
-                name="split",
-                entry_point="ml_pipeline.steps.split:split",
-                parameters=_parameters(
-                    source=settings.source,
-                    **columns,
-                    test_share=settings.test_share,
-                    scored=inference.source in (None, settings.source),
-                    probabilities=inference.probabilities,
-                    train_validation_table=train_validation_table,
-                    test_table=test_table,
-                ),
+
+class _Flow:
+    """The jobs of the standard flow, and the parameters that several of their tasks share."""
+
+    def __init__(self, settings: PipelineSettings) -> None:
+        self._settings = settings
+        self._reason = JobParameter(
+            name="reason", default=settings.reason, description="Why it runs: feature, ci or retraining"
+        )
+        self._columns = {"target": settings.target, "key": settings.key, "features": settings.features}
+        self._model = {"experiment": settings.experiment, "model": self._named(settings.model)}
+        self._decision = {
+            name: getattr(settings, name) for name in ("metric", "threshold", "tolerance", "significance")
+        }
+        self._batch = {
+            "predictions_table": self._named("predictions"),
+            "quarantine_table": self._named("quarantine"),
+            "shadow_table": self._named("shadow_predictions"),
+            "batch_date": _reference(BATCH_DATE),
+        }
+
+    def _named(self, name: str) -> str:
+        return f"{self._settings.schema_name}.{name}"
+
+    def datasets(self) -> Job:
+        settings, inference = self._settings, self._settings.batch_inference
+        split = Task(
+            name="split",
+            entry_point="ml_pipeline.steps.split:split",
+            parameters=_parameters(
+                source=settings.source,
+                **self._columns,
+                test_share=settings.test_share,
+                scored=inference.source in (None, settings.source),
+                probabilities=inference.probabilities,
+                train_validation_table=self._named("train_validation"),
+                test_table=self._named("test"),
             ),
-        ),
-    )
-    training = Job(
-        name="training",
-        description="Prepares tables, trains a model and compares it with the branch's runs and the champion",
-        depends_on=(datasets.name,),
-        parameters=(GIT_BRANCH, GIT_COMMIT, PULL_REQUEST, reason, RUN_BY),
-        max_concurrent_runs=10,
-        tasks=(
-            Task(
-                name="prepare",
-                entry_point="ml_pipeline.steps.prepare:prepare",
-                parameters=_parameters(
-                    train_validation_table=train_validation_table,
-                    train_table=train_table,
-                    validation_table=validation_table,
-                    **columns,
-                    folds=settings.folds,
-                    validation_share=settings.validation_share,
-                    experiment=settings.experiment,
-                    job_run_id=JOB_RUN_ID,
-                    **git,
-                    pull_request=_reference(PULL_REQUEST),
-                    reason=_reference(reason),
-                    run_by=_reference(RUN_BY),
-                ),
+        )
+        return Job(
+            name="datasets",
+            description="Splits the source by hash into the train-validation and the test table",
+            tasks=(split,),
+        )
+
+    def training(self) -> Job:
+        return Job(
+            name="training",
+            description="Prepares tables, trains a model and compares it with the branch's runs and the champion",
+            depends_on=("datasets",),
+            parameters=(GIT_BRANCH, GIT_COMMIT, PULL_REQUEST, self._reason, RUN_BY),
+            max_concurrent_runs=10,
+            tasks=(self._prepare(), self._train(), self._compare()),
+        )
+
+    def _prepare(self) -> Task:
+        settings = self._settings
+        return Task(
+            name="prepare",
+            entry_point="ml_pipeline.steps.prepare:prepare",
+            parameters=_parameters(
+                train_validation_table=self._named("train_validation"),
+                train_table=self._named("train"),
+                validation_table=self._named("validation"),
+                **self._columns,
+                folds=settings.folds,
+                validation_share=settings.validation_share,
+                experiment=settings.experiment,
+                job_run_id=JOB_RUN_ID,
+                git_branch=_reference(GIT_BRANCH),
+                git_commit=_reference(GIT_COMMIT),
+                pull_request=_reference(PULL_REQUEST),
+                reason=_reference(self._reason),
+                run_by=_reference(RUN_BY),
             ),
-            Task(
-                name="train",
-                entry_point="ml_pipeline.steps.train:train",
-                depends_on=("prepare",),
-                timeout_seconds=3 * 3600,
-                parameters=_parameters(
-                    **columns,
-                    positive_class=settings.positive_class,
-                    estimator=settings.estimator,
-                    metric=settings.metric,
-                    folds=settings.folds,
-                    seed=settings.seed,
-                    n_jobs=settings.n_jobs,
-                    search_on=settings.search_on,
-                    max_training_rows=settings.max_training_rows,
-                    experiment=settings.experiment,
-                    job_run_id=JOB_RUN_ID,
-                ),
+        )
+
+    def _train(self) -> Task:
+        settings = self._settings
+        shared = ("estimator", "metric", "folds", "seed", "n_jobs", "search_on", "max_training_rows", "experiment")
+        return Task(
+            name="train",
+            entry_point="ml_pipeline.steps.train:train",
+            depends_on=("prepare",),
+            timeout_seconds=3 * 3600,
+            parameters=_parameters(
+                **self._columns,
+                positive_class=settings.positive_class,
+                **{name: getattr(settings, name) for name in shared},
+                job_run_id=JOB_RUN_ID,
             ),
-            Task(
-                name="compare",
-                entry_point="ml_pipeline.steps.compare:compare",
-                depends_on=("train",),
-                max_retries=0,
-                parameters=_parameters(**model, **decision, job_run_id=JOB_RUN_ID),
+        )
+
+    def _compare(self) -> Task:
+        return Task(
+            name="compare",
+            entry_point="ml_pipeline.steps.compare:compare",
+            depends_on=("train",),
+            max_retries=0,
+            parameters=_parameters(**self._model, **self._decision, job_run_id=JOB_RUN_ID),
+        )
+
+    def validation(self) -> Job:
+        validate = Task(
+            name="validate",
+            entry_point="ml_pipeline.steps.validate:validate",
+            max_retries=0,
+            parameters=_parameters(
+                test_table=self._named("test"), **self._model, **self._decision, git_commit=_reference(GIT_COMMIT)
             ),
-        ),
-    )
-    validation = Job(
-        name="validation",
-        description="Scores the test table with the model that the CI built; the challenger if it passes",
-        depends_on=(training.name,),
-        parameters=(GIT_COMMIT,),
-        tasks=(
-            Task(
-                name="validate",
-                entry_point="ml_pipeline.steps.validate:validate",
-                max_retries=0,
-                parameters=_parameters(test_table=test_table, **model, **decision, git_commit=git["git_commit"]),
+        )
+        return Job(
+            name="validation",
+            description="Scores the test table with the model that the CI built; the challenger if it passes",
+            depends_on=("training",),
+            parameters=(GIT_COMMIT,),
+            tasks=(validate,),
+        )
+
+    def promotion(self) -> Job:
+        promote = Task(
+            name="promote",
+            entry_point="ml_pipeline.steps.promote:promote",
+            parameters=_parameters(model=self._model["model"], run_by=_reference(RUN_BY), job_run_id=JOB_RUN_ID),
+        )
+        return Job(
+            name="promotion",
+            description="Makes the challenger the champion and remembers the one before",
+            depends_on=("validation",),
+            parameters=(RUN_BY,),
+            tasks=(promote,),
+        )
+
+    def batch_inference(self) -> Job:
+        settings, inference = self._settings, self._settings.batch_inference
+        score = Task(
+            name="score",
+            entry_point="ml_pipeline.steps.score:score",
+            timeout_seconds=3 * 3600,
+            parameters=_parameters(
+                source=inference.source or settings.source,
+                model=self._model["model"],
+                mode=inference.mode,
+                probabilities=inference.probabilities,
+                checks=settings.checks,
+                job_run_id=JOB_RUN_ID,
+                **self._batch,
             ),
-        ),
-    )
-    promotion = Job(
-        name="promotion",
-        description="Makes the challenger the champion and remembers the one before",
-        depends_on=(validation.name,),
-        parameters=(RUN_BY,),
-        tasks=(
-            Task(
-                name="promote",
-                entry_point="ml_pipeline.steps.promote:promote",
-                parameters=_parameters(model=model["model"], run_by=_reference(RUN_BY), job_run_id=JOB_RUN_ID),
-            ),
-        ),
-    )
-    watching = settings.watching
-    watch: list[Task] = []
-    if watching:
+        )
+        watch = self._watch()
+        return Job(
+            name="batch_inference",
+            description="Scores a batch with the champion into the predictions table",
+            depends_on=("promotion",),
+            parameters=(BATCH_DATE,),
+            tasks=(score, *watch),
+            timeout_seconds=4 * 3600 + sum(task.timeout_seconds for task in watch if task.run_job),
+        )
+
+    def _watch(self) -> tuple[Task, ...]:
+        settings, watching = self._settings, self._settings.watching
+        if not watching:
+            return ()
         monitor = Task(
             name="monitor",
             entry_point="ml_pipeline.steps.monitor:monitor",
             depends_on=("score",),
             max_retries=0,
             parameters=_parameters(
-                **model,
-                **batch,
-                monitoring_table=f"{schema}.monitoring",
+                **self._model,
+                **self._batch,
+                monitoring_table=self._named("monitoring"),
                 target=settings.target,
                 key=settings.key,
-                positive_class=settings.positive_class,
                 metric=settings.metric,
                 monitoring=watching,
-                minimum_agreement=inference.minimum_agreement,
+                minimum_agreement=settings.batch_inference.minimum_agreement,
                 significance=settings.significance,
                 job_run_id=JOB_RUN_ID,
             ),
         )
-        watch.append(monitor)
-        if watching.on_drift == "retrain":
-            retrain = Task(
-                name="retrain",
-                run_job=training.name,
-                parameters={reason.name: "retraining"},
-                depends_on=(monitor.name,),
-                run_if="AT_LEAST_ONE_FAILED",
-                timeout_seconds=training.timeout_seconds,
-                # The tasks of that job try again by themselves.
-                max_retries=0,
-            )
-            watch.append(retrain)
-    batch_inference = Job(
-        name="batch_inference",
-        description="Scores a batch with the champion into the predictions table",
-        depends_on=(promotion.name,),
-        parameters=(BATCH_DATE,),
-        tasks=(
-            Task(
-                name="score",
-                entry_point="ml_pipeline.steps.score:score",
-                timeout_seconds=3 * 3600,
-                parameters=_parameters(
-                    source=inference.source or settings.source,
-                    model=model["model"],
-                    mode=inference.mode,
-                    probabilities=inference.probabilities,
-                    checks=settings.checks,
-                    job_run_id=JOB_RUN_ID,
-                    **batch,
-                ),
-            ),
-            *watch,
-        ),
-        timeout_seconds=4 * 3600 + sum(task.timeout_seconds for task in watch if task.run_job),
-    )
-    flow = in_order((datasets, training, validation, promotion, batch_inference), what="job")
-    check_started(flow)
-    return flow
+        if watching.on_drift != "retrain":
+            return (monitor,)
+        retrain = Task(
+            name="retrain",
+            run_job="training",
+            parameters={self._reason.name: "retraining"},
+            depends_on=(monitor.name,),
+            run_if="AT_LEAST_ONE_FAILED",
+            timeout_seconds=self.training().timeout_seconds,
+            # The tasks of that job try again by themselves.
+            max_retries=0,
+        )
+        return (monitor, retrain)

@@ -1,18 +1,62 @@
-"""Names that two modules share: tags, columns, artifacts."""
+"""Names that two modules share: columns, tags, artifacts, aliases, jobs."""
 
 from __future__ import annotations
 
+# Jobs.
+DATASETS = "datasets"
+TRAINING = "training"
+VALIDATION = "validation"
+PROMOTION = "promotion"
+BATCH_INFERENCE = "batch_inference"
+"""Also the tag ``job`` of the MLflow run of a batch; training runs have no such tag."""
+
+# Columns of the predictions table. No column of the source, and no feature, may have one of these names.
 PREDICTION = "prediction"
-"""What the predictions are called among the features; no feature may have that name."""
-
+MODEL_NAME = "model_name"
+MODEL_VERSION = "model_version"
+RUN_ID = "run_id"
 BATCH_COLUMN = "batch_date"
-ADDED = ("prediction", "model_name", "model_version", "run_id", BATCH_COLUMN)
-"""Columns that a predictions table has beside those of its source; none of the source's may have such a name."""
-INTERNAL = ("__answer", "__agree", "__label", "__other")
-"""Columns that a step has for a while beside those of a source."""
-
-CHAMPION_PREDICTION = "champion_prediction"
-"""What the champion said of the same row, in the shadow table."""
-ANSWER = "__answer"
+ADDED = (PREDICTION, MODEL_NAME, MODEL_VERSION, RUN_ID, BATCH_COLUMN)
 SCORES = "scores"
-"""The column that it has too where probabilities are configured."""
+"""One probability or decision value for each class; only if probabilities are configured."""
+CHAMPION_PREDICTION = "champion_prediction"
+"""The champion's prediction for the same row, in the shadow table."""
+REASONS = "quarantine_reasons"
+"""Why a row failed its checks, in the quarantine table."""
+
+# Columns that a step adds for a while.
+ANSWER = "__answer"
+AGREE = "__agree"
+LABEL = "__label"
+OTHER_LABEL = "__other"
+INTERNAL = (ANSWER, AGREE, LABEL, OTHER_LABEL)
+
+# Aliases of a registered model.
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+
+# The sides of the data; each is a table, and a run has tags for each that it read: ``registry.evidence.TableVersion``.
+TRAIN_VALIDATION_SIDE = "train_validation"
+TRAIN_SIDE = "train"
+VALIDATION_SIDE = "validation"
+TEST_SIDE = "test"
+
+# Tags of a training run.
+JOB_RUN_ID = "job_run_id"
+GIT_BRANCH = "git_branch"
+GIT_COMMIT = "git_commit"
+PULL_REQUEST = "pull_request"
+REASON = "reason"
+RUN_BY = "run_by"
+CLASSES = "classes"
+"""How many classes the train table has."""
+EVALUATOR = "evaluator"
+"""What computes the model's predictions: ``model.evaluator``."""
+VALIDATE = "validate"
+"""``passed`` or ``failed`` in the comparison; ``validate.reason`` holds the reason."""
+TEST = "test"
+"""``passed`` or ``failed`` on the test table, with ``test.reason``; also a tag of the registered version."""
+DEVELOPMENT = "development"
+"""``passed`` on the one run of a commit that CI built and that passed the comparison."""
+PASSED = "passed"
+FAILED = "failed"

@@ -2,10 +2,11 @@
 # MAGIC %md
 # MAGIC # Creating the data sets
 # MAGIC
-# MAGIC The job `datasets` reads the source that the environment file names, and splits it by a hash of each row's key:
+# MAGIC The job `datasets` reads the source that the pipeline's file names, and splits it by a hash of each row's key:
 # MAGIC no row ever changes sides. The test table is for validation alone: look at the other one.
 # MAGIC
-# MAGIC `ML_PIPELINE_ENVIRONMENT` chooses the environment file; on this machine it is `local`.
+# MAGIC `ML_PIPELINE_ENVIRONMENT` chooses the environment; on this machine it is `local`. `ML_PIPELINE_FILE`
+# MAGIC chooses a pipeline's file; by default it is that of the only pipeline.
 
 # COMMAND ----------
 
@@ -19,7 +20,8 @@ from ml_pipeline.settings import files
 
 root = next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "environments").is_dir())
 environment = os.environ.get("ML_PIPELINE_ENVIRONMENT", "local")
-chosen = files.load(files.find(environment, folder=root / "environments"))
+pipeline = files.find_pipeline(os.environ.get("ML_PIPELINE_FILE", ""))
+chosen = files.load(pipeline, files.find(environment, folder=root / "environments"))
 
 # COMMAND ----------
 

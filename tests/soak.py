@@ -35,11 +35,11 @@ class Bench:
     rows: int
 
     @classmethod
-    def make(cls, folder: Path, *, environment: Path, rows: int) -> Bench:
+    def make(cls, folder: Path, *, pipeline: Path, rows: int) -> Bench:
         """Run the flow, and write the source."""
         state, source = folder / "state", folder / "rows.parquet"
         program = str(Path(sys.executable).with_name("ml-pipeline"))
-        command = [program, "run", "--environment", str(environment), "--state", str(state)]
+        command = [program, "run", str(pipeline), "--state", str(state)]
         subprocess.run(command, check=True, capture_output=True, cwd=folder)
         rng = np.random.default_rng(0)
         frame = pd.DataFrame({name: rng.uniform(0.1, 8, rows) for name in FEATURES}).assign(id=np.arange(rows))
@@ -128,11 +128,11 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50, help="how many runs are killed")
     parser.add_argument("--pairs", type=int, default=20, help="how many batches are started twice")
     parser.add_argument("--rows", type=int, default=200_000)
-    parser.add_argument("--environment", type=Path, default=Path("environments/local.toml"))
+    parser.add_argument("--pipeline", type=Path, default=Path("ml_pipeline/pipelines/iris/pipeline.toml"))
     arguments = parser.parse_args()
     day, problems = days(), []
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench.make(Path(folder), environment=arguments.environment.resolve(), rows=arguments.rows)
+        bench = Bench.make(Path(folder), pipeline=arguments.pipeline.resolve(), rows=arguments.rows)
         began = time.monotonic()
         code, said = finished(bench.start(next(day)))
         assert code == 0, said

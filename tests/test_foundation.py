@@ -3,11 +3,13 @@
 import json
 import re
 import subprocess
+import sys
 import tomllib
 from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
@@ -119,3 +121,35 @@ def test_make_help_tells_about_every_target() -> None:
 
     assert {"setup", "run", "check", "test", "test-latest", "lock"} <= targets
     assert {name for name, text in lines if text} == targets == phony
+
+
+@pytest.mark.parametrize(
+    ("message", "accepted"),
+    [
+        ("Move modules into packages by layer\n\nThe reason.\n", True),
+        ("Process batches in order\n", True),
+        ("Embed the figures\n\n# A comment of git's.\n", True),
+        ("Merge branch 'development' into a feature branch\n", True),
+        ("The tests are fast\n", False),
+        ("Added a thing\n", False),
+        ("Adding a thing\n", False),
+        ("Adds a thing\n", False),
+        ("add a thing\n", False),
+        ("Add a thing.\n", False),
+        ("Add a thing\nand the reason without a blank line\n", False),
+        (f"Move {'x' * 67}\n", True),
+        (f"Move {'x' * 68}\n", False),
+    ],
+)
+def test_a_commit_subject_is_imperative_and_short(message: str, accepted: bool, tmp_path: Path) -> None:
+    file = tmp_path / "message"
+    file.write_text(message)
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    (hook,) = [hook for hook in hooks if hook["id"] == "commit-subject"]
+
+    # As pre-commit runs a hook of the language pygrep.
+    command = [sys.executable, "-m", "pre_commit.languages.pygrep", *hook["args"], hook["entry"], str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert hook["stages"] == ["commit-msg"]
+    assert (done.returncode == 0) == accepted, done.stdout

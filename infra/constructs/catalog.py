@@ -11,7 +11,8 @@ from infra.bindings import (
     TerraformResourceLifecycle,
     Volume,
 )
-from infra.environment.environment import Catalog, Permissions
+from infra.environment.tables import Permissions
+from ml_pipeline.settings.workspace import Catalog
 
 _VIEW = ("EXECUTE", "READ_VOLUME", "SELECT", "USE_SCHEMA")
 _RUN = ("APPLY_TAG", "CREATE_MODEL_VERSION", "CREATE_TABLE", "MODIFY", "WRITE_VOLUME")

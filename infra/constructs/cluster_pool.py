@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from infra.bindings import Construct, InstancePool, JobJobClusterNewCluster
-from infra.environment.environment import Compute
+from infra.environment.tables import Compute
 
 
 class Machines(Construct):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from infra.bindings import Construct, Permissions, PermissionsAccessControl
-from infra.environment import environment
+from infra.environment import tables
 
 JOB = {"managers": "CAN_MANAGE", "runners": "CAN_MANAGE_RUN", "viewers": "CAN_VIEW"}
 EXPERIMENT = {"managers": "CAN_MANAGE", "runners": "CAN_EDIT", "viewers": "CAN_READ"}
@@ -20,7 +20,7 @@ class AccessControl(Construct):
         scope: Construct,
         *,
         of: str,
-        permissions: environment.Permissions,
+        permissions: tables.Permissions,
         levels: Mapping[str, str],
         service_principal: str | None = None,
         job_id: str | None = None,

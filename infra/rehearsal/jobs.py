@@ -10,7 +10,6 @@ from typing import Any
 
 from flask import Blueprint, request
 
-from infra.environment import quartz
 from infra.rehearsal import clusters, permissions, pools, shapes
 from infra.rehearsal.api import (
     USER,
@@ -28,6 +27,7 @@ from infra.rehearsal.api import (
 )
 from infra.rehearsal.files import Files
 from infra.rehearsal.store import Store
+from ml_pipeline.settings import quartz
 
 RUN_IF = ("ALL_SUCCESS", "ALL_DONE", "NONE_FAILED", "AT_LEAST_ONE_SUCCESS", "ALL_FAILED", "AT_LEAST_ONE_FAILED")
 _UNTITLED = "Untitled"

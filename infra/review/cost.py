@@ -13,9 +13,9 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
-from infra.environment import quartz
 from infra.environment.environment import Environment
 from ml_pipeline.errors import InputError
+from ml_pipeline.settings import quartz
 from ml_pipeline.settings.types import Settings
 
 RATES = Path(__file__).with_name("rates.toml")

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 from ml_pipeline.data import column_types, sources, tables
 from ml_pipeline.data.columns import finite, quote
 from ml_pipeline.errors import InputError
-from ml_pipeline.names import ADDED
+from ml_pipeline.names import ADDED, CHAMPION_PREDICTION, REASONS, SCORES
 
 if TYPE_CHECKING:
-    from mlflow.models import ModelSignature
     from pyspark.sql import Column, DataFrame
     from pyspark.sql.types import DataType
 
@@ -29,7 +28,7 @@ ACCEPTED = "accepted: numbers, text and booleans"
 
 def added(*, probabilities: bool) -> tuple[str, ...]:
     """Every column that scoring adds to its source's, in whatever table."""
-    return (*ADDED, *(["scores"] if probabilities else []), "champion_prediction", "quarantine_reasons")
+    return (*ADDED, *([SCORES] if probabilities else []), CHAMPION_PREDICTION, REASONS)
 
 
 def refuse_names(columns: Iterable[str], names: Iterable[str] = ADDED, *, where: str) -> None:
@@ -82,11 +81,6 @@ class Features:
                     "List the columns to learn from in 'features' to leave it out"
                 )
         return cls({column: kind(rows, column) for column in chosen})
-
-    @classmethod
-    def of_model(cls, signature: ModelSignature) -> Features:
-        """The features that a model was trained on."""
-        return cls({column.name: column.type.name for column in signature.inputs.inputs})
 
     @property
     def numbers(self) -> list[str]:
@@ -172,17 +166,3 @@ class Features:
             if before is not None and name in before.columns and kind(before, name) == self.kinds[name]:
                 types[name] = before.schema[name].dataType
         return rows.withColumns({name: F.lit(None).cast(type_) for name, type_ in types.items()})
-
-    def signature(self, target_type: str) -> ModelSignature:
-        """The model's signature: the features, and the class that it predicts.
-
-        Args:
-            target_type: MLflow's name of the predicted class's type: ``string``, ``long``, ``double`` or ``boolean``.
-        """
-        from mlflow.models import ModelSignature
-        from mlflow.types import ColSpec, Schema
-
-        return ModelSignature(
-            inputs=Schema([ColSpec(kind, name) for name, kind in self.kinds.items()]),
-            outputs=Schema([ColSpec(target_type)]),
-        )

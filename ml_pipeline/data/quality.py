@@ -25,19 +25,19 @@ from ml_pipeline.data.columns import quote
 from ml_pipeline.data.row_checks import RowChecks
 from ml_pipeline.data.rules import Rule
 from ml_pipeline.errors import CheckFailedError, InputError
+from ml_pipeline.names import REASONS
 from ml_pipeline.settings.pipeline import Checks, ColumnCheck
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
-REASONS = "quarantine_reasons"
 _ALONE, _SHARED = f"__{REASONS}_alone", f"__{REASONS}_shared"
 _NAMED = 5
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """How a batch did."""
+class QualityResult:
+    """How many rows of a batch failed their checks, and why."""
 
     rows: int
     failed: int
@@ -106,11 +106,11 @@ def bad(checked: DataFrame) -> DataFrame:
     return checked.where(F.col(REASONS).isNotNull())
 
 
-def judge(checked: DataFrame, checks: Checks, *, where: str) -> Verdict | None:
+def judge(checked: DataFrame, checks: Checks, *, where: str) -> QualityResult | None:
     """Count what failed, in one pass whose answer is one row.
 
     Returns:
-        The verdict; ``None`` where nothing was checked, and so no row read.
+        The counts; ``None`` where nothing was checked, and so no row read.
 
     Raises:
         CheckFailedError: a greater share of the rows failed than may.
@@ -133,13 +133,13 @@ def judge(checked: DataFrame, checks: Checks, *, where: str) -> Verdict | None:
     assert counts is not None, "an aggregate has a row"
     total, failed, *each = counts
     found = sorted(zip(kinds, each, strict=True), key=lambda item: -item[1])
-    verdict = Verdict(total, failed, {kind: count for kind, count in found if count})
+    result = QualityResult(total, failed, {kind: count for kind, count in found if count})
     if total and failed / total > checks.max_quarantine_share:
         raise CheckFailedError(
             f"{where}: {failed / total:.2%} are too many, "
-            f"max_quarantine_share is {checks.max_quarantine_share:.2%}: {verdict}"
+            f"max_quarantine_share is {checks.max_quarantine_share:.2%}: {result}"
         )
-    return verdict
+    return result
 
 
 def _has(start: str, end: str) -> Column:

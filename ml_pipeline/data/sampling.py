@@ -12,7 +12,6 @@ from ml_pipeline.data import hashing
 
 if TYPE_CHECKING:
     import pandas as pd
-    from mlflow.entities import Run
     from pyspark.sql import Column, DataFrame
 
 _WHOLE = "all"
@@ -37,10 +36,9 @@ class Sample:
         return cls(rows=most, of=count, by=tuple(sorted(by))) if count > most else None
 
     @classmethod
-    def of_run(cls, run: Run, side: str) -> Sample | None:
-        """The sample that a run took of its train or validation table; ``None`` where it took all rows."""
-        text = run.data.tags.get(f"{side}_sample", _WHOLE)
-        if text == _WHOLE:
+    def parse(cls, text: str) -> Sample | None:
+        """The sample that ``tag`` wrote; ``None`` if it is all rows, or if nothing was written."""
+        if text in ("", _WHOLE):
             return None
         kept = json.loads(text)
         return cls(rows=kept["rows"], of=kept["of"], by=tuple(kept["by"]))

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import gc
-import importlib
 import subprocess
-import sys
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Literal
 
 from ml_pipeline import entry_point, graph
-from ml_pipeline.data import session
 from ml_pipeline.errors import InputError
+from ml_pipeline.local import warm_up
 
-T = TypeVar("T")
 State = Literal["SUCCESS", "FAILED", "SKIPPED", "EXCLUDED"]
 
 
@@ -48,7 +42,7 @@ class _Plan:
 _WITHOUT_SPARK = ("promotion",)
 """Jobs that read and write no table."""
 _WITHOUT_TRACKING = ("datasets",)
-"""Jobs that ask nothing of MLflow."""
+"""Jobs that make no request to MLflow."""
 _SCORING = ("validation", "batch_inference")
 """Jobs whose tasks score, for which Spark starts a Python worker."""
 
@@ -96,7 +90,7 @@ def run(
             raise InputError(
                 f"--parameter {name}: no job of this run has it; accepted: {', '.join(accepted) or 'none'}"
             )
-    with _eager_threads():
+    with warm_up.eager_threads():
         given = {**defaults, **parameters}
         known = {job.name: job for job in (*declared, *jobs)}
         inherited = {name: given[name] for name in defaults}
@@ -105,20 +99,16 @@ def run(
 
 def _run_all(jobs: Sequence[graph.Job], plan: Callable[[], list[_Plan]], follow: Follow) -> list[TaskRun]:
     if any(job.name not in _WITHOUT_SPARK for job in jobs):
-        # The JVM starts while Python imports the steps' libraries, each of which takes seconds.
-        _import("pyspark.sql", "delta")
-        _ahead(session.spark)
-        # The session waits for pandas, and for nothing else of what the steps import.
-        _import("pandas")
-    plans = _without_collection(plan)
-    tracking = _ahead(_open_tracking)
+        warm_up.start_spark()
+    plans = warm_up.without_collection(plan)
+    tracking = warm_up.open_tracking()
     runs: list[TaskRun] = []
     ended: dict[str, State] = {}
 
     def note(run_: TaskRun) -> None:
         follow(run_.job, run_.task, run_)
         if not runs and any(later.name in _SCORING for later in jobs[1:]):
-            _ahead(_start_worker)
+            warm_up.start_worker()
         runs.append(run_)
 
     def carry_out(plan: _Plan, ended: dict[str, State]) -> None:
@@ -164,60 +154,6 @@ def _hindered(job: graph.Job, task: graph.Task, ended: Mapping[str, State]) -> T
 def _failed(names: Sequence[str], ended: Mapping[str, State]) -> str:
     """The first of them that failed, or was skipped since another one did."""
     return next((name for name in names if ended.get(name) in ("FAILED", "SKIPPED")), "")
-
-
-def _without_collection(import_: Callable[[], T]) -> T:
-    # What an import makes stays: looking through it for garbage, again and again, is a tenth of the imports' time.
-    gc.disable()
-    try:
-        return import_()
-    finally:
-        gc.freeze()
-        gc.enable()
-
-
-@contextlib.contextmanager
-def _eager_threads() -> Iterator[None]:
-    # What waits for the JVM's answers goes on soon after they arrive, and not once an import leaves it a turn.
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(before / 10)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
-
-
-def _import(*names: str) -> None:
-    for name in names:
-        with contextlib.suppress(ImportError):  # The step that needs it says so.
-            importlib.import_module(name)
-
-
-def _ahead(prepare: Callable[[], object]) -> threading.Thread:
-    """Do in the background what a task will need; where it fails, it fails again in that task, which reports it."""
-
-    def quietly() -> None:
-        with contextlib.suppress(Exception):
-            prepare()
-
-    thread = threading.Thread(target=quietly, daemon=True)
-    thread.start()
-    return thread
-
-
-def _open_tracking() -> None:
-    # In the order in which they are needed; together they take seconds.
-    from ml_pipeline.registry import tracking
-
-    tracking.client()
-    _import("ml_pipeline.reports.figures", "mlflow.sklearn", "mlflow.pyfunc", "ml_pipeline.reports.scorecard")
-    tracking.warm_up()
-
-
-def _start_worker() -> None:
-    from ml_pipeline.model import predictor
-
-    predictor.start_worker()
 
 
 def _plan(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_pipeline.model.metrics import Responses, Scores, score
+from ml_pipeline.model.metrics import Responses, Values, metric_value
 
 RESAMPLES = 1000
 """Bootstrap resamples of the validation rows. Fixed, as is their seed, so that any two runs are resampled alike."""
@@ -16,11 +17,11 @@ MOST_ROWS = 20_000
 """Rows that the bootstrap takes at most: its cost grows with them, and a slightly wide interval misleads nobody."""
 
 
-def bootstrap(metric: str, responses: Responses, truth: NDArray[np.int64]) -> Scores:
+def bootstrap(metric: str, responses: Responses, truth: NDArray[np.int64]) -> Values:
     """The metric on resamples of the rows, drawn with replacement within each class.
 
     The resamples depend on the true classes alone. Two models on the same rows are therefore resampled alike, and the
-    difference of their scores is a paired bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
+    difference of their metrics is a paired bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
     chapters 8 and 13; for comparing classifiers: Koehn, Statistical significance tests for machine translation
     evaluation, 2004).
 
@@ -30,14 +31,14 @@ def bootstrap(metric: str, responses: Responses, truth: NDArray[np.int64]) -> Sc
     random = np.random.default_rng(SEED)
     # Rows come in the order of their hash, so the first ones are a random sample.
     strata = [np.flatnonzero(truth[:MOST_ROWS] == value) for value in np.unique(truth[:MOST_ROWS])]
-    scores = np.empty(RESAMPLES)
+    values = np.empty(RESAMPLES)
     for i in range(RESAMPLES):
         rows = np.concatenate([random.choice(stratum, len(stratum)) for stratum in strata])
-        scores[i] = score(metric, responses, rows, truth[rows])
-    return scores
+        values[i] = metric_value(metric, responses, rows, truth[rows])
+    return values
 
 
-Measured = tuple[float, Scores]
+Measured = tuple[float, Values]
 """A metric, and its values on the bootstrap's resamples of the same rows."""
 
 
@@ -46,7 +47,7 @@ def measure(metric: str, responses: Responses, truth: NDArray[np.int64]) -> Meas
     # A prediction that is none of the classes is wrong, whatever the truth; scorers want it to be some class.
     wrong = (truth + 1) % len(responses.classes.values)
     responses = replace(responses, labels=np.where(responses.labels < 0, wrong, responses.labels))
-    return score(metric, responses, np.arange(len(truth)), truth), bootstrap(metric, responses, truth)
+    return metric_value(metric, responses, np.arange(len(truth)), truth), bootstrap(metric, responses, truth)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,16 +87,16 @@ def f1_leads(
     answers = np.column_stack([truth, mine, other])
     # Rows with the same three answers are alike, so that how many of each are drawn is all there is to draw.
     kinds, counts = np.unique(answers, axis=0, return_counts=True)
-    true, *said = kinds.T
+    true, first, second = kinds.T
 
-    def f1(labels: NDArray[np.int64], drawn: NDArray[np.int64]) -> Scores:
+    def f1(labels: NDArray[np.int64], drawn: NDArray[np.int64]) -> Values:
         known, hits = labels >= 0, labels == true
         named = np.bincount(labels[known], drawn[known], classes) + np.bincount(true, drawn, classes)
         right = 2 * np.bincount(true[hits], drawn[hits], classes)
         return np.divide(right, named, where=named > 0, out=np.zeros(classes))
 
-    def lead(drawn: NDArray[np.int64]) -> Scores:
-        return f1(said[0], drawn) - f1(said[1], drawn)
+    def lead(drawn: NDArray[np.int64]) -> Values:
+        return f1(first, drawn) - f1(second, drawn)
 
     random = np.random.default_rng(SEED)
     shares = counts / len(answers)
@@ -106,3 +107,15 @@ def f1_leads(
         Difference(value=float(value), low=float(least), high=float(most))
         for value, least, most in zip(lead(counts), low, high, strict=True)
     ]
+
+
+def f1_verdicts(
+    truth: NDArray[np.int64], labels: Sequence[int], other: Responses, *, significance: float
+) -> dict[str, str]:
+    """Whether a model's F1 of each class is better or worse than another's, by class; empty without labels."""
+    if not labels:
+        return {}
+    names = [str(value) for value in other.classes.values]
+    answers = truth[:MOST_ROWS], np.asarray(labels), other.labels[:MOST_ROWS]
+    leads = f1_leads(*answers, classes=len(names), significance=significance)
+    return {name: lead.verdict for name, lead in zip(names, leads, strict=True)}

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
 from ml_pipeline.model.bootstrap import Difference, Measured
-
-if TYPE_CHECKING:
-    pass
+from ml_pipeline.names import FAILED, PASSED
+from ml_pipeline.registry.evidence import RivalRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +32,11 @@ class Rival:
             lead = "level with"
         return f"{lead} {self.name} ({self.value:.4f}; {self.difference.verdict})"
 
-    def as_row(self) -> dict[str, Any]:
-        """As plain data, for the report."""
-        return (
-            {"name": self.name, "run_id": self.run_id, "value": self.value}
-            | {"difference" if name == "value" else name: value for name, value in asdict(self.difference).items()}
-            | {"verdict": self.difference.verdict}
-        )
+    def as_row(self) -> RivalRow:
+        """As evidence."""
+        lead = self.difference
+        bounds = {"difference": lead.value, "low": lead.low, "high": lead.high}
+        return RivalRow(name=self.name, run_id=self.run_id, value=self.value, verdict=lead.verdict, **bounds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +49,7 @@ class Verdict:
     @property
     def word(self) -> str:
         """``passed`` or ``failed``."""
-        return "passed" if self.passed else "failed"
+        return PASSED if self.passed else FAILED
 
 
 def decide(metric: str, value: float, rivals: Sequence[Rival], *, threshold: float, tolerance: float) -> Verdict:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     pass
 
 
-class Estimator(pipeline.Estimator):
+class Estimator(pipeline.EstimatorSettings):
     """A classifier that exists, with hyper-parameters that it has."""
 
     @model_validator(mode="after")

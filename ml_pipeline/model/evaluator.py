@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 SKLEARN = "sklearn"
 FOREST = "compiled_forest"
-TAG = "evaluator"
-"""The run's tag that names its model's evaluator."""
 WORTHWHILE_ROWS = 1_000
 """With fewer training rows a model stays with scikit-learn: small data never win back what compilation costs."""
 _WARM_UP_ROWS = 50_000

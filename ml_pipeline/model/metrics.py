@@ -20,12 +20,18 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import AfterValidator
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.dummy import DummyRegressor
+from sklearn.inspection import permutation_importance
 from sklearn.metrics import get_scorer, get_scorer_names, precision_recall_fscore_support
 from sklearn.utils.metaestimators import available_if
 
 from ml_pipeline.errors import InputError
+from ml_pipeline.registry.evidence import ClassMetrics
 
 Scores = NDArray[np.float64]
+"""Probabilities or decision values, (rows, classes)."""
+Values = NDArray[np.float64]
+"""Values of a metric."""
+_IMPORTANCE_ROWS = 2000
 
 
 def _classification_metric(name: str) -> str:
@@ -232,7 +238,7 @@ class Responses(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self.decisions[rows]
 
 
-def score(metric: str, model: Encoded | Responses, rows: Any, truth: NDArray[np.int64]) -> float:
+def metric_value(metric: str, model: Encoded | Responses, rows: Any, truth: NDArray[np.int64]) -> float:
     """The metric of a model on rows; greater is better.
 
     Args:
@@ -265,11 +271,27 @@ def scorer(metric: str) -> Callable[..., float]:
     return get_scorer(metric)  # type: ignore[no-any-return]
 
 
-def by_class(responses: Responses, truth: NDArray[np.int64]) -> dict[str, dict[str, float]]:
+def by_class(responses: Responses, truth: NDArray[np.int64]) -> dict[str, ClassMetrics]:
     """Precision, recall, F1 and number of rows of each class; of a class that is never predicted, 0."""
     names = [str(value) for value in responses.classes.values]
     columns = precision_recall_fscore_support(truth, responses.labels, labels=range(len(names)), zero_division=0)
+    rows = zip(*(map(float, column) for column in columns), strict=True)
     return {
-        name: dict(zip(("precision", "recall", "f1", "rows"), map(float, column), strict=True))
-        for name, column in zip(names, zip(*columns, strict=True), strict=True)
+        name: ClassMetrics(precision=precision, recall=recall, f1=f1, rows=count)
+        for name, (precision, recall, f1, count) in zip(names, rows, strict=True)
     }
+
+
+def importance(
+    metric: str, model: Any, rows: pd.DataFrame, truth: NDArray[np.int64], classes: Classes
+) -> tuple[Values, Values]:
+    """By how much the metric drops when a feature's values are shuffled, with its standard deviation, by feature."""
+    drops = permutation_importance(
+        model,
+        rows[:_IMPORTANCE_ROWS],
+        truth[:_IMPORTANCE_ROWS],
+        scoring=lambda model, rows, truth: metric_value(metric, Encoded(model, classes), rows, truth),
+        n_repeats=3,
+        random_state=0,
+    )
+    return drops.importances_mean, drops.importances_std

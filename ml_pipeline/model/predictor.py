@@ -14,16 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from ml_pipeline.data import session
+from ml_pipeline.data import hashing, session, sources
+from ml_pipeline.data.columns import quote
 from ml_pipeline.data.features import Features
 from ml_pipeline.model import evaluator
+from ml_pipeline.model.metrics import Classes, Responses
+from ml_pipeline.names import ANSWER, EVALUATOR, PREDICTION, SCORES
 from ml_pipeline.registry import models
 
 if TYPE_CHECKING:
-    from mlflow.models import ModelSignature
     from pyspark import Broadcast
     from pyspark.sql import Column, DataFrame
+
+    from ml_pipeline.registry import ModelSignature
 
 _SPARK_TYPES = {"i": "bigint", "u": "bigint", "f": "double", "b": "boolean"}
 _MODELS_A_WORKER = 4
@@ -65,12 +70,7 @@ def load(uri: str) -> Predictor:
         PipelineError: there is no such model, or it can't be read.
     """
     model, signature = models.load_model(uri)
-    return Predictor(model, signature, models.tag_of_model(uri, evaluator.TAG) or evaluator.SKLEARN)
-
-
-def answer(rows: DataFrame, model: Any, signature: ModelSignature, *, where: str, scores: bool = False) -> Column:
-    """One model's answer to each row by scikit-learn: `answers` of one."""
-    return answers(rows, {"model": Predictor(model, signature)}, where=where, scores=scores)["model"]
+    return Predictor(model, signature, models.tag_of_model(uri, EVALUATOR) or evaluator.SKLEARN)
 
 
 def answers(rows: DataFrame, predictors: Mapping[str, Predictor], *, where: str, scores: bool = False) -> Column:
@@ -92,7 +92,7 @@ def answers(rows: DataFrame, predictors: Mapping[str, Predictor], *, where: str,
     """
     from pyspark.sql import functions as F
 
-    features = {name: Features.of_model(one.signature) for name, one in predictors.items()}
+    features = {name: Features(models.input_kinds(one.signature)) for name, one in predictors.items()}
     columns = {name: of.columns(rows, where=where, must_be_finite=True) for name, of in features.items()}
     widest = max(len({column for of in features.values() for column in of.kinds}), 1)
     batch = min(max(_BATCH_VALUES // widest, _BATCH_ROWS[0]), _BATCH_ROWS[1])
@@ -102,10 +102,42 @@ def answers(rows: DataFrame, predictors: Mapping[str, Predictor], *, where: str,
     fields = [
         _function(rows, one, list(features[name].kinds), scores=scores)(*columns[name]).alias(name)
         if scores
-        else F.struct(_function(rows, one, list(features[name].kinds))(*columns[name]).alias("prediction")).alias(name)
+        else F.struct(_function(rows, one, list(features[name].kinds))(*columns[name]).alias(PREDICTION)).alias(name)
         for name, one in predictors.items()
     ]
     return F.struct(*fields)
+
+
+def responses(
+    rows: DataFrame, uri: str, *, target: str, classes: Classes, where: str
+) -> tuple[Responses, NDArray[np.int64]]:
+    """A logged model's answers to labelled rows, by the function that batch inference scores with, and the truth.
+
+    Args:
+        rows: Rows that hold the model's features and the target.
+        uri: The model.
+        target: Column of the true class.
+        classes: The classes that are measured.
+        where: What the rows are called in messages.
+
+    Raises:
+        InputError: the rows can't be read, or don't fit the model.
+    """
+    from pyspark.sql import functions as F
+
+    predictor = load(uri)
+    answered = rows.withColumn(ANSWER, answers(rows, {"model": predictor}, where=where, scores=True)["model"])
+    columns = [F.col(quote(target)).alias("truth"), F.col(f"{ANSWER}.{PREDICTION}"), F.col(f"{ANSWER}.{SCORES}")]
+    with sources.reading(where):
+        frame = hashing.to_pandas(answered, columns, order_by=rows.columns)
+    known = Responses.of_scores(
+        classes,
+        classes.encode(frame[PREDICTION], strict=False),
+        np.stack(frame[SCORES].to_list()),
+        predictor.model.classes_,
+        sure=hasattr(predictor.model, "predict_proba"),
+    )
+    return known, classes.encode(frame["truth"])
 
 
 def _function(rows: DataFrame, predictor: Predictor, names: list[str], *, scores: bool = False) -> Any:
@@ -123,10 +155,10 @@ def _function(rows: DataFrame, predictor: Predictor, names: list[str], *, scores
 
     def scored(*columns: pd.Series) -> pd.DataFrame:  # type: ignore[type-arg]
         labels, values = _answer(shipped, names, columns, scores=True)
-        return pd.DataFrame({"prediction": pd.Series(labels), "scores": list(values)})
+        return pd.DataFrame({PREDICTION: pd.Series(labels), SCORES: list(values)})
 
     if scores:
-        return pandas_udf(scored, f"prediction {type_}, scores array<double>")  # type: ignore[call-overload]
+        return pandas_udf(scored, f"{PREDICTION} {type_}, {SCORES} array<double>")  # type: ignore[call-overload]
     return pandas_udf(predicted, type_)  # type: ignore[call-overload]
 
 

@@ -11,17 +11,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import joblib
+import numpy as np
 from pydantic import AfterValidator
 from sklearn.base import clone
-from sklearn.model_selection import ParameterGrid
+from sklearn.compose import ColumnTransformer
+from sklearn.dummy import DummyClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.model_selection import GridSearchCV, ParameterGrid, StratifiedKFold
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from ml_pipeline.data import session
-from ml_pipeline.model.metrics import Classes, Encoded, score
+from ml_pipeline.data.features import Features
+from ml_pipeline.model.estimator import Estimator
+from ml_pipeline.model.metrics import Classes, Encoded, metric_value
 
 if TYPE_CHECKING:
     import pandas as pd
-    from sklearn.model_selection import GridSearchCV
 
+_MOST_CATEGORIES = 50
+"""Categories of a text column that get a column of their own; the rarest share one."""
 _PAUSE = 5.0
 """Seconds between two words about how far a search is."""
 
@@ -48,7 +57,47 @@ class Scoring:
 
     def __call__(self, model: Any, rows: pd.DataFrame, target: pd.Series[Any]) -> float:
         """The metric of a fitted model."""
-        return score(self.metric, Encoded(model, self.classes), rows, self.classes.encode(target))
+        return metric_value(self.metric, Encoded(model, self.classes), rows, self.classes.encode(target))
+
+
+def check_metric(metric: str, classes: Classes) -> None:
+    """Reject, before a search, a metric that can't be computed for so many classes.
+
+    Raises:
+        InputError: the metric does not fit.
+    """
+    rows = np.zeros((2 * len(classes.values), 1))
+    target = np.asarray(classes.values)[np.arange(len(rows)) % len(classes.values)]
+    guesser = DummyClassifier(strategy="uniform", random_state=0).fit(rows, target)
+    metric_value(metric, Encoded(guesser, classes), rows, classes.encode(target))
+
+
+def grid(
+    estimator: Estimator,
+    features: Features,
+    *,
+    metric: str,
+    folds: int,
+    seed: int,
+    n_jobs: int,
+    classes: Classes,
+) -> GridSearchCV:
+    """The search for the best of an estimator's grid, behind the preparation of its features."""
+    numbers = Pipeline(
+        [("impute", SimpleImputer(strategy="median", keep_empty_features=True)), ("scale", StandardScaler())]
+    )
+    # The encoder takes a missing value as a category, and the rarest and unknown ones together.
+    text = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=_MOST_CATEGORIES, sparse_output=False)
+    steps = (("numbers", numbers, features.numbers), ("text", text, features.text))
+    columns = ColumnTransformer([(name, step, on) for name, step, on in steps if on])
+    return GridSearchCV(
+        Pipeline([("columns", columns), ("estimator", estimator.build(seed=seed))]),
+        {f"estimator__{name}": values for name, values in estimator.grid.items()},
+        scoring=Scoring(metric, classes),
+        cv=StratifiedKFold(folds, shuffle=True, random_state=seed),
+        n_jobs=n_jobs,
+        error_score="raise",
+    )
 
 
 class Progress:

@@ -11,7 +11,7 @@ the population stability index, 2018). An alarm needs both: an index past the li
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtrc
 
 from ml_pipeline.data.histograms import Counts, Histogram
+from ml_pipeline.registry.evidence import ClassMetrics
 
 _SMOOTHING = 0.5
 """Added to each count, so that a bin without rows has a logarithm (Jeffreys' prior of a multinomial)."""
@@ -110,6 +111,16 @@ def _simulated(training: Counts, batch: Counts, value: float, *, level: float) -
     return float((1 + (drawn >= value).sum()) / (1 + draws))
 
 
+def predicted(per_class: Mapping[str, ClassMetrics]) -> dict[str, int]:
+    """How often a model predicted each class, from precision and recall of each; nothing if that can't be told."""
+    right = {name: row.recall * row.rows for name, row in per_class.items()}
+    counts = {name: round(right[name] / row.precision) if row.precision else 0 for name, row in per_class.items()}
+    if sum(counts.values()) != round(sum(row.rows for row in per_class.values())):
+        return {}
+    # As Spark has a boolean as text.
+    return {{"True": "true", "False": "false"}.get(name, name): count for name, count in counts.items()}
+
+
 def missing_chance(histogram: Histogram) -> float:
     """Probability that chance alone leaves a batch so many missing values (Fisher's exact test, one-sided)."""
     from scipy.stats import hypergeom
@@ -121,16 +132,9 @@ def missing_chance(histogram: Histogram) -> float:
 
 def _jensen_shannon(training: Counts, batch: Counts) -> float:
     """Root of the Jensen-Shannon divergence to base 2: 0 for equal shares, 1 for shares without a bin in common."""
-    if not training.sum() or not batch.sum():
-        return 0.0
-    p, q = batch / batch.sum(), training / training.sum()
-    middle = (p + q) / 2
+    from scipy.spatial.distance import jensenshannon
 
-    def divergence(shares: NDArray[np.float64]) -> float:
-        held = shares > 0
-        return float((shares[held] * np.log2(shares[held] / middle[held])).sum())
-
-    return float(np.sqrt(max(0.0, (divergence(p) + divergence(q)) / 2)))
+    return float(jensenshannon(training, batch, base=2)) if training.sum() and batch.sum() else 0.0
 
 
 def _wasserstein(histogram: Histogram) -> float | None:
@@ -138,12 +142,13 @@ def _wasserstein(histogram: Histogram) -> float | None:
 
     A bin stands for its middle, the two outer ones for their bound: it is a lower estimate, from the histogram alone.
     """
+    from scipy.stats import wasserstein_distance
+
     edges = np.asarray(histogram.edges)
     training, batch = histogram.training[:-1], histogram.batch[:-1]
     if len(edges) < 2 or not training.sum() or not batch.sum():
         return None
     middles = np.concatenate([edges[:1], (edges[1:] + edges[:-1]) / 2, edges[-1:]])
-    p, q = batch / batch.sum(), training / training.sum()
-    deviation = np.sqrt(max(0.0, float(q @ middles**2 - (q @ middles) ** 2)))
-    area = float(np.abs(np.cumsum(p - q)[:-1]) @ np.diff(middles))
-    return area / float(deviation) if deviation > 0 else None
+    shares = training / training.sum()
+    deviation = float(np.sqrt(max(0.0, shares @ middles**2 - (shares @ middles) ** 2)))
+    return float(wasserstein_distance(middles, middles, batch, training)) / deviation if deviation > 0 else None

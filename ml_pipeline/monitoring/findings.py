@@ -12,7 +12,6 @@ from ml_pipeline.names import BATCH_COLUMN
 
 if TYPE_CHECKING:
     import pandas as pd
-    from pyspark.sql import DataFrame
 
 _SCHEMA = (
     "model_version bigint, run_id string, kind string, feature string, measure string, value double, "
@@ -81,16 +80,13 @@ def before(table: str, day: datetime.date) -> pd.DataFrame | None:
     """Row counts and drift of the batches before a day, the oldest first; ``None`` where there are none."""
     if not tables.exists(table):
         return None
-    kept = tables.read(table).where(f"{BATCH_COLUMN} < DATE'{day}' AND measure IN ('rows', 'psi')")
-    found = _collect(kept.where(f"{BATCH_COLUMN} >= DATE'{day - _WINDOW}'"))
-    if found[BATCH_COLUMN].nunique() < FEWEST:
-        found = _collect(kept)
-    recent = sorted(found[BATCH_COLUMN].unique())[-HISTORY:]
-    return found[found[BATCH_COLUMN].isin(recent)].sort_values(BATCH_COLUMN, kind="stable")
-
-
-def _collect(rows: DataFrame) -> pd.DataFrame:
-    return rows.select(BATCH_COLUMN, "measure", "feature", "value").toPandas()
+    earlier = tables.read(table).where(f"{BATCH_COLUMN} < DATE'{day}' AND measure IN ('rows', 'psi')")
+    earlier = earlier.select(BATCH_COLUMN, "measure", "feature", "value")
+    history = earlier.where(f"{BATCH_COLUMN} >= DATE'{day - _WINDOW}'").toPandas()
+    if history[BATCH_COLUMN].nunique() < FEWEST:
+        history = earlier.toPandas()
+    recent = sorted(history[BATCH_COLUMN].unique())[-HISTORY:]
+    return history[history[BATCH_COLUMN].isin(recent)].sort_values(BATCH_COLUMN, kind="stable")
 
 
 def performances(table: str, day: datetime.date) -> list[dict[str, Any]]:

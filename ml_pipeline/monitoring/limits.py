@@ -14,12 +14,12 @@ from ml_pipeline.names import PREDICTION
 
 def drift(drifts: Sequence[Drift], limit: float) -> list[Finding]:
     """How far each feature, and the predictions, lie from the training rows."""
-    found = []
+    measures = []
     for one in drifts:
         who = "the predictions have" if one.feature == PREDICTION else f"feature '{one.feature}' has"
-        said = f"{who} drifted (population stability index {one.psi:.2f} > {limit:g})" if one.alarm else ""
+        detail = f"{who} drifted (population stability index {one.psi:.2f} > {limit:g})" if one.alarm else ""
         rows = int(one.histogram.batch.sum())
-        found.append(
+        measures.append(
             Finding(
                 kind="drift",
                 feature=one.feature,
@@ -29,28 +29,28 @@ def drift(drifts: Sequence[Drift], limit: float) -> list[Finding]:
                 alarm=one.alarm,
                 p_value=one.p_value,
                 rows=rows,
-                detail=said,
+                detail=detail,
             )
         )
         others = {"jensen_shannon": one.jensen_shannon, "wasserstein": one.wasserstein}
-        found += [
+        measures += [
             Finding(kind="drift", feature=one.feature, measure=name, value=value, rows=rows)
             for name, value in others.items()
             if value is not None
         ]
-    return found
+    return measures
 
 
 def missing(compared: Sequence[Histogram], limit: float, significance: float) -> list[Finding]:
     """Share of missing values of each feature; past the limit where chance does not explain it (Bonferroni)."""
-    found = []
+    measures = []
     for one in compared:
         before, now = one.missing
         increase = now - before
         p_value = missing_chance(one) if increase > limit else 1.0
         alarm = increase > limit and p_value < significance / len(compared)
         who = "the predictions" if one.feature == PREDICTION else f"feature '{one.feature}'"
-        found.append(
+        measures.append(
             Finding(
                 kind="missing",
                 feature=one.feature,
@@ -66,10 +66,10 @@ def missing(compared: Sequence[Histogram], limit: float, significance: float) ->
                 else "",
             )
         )
-    return found
+    return measures
 
 
-def quarantined(rows: int, set_aside: int, limit: float) -> Finding:
+def quarantine(rows: int, set_aside: int, limit: float) -> Finding:
     """Share of the batch's rows that were set aside."""
     share = set_aside / (set_aside + rows)
     return Finding(
@@ -91,9 +91,9 @@ def row_count(rows: int, before: Sequence[float], limit: float) -> Finding:
         return finding
     usual = statistics.median(before)
     alarm = abs(rows - usual) > limit * usual
-    said = f"{rows:,} rows, where {usual:,.0f} are usual (a change of more than {limit:.0%})" if alarm else ""
+    detail = f"{rows:,} rows, where {usual:,.0f} are usual (a change of more than {limit:.0%})" if alarm else ""
     nearest = usual * (1 + limit) if rows > usual else usual * (1 - limit)
-    return Finding(kind="rows", measure="rows", value=rows, rows=rows, threshold=nearest, alarm=alarm, detail=said)
+    return Finding(kind="rows", measure="rows", value=rows, rows=rows, threshold=nearest, alarm=alarm, detail=detail)
 
 
 def lateness(day: datetime.date, committed: datetime.datetime, limit: float | None) -> Finding:
@@ -102,5 +102,5 @@ def lateness(day: datetime.date, committed: datetime.datetime, limit: float | No
     # Spark hands a time over in this machine's time zone, without saying so.
     hours = max(0.0, (committed.astimezone(datetime.UTC) - ended).total_seconds() / 3600)
     late = limit is not None and hours > limit
-    said = f"the predictions came {hours:.1f} hours after the end of the day (> {limit:g})" if late else ""
-    return Finding(kind="lateness", measure="hours", value=hours, threshold=limit, alarm=late, detail=said)
+    detail = f"the predictions came {hours:.1f} hours after the end of the day (> {limit:g})" if late else ""
+    return Finding(kind="lateness", measure="hours", value=hours, threshold=limit, alarm=late, detail=detail)

@@ -3,41 +3,17 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scipy.stats import binomtest, hypergeom
 
-from ml_pipeline.data import columns, histograms, tables
+from ml_pipeline.data.agreement import ClassCounts, ShadowBatch
 from ml_pipeline.data.features import Features
-from ml_pipeline.names import BATCH_COLUMN, CHAMPION_PREDICTION
+from ml_pipeline.names import FAILED, PASSED
 from ml_pipeline.registry import models
 
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
-
 _MOST_RANGES = 10
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassRow:
-    """Rows of one class: the true one where labels are there, else the one that the champion predicts."""
-
-    name: str
-    rows: int
-    agreed: int
-    champion_right: int | None = None
-    """Rows on which the champion is right and the challenger is not; ``None`` without labels."""
-    challenger_right: int | None = None
-    """Rows on which the challenger is right and the champion is not."""
-
-    def worse(self, significance: float) -> bool:
-        """Whether the challenger is worse on this class by more than chance (exact McNemar test, McNemar 1947)."""
-        if not self.champion_right or self.challenger_right is None:
-            return False
-        differ = self.champion_right + self.challenger_right
-        return bool(binomtest(self.champion_right, differ, alternative="greater").pvalue < significance)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,14 +28,14 @@ class RangeRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Shadow:
-    """What one batch says of a challenger."""
+    """How a challenger did on one batch."""
 
     version: int
     rows: int
     agreed: int
     interval: tuple[float, float]
     """Of the share of rows on which both agree (Wilson's score interval, Wilson 1927)."""
-    classes: list[ClassRow]
+    classes: list[ClassCounts]
     ranges: list[RangeRow]
     """Where they agree less than elsewhere, by more than chance; the worst first."""
     labelled: bool
@@ -83,7 +59,7 @@ class Shadow:
         return {
             "agreement": self.agreed / self.rows,
             "interval": self.interval,
-            "verdict": "passed" if self.passed else "failed",
+            "verdict": PASSED if self.passed else FAILED,
             "reason": self.reason,
             "by_class": [_class_cells(kind, row) for row in self.classes],
             "by_feature": [
@@ -92,7 +68,7 @@ class Shadow:
         }
 
 
-def _class_cells(kind: str, row: ClassRow) -> dict[str, Any]:
+def _class_cells(kind: str, row: ClassCounts) -> dict[str, Any]:
     cells = {kind: row.name} | _shares(row.rows, row.agreed)
     if row.champion_right is None:
         return cells
@@ -116,103 +92,58 @@ def compare(
         significance: Probability of calling a challenger worse that is not, over all classes; one minus it is the
             interval's confidence.
     """
-    if not tables.exists(shadow_table):
+    batch = ShadowBatch.read(shadow_table, day, target=target)
+    if batch is None:
         return None
-    rows = tables.read(shadow_table).where(f"{BATCH_COLUMN} = DATE'{day}'")
-    head = rows.select("model_name", "model_version").first()
-    if head is None:
-        return None
-    labelled = target in rows.columns
-    classes = _classes(rows, target if labelled else None)
+    classes = batch.classes(target)
     total, agreed = sum(row.rows for row in classes), sum(row.agreed for row in classes)
     low, high = binomtest(agreed, total).proportion_ci(1 - significance, method="wilson")
     reasons = [
         f"worse on class '{row.name}': there the champion alone is right on {row.champion_right:,} rows, "
         f"it alone on {row.challenger_right:,}"
         for row in classes
-        if row.worse(significance / len(classes))
+        if _worse(row, significance / len(classes))
     ]
     if low < minimum_agreement:
         reasons.insert(0, f"that may be as few as {low:.1%}, below the minimum agreement {minimum_agreement:.1%}")
-    signature = models.signature(f"models:/{head['model_name']}/{head['model_version']}")
+    signature = models.signature(f"models:/{batch.model}/{batch.version}")
     return Shadow(
-        version=int(head["model_version"]),
+        version=batch.version,
         rows=total,
         agreed=agreed,
         interval=(float(low), float(high)),
         classes=classes,
-        ranges=_ranges(rows, Features.of_model(signature), significance) if agreed < total else [],
-        labelled=labelled,
+        ranges=_ranges(batch, Features(models.input_kinds(signature)), significance) if agreed < total else [],
+        labelled=batch.labelled,
         reasons=tuple(reasons),
     )
+
+
+def _worse(row: ClassCounts, significance: float) -> bool:
+    """Whether the challenger is worse on this class by more than chance (exact McNemar test, McNemar 1947)."""
+    if not row.champion_right or row.challenger_right is None:
+        return False
+    differ = row.champion_right + row.challenger_right
+    return bool(binomtest(row.champion_right, differ, alternative="greater").pvalue < significance)
 
 
 def note(model: str, shadow: Shadow) -> None:
     """Keep the verdict with the challenger's version, where promotion looks for it."""
     version = models.version(model, str(shadow.version))
-    verdict = "passed" if shadow.passed else "failed"
+    verdict = PASSED if shadow.passed else FAILED
     models.set_version_tags(version, {models.SHADOW: verdict, f"{models.SHADOW}_reason": shadow.reason})
 
 
-def _agree() -> Any:
-    from pyspark.sql import functions as F
-
-    return F.col("prediction").eqNullSafe(F.col(CHAMPION_PREDICTION))
-
-
-def _classes(rows: DataFrame, target: str | None) -> list[ClassRow]:
-    """Count, for each class, rows and agreement, in one pass."""
-    from pyspark.sql import functions as F
-
-    def text(column: str) -> Any:
-        return F.col(column).cast("string")
-
-    known = F.lit(None).cast("string") if target is None else text(columns.quote(target))
-    counts = (
-        rows.select(
-            F.coalesce(known, F.concat(text(CHAMPION_PREDICTION), F.lit("" if target is None else " (no label)"))),
-            _agree(),
-            text("prediction").eqNullSafe(known),
-            text(CHAMPION_PREDICTION).eqNullSafe(known),
-        )
-        .toDF("class", "agree", "challenger", "champion")
-        .groupBy("class", "agree", "challenger", "champion")
-        .count()
-        .collect()
-    )
-    by_class: dict[str, list[Any]] = {}
-    for row in counts:
-        by_class.setdefault(str(row["class"]), []).append(row)
-
-    def total(found: Sequence[Any], *keys: str, without: str = "") -> int:
-        return sum(r["count"] for r in found if all(r[key] for key in keys) and not (without and r[without]))
-
-    return [
-        ClassRow(
-            name=name,
-            rows=total(found),
-            agreed=total(found, "agree"),
-            champion_right=total(found, "champion", without="challenger") if target else None,
-            challenger_right=total(found, "challenger", without="champion") if target else None,
-        )
-        for name, found in sorted(by_class.items())
-    ]
-
-
-def _ranges(rows: DataFrame, features: Features, significance: float) -> list[RangeRow]:
+def _ranges(batch: ShadowBatch, features: Features, significance: float) -> list[RangeRow]:
     """Ranges of features on which champion and challenger agree less than elsewhere.
 
     By chance alone the rows on which they differ are a draw without replacement (Fisher's exact test, Fisher 1922); the
     significance is shared among all ranges (Bonferroni).
     """
-    chosen = rows.select(*features.columns(rows, where="the batch"), _agree().alias("__agree"))
-    bins = histograms.bins(chosen, features.kinds)
-    everywhere = histograms.count(chosen, features.kinds, bins)
-    differing = histograms.count(chosen.where("NOT __agree"), features.kinds, bins)
-    found = histograms.join(everywhere, differing, bins)
-    tests = sum(int((one.training > 0).sum()) for one in found)
+    histograms = batch.histograms(features)
+    tests = sum(int((one.training > 0).sum()) for one in histograms)
     unlike: list[tuple[float, RangeRow]] = []
-    for one in found:
+    for one in histograms:
         total, differ = int(one.training.sum()), int(one.batch.sum())
         for name, among, apart in zip(one.bins, one.training.tolist(), one.batch.tolist(), strict=True):
             if apart and hypergeom.sf(apart - 1, total, differ, among) < significance / tests:

@@ -11,8 +11,9 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ml_pipeline.entry_point import Made
+from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import InputError
+from ml_pipeline.names import CHALLENGER, CHAMPION
 from ml_pipeline.registry import models
 
 if TYPE_CHECKING:
@@ -37,23 +38,23 @@ def make_champion(version: ModelVersion, *, move: str, run_by: str = "", job_run
         What a person is told of the version before, if there was another.
     """
     model = version.name
-    champion = models.version_by_alias(model, models.CHAMPION)
+    champion = models.version_by_alias(model, CHAMPION)
     by = {"by": run_by, "job_run_id": job_run_id}
     replaced = champion if champion and champion.version != version.version else None
     if champion is None or replaced:
-        models.move_alias(models.CHAMPION, version)
+        models.move_alias(CHAMPION, version)
         _note(version, move, {"version": replaced.version if replaced else "", **by})
         if replaced:
             _note(replaced, "replaced", {"version": version.version, **by})
     # Written after the alias, from what the alias says: whoever is interrupted between the two can do it again.
     _keep(model, _history(model, version))
-    challenger = models.version_by_alias(model, models.CHALLENGER)
+    challenger = models.version_by_alias(model, CHALLENGER)
     if challenger and challenger.version == version.version:
-        models.drop_alias(models.CHALLENGER, model)
+        models.drop_alias(CHALLENGER, model)
     return f", version {replaced.version} before" if replaced else ""
 
 
-def rollback(*, model: str, run_by: str = "") -> Made:
+def rollback(*, model: str, run_by: str = "") -> Results:
     """Make the version that the champion replaced the champion again.
 
     Raises:
@@ -66,7 +67,7 @@ def rollback(*, model: str, run_by: str = "") -> Made:
     version = models.version(model, before[-1])
     # Written before the alias: whoever is interrupted between the two can roll back again.
     _keep(model, before)
-    models.move_alias(models.CHAMPION, version)
+    models.move_alias(CHAMPION, version)
     _note(champion, "rolled back", {"version": version.version, "by": run_by})
     _note(version, "restored", {"version": champion.version, "by": run_by})
     return {model: f"version {version.version} is the champion again, version {champion.version} is not"}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_pipeline import errors
 from ml_pipeline.errors import InputError, PipelineError
+from ml_pipeline.names import CHAMPION
 from ml_pipeline.registry.runs import quoted
 from ml_pipeline.registry.tracking import client
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
 
-CHAMPION = "champion"
-CHALLENGER = "challenger"
 SHADOW = "shadow"
 """Tag of a version: ``passed`` or ``failed`` by the last batch that it scored in shadow; ``shadow_reason`` says why."""
 LONGEST_TAG = 1000
@@ -84,6 +83,26 @@ def signature(uri: str) -> ModelSignature:
         return get_model_info(uri).signature  # type: ignore[no-any-return]
     except (MlflowException, OSError) as error:
         raise PipelineError(f"model {uri} can't be loaded: {errors.cause(error)}") from error
+
+
+def input_kinds(signature: ModelSignature) -> dict[str, str]:
+    """The columns that a model takes, in its order, each a ``double`` or a ``string``."""
+    return {column.name: column.type.name for column in signature.inputs.inputs}
+
+
+def signature_of(kinds: Mapping[str, str], target_type: str) -> ModelSignature:
+    """A model's signature.
+
+    Args:
+        kinds: The columns that it takes, in its order, each a ``double`` or a ``string``.
+        target_type: MLflow's name of the predicted class's type: ``string``, ``long``, ``double`` or ``boolean``.
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    return ModelSignature(
+        inputs=Schema([ColSpec(kind, name) for name, kind in kinds.items()]), outputs=Schema([ColSpec(target_type)])
+    )
 
 
 def tag_of_model(uri: str, name: str) -> str:

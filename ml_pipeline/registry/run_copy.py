@@ -16,7 +16,9 @@ from ml_pipeline.errors import PipelineError
 from ml_pipeline.registry import models, tracking
 
 if TYPE_CHECKING:
-    from mlflow.entities import LoggedModel, Run
+    from mlflow.entities import LoggedModel
+
+    from ml_pipeline.registry import Run
 
 T = TypeVar("T")
 
@@ -106,8 +108,8 @@ def read(content: Mapping[str, Any], folder: Path, *, experiment: str, tags: Map
 
     client, experiment_id = tracking.client(), tracking.experiment_id(experiment)
     # With its tags, by which it is found where this is interrupted.
-    made = client.create_run(experiment_id, start_time=content["start_time"], run_name=content["name"], tags=dict(tags))
-    run_id = made.info.run_id
+    run = client.create_run(experiment_id, start_time=content["start_time"], run_name=content["name"], tags=dict(tags))
+    run_id = run.info.run_id
     for params in _parts(list(content["params"].items())):
         client.log_batch(run_id, params=[Param(*param) for param in params])  # type: ignore[no-untyped-call]
     for points in _parts(content["metrics"]):

@@ -12,22 +12,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ml_pipeline.entry_point import Made
+from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import CheckFailedError, InputError
+from ml_pipeline.names import CHALLENGER, CHAMPION, DEVELOPMENT, GIT_COMMIT, JOB_RUN_ID, PASSED, TEST
 from ml_pipeline.registry import champion, checksums, models, run_copy, runs, tracking
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
-    from mlflow.entities.model_registry import ModelVersion
+    from ml_pipeline.registry import ModelVersion, Run
 
 Alias = Literal["champion", "challenger"]
 FORMAT = "ml-pipeline model, version 1"
 _MANIFEST = "manifest.json"
 _SOURCE, _ORIGIN = "source.", "origin."
-_OF_THE_WORKSPACE = ("job_run_id", "git_commit")
+_OF_THE_WORKSPACE = (JOB_RUN_ID, GIT_COMMIT)
 """Tags of a run that are kept as its source's: of the first, another workspace may have the same."""
-_BUILT = "development"
-"""Tag that one run of a commit has: the one that the CI built, if it passed."""
 
 
 def export_model(
@@ -40,7 +38,7 @@ def export_model(
     commit: str | None = None,
     alias: Alias | None = None,
     if_any: bool = False,
-) -> Made:
+) -> Results:
     """Write a run, its model and the tags of its registered version into a new folder.
 
     Args:
@@ -62,40 +60,35 @@ def export_model(
     # To look for a run would make the experiment.
     if if_any and not tracking.has_experiment(experiment):
         return {"nothing to export": f"{environment} has no experiment {experiment}"}
-    found = _of_commit(experiment, commit, if_any=if_any) if commit else _of_alias(model, alias, if_any=if_any)
-    if found is None:
+    run = _of_commit(experiment, commit, if_any=if_any) if commit else _of_alias(model, alias, if_any=if_any)
+    if run is None:
         what = f"run with git_commit {commit}, development passed" if commit else f"version with alias '{alias}'"
         return {"nothing to export": f"{environment} has no {what}"}
-    version = models.version_of_run(found, model)
+    version = models.version_of_run(run, model)
+    source = {"experiment": experiment, "environment": environment, "tracking_uri": where}
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch:
-            made = Path(scratch) / "model"
-            made.mkdir()
-            manifest = {
-                "format": FORMAT,
-                "source": {
-                    "run_id": found.info.run_id,
-                    "experiment": experiment,
-                    "environment": environment,
-                    "tracking_uri": where,
-                },
-                "run": run_copy.write(found, made),
-                "version": _as_data(version, alias=alias),
-            }
-            (made / _MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
-            checksums.seal(made)
-            if output.exists():
-                output.rmdir()
-            made.rename(output)
+        _write(output, run, source={"run_id": run.info.run_id, **source}, version=_as_data(version, alias=alias))
     except OSError as error:
         raise InputError(f"--output {output}: can't be written: {error.strerror or error}") from error
     of_version = f", {model} version {version.version}" if version else ""
-    return {"exported": f"run {found.info.run_id}{of_version} of {environment} to {output}"}
+    return {"exported": f"run {run.info.run_id}{of_version} of {environment} to {output}"}
+
+
+def _write(output: Path, run: Run, *, source: Mapping[str, str], version: Mapping[str, Any] | None) -> None:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch:
+        folder = Path(scratch) / "model"
+        folder.mkdir()
+        manifest = {"format": FORMAT, "source": source, "run": run_copy.write(run, folder), "version": version}
+        (folder / _MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+        checksums.seal(folder)
+        if output.exists():
+            output.rmdir()
+        folder.rename(output)
 
 
 def _of_commit(experiment: str, commit: str, *, if_any: bool) -> Run | None:
-    tags = {"git_commit": commit, _BUILT: "passed"}
+    tags = {GIT_COMMIT: commit, DEVELOPMENT: PASSED}
     if if_any and not runs.search(experiment, f"attributes.status = 'FINISHED' and {runs.matching(**tags)}", most=1):
         return None
     return runs.the_run(experiment, finished=True, **tags)
@@ -126,7 +119,7 @@ def import_model(
     become: Alias | None = None,
     commit: str | None = None,
     run_by: str = "",
-) -> Made:
+) -> Results:
     """Make the run of an exported model in an experiment, unless it is there; register it, if it is to be an alias.
 
     Args:
@@ -148,15 +141,16 @@ def import_model(
     tags = _tags(manifest, commit)
     run, new = _run(manifest, folder, experiment, tags)
     # Only now: of two runs with it that are finished, the commit's could not be told.
-    if manifest["run"]["tags"].get(_BUILT) == "passed":
-        runs.hand_over_tag(experiment, run, _BUILT, "passed", among="git_commit")
+    if manifest["run"]["tags"].get(DEVELOPMENT) == PASSED:
+        runs.hand_over_tag(experiment, run, DEVELOPMENT, PASSED, among=GIT_COMMIT)
     source = manifest["source"]
-    said = {"MLflow run": f"{run.info.run_id}, {'copied of' if new else 'there already, the same as'} {_named(source)}"}
+    lineage = f"{'copied of' if new else 'there already, the same as'} {_named(source)}"
     if run.info.run_id == tags[f"{_ORIGIN}run_id"]:
-        said = {"MLflow run": f"{run.info.run_id}, which was trained here"}
+        lineage = "which was trained here"
+    results = {"MLflow run": f"{run.info.run_id}, {lineage}"}
     if become:
-        said |= _register(run, model, version, tags, become, run_by=run_by)
-    return said
+        results |= _register(run, model, version, tags, become, run_by=run_by)
+    return results
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -172,14 +166,14 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 def _check(version: Mapping[str, Any] | None, alias: Alias) -> None:
-    if version and version["tags"].get("test") == "passed":
+    if version and version["tags"].get(TEST) == PASSED:
         return
     # A champion serves already where it comes from.
-    if version and alias == version["alias"] == models.CHAMPION:
+    if version and alias == version["alias"] == CHAMPION:
         return
     raise CheckFailedError(
         f"--as {alias}: the model did not pass validation where it comes from; "
-        "accepted: a version with the tag test = passed" + (", or a champion" if alias == models.CHAMPION else "")
+        "accepted: a version with the tag test = passed" + (", or a champion" if alias == CHAMPION else "")
     )
 
 
@@ -189,16 +183,16 @@ def _tags(manifest: Mapping[str, Any], commit: str | None) -> dict[str, str]:
     source = dict(manifest["source"]) | {name: tags[name] for name in _OF_THE_WORKSPACE if name in tags}
     origin = {name: text for name, text in tags.items() if name.startswith(_ORIGIN)}
     origin = origin or {f"{_ORIGIN}{name}": text for name, text in source.items()}
-    kept = {name: text for name, text in tags.items() if not name.startswith(_SOURCE) and name != _BUILT}
-    kept.pop("job_run_id", None)
+    kept = {name: text for name, text in tags.items() if not name.startswith(_SOURCE) and name != DEVELOPMENT}
+    kept.pop(JOB_RUN_ID, None)
     if commit:
-        kept["git_commit"] = commit
+        kept[GIT_COMMIT] = commit
     return kept | origin | {f"{_SOURCE}{name}": text for name, text in source.items()}
 
 
 def _run(manifest: Mapping[str, Any], folder: Path, experiment: str, tags: Mapping[str, str]) -> tuple[Run, bool]:
     """The run, and whether it is new."""
-    origin, of_commit = tags[f"{_ORIGIN}run_id"], runs.matching(git_commit=tags.get("git_commit", ""))
+    origin, of_commit = tags[f"{_ORIGIN}run_id"], runs.matching(git_commit=tags.get(GIT_COMMIT, ""))
     finished = f"attributes.status = 'FINISHED' and {of_commit}"
     if itself := runs.search(experiment, f"attributes.run_id = {runs.quoted(origin)} and {finished}", most=1):
         return itself[0], False
@@ -213,21 +207,21 @@ def _run(manifest: Mapping[str, Any], folder: Path, experiment: str, tags: Mappi
 
 def _register(
     run: Run, model: str, version: Mapping[str, Any], tags: Mapping[str, str], alias: Alias, *, run_by: str
-) -> Made:
+) -> Results:
     lineage = models.registry_tag(_SOURCE)
     of_version = {name: text for name, text in version["tags"].items() if not name.startswith(lineage)}
-    if "git_commit" in of_version:
-        of_version["git_commit"] = tags["git_commit"]
+    if GIT_COMMIT in of_version:
+        of_version[GIT_COMMIT] = tags[GIT_COMMIT]
     # A version that is there has a source of its own, or none; what was found of it since is news.
     if models.version_of_run(run, model) is None:
         of_version |= {name: text for name, text in tags.items() if name.startswith(_SOURCE)}
         of_version |= {f"{_SOURCE}model": version["model"], f"{_SOURCE}version": version["version"]}
     registered = models.register(run, model, tags=of_version)
     before = ""
-    if alias == models.CHAMPION:
+    if alias == CHAMPION:
         before = champion.make_champion(registered, move="imported", run_by=run_by)
     else:
-        models.move_alias(models.CHALLENGER, registered)
+        models.move_alias(CHALLENGER, registered)
     return {model: f"version {registered.version} is the {alias}{before}"}
 
 

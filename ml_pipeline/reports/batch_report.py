@@ -15,16 +15,16 @@ import numpy as np
 
 from ml_pipeline.monitoring.drift import Drift
 from ml_pipeline.monitoring.findings import Finding
-from ml_pipeline.names import PREDICTION
+from ml_pipeline.names import FAILED, PASSED, PREDICTION
+from ml_pipeline.reports.card import Picture
 from ml_pipeline.reports.rendering import render as render_template
-from ml_pipeline.reports.scorecard import Picture
 
 FILES = ("batch_report.md", "batch_report.html")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchReport:
-    """All that the report says of one batch."""
+    """The content of the report of one batch."""
 
     model: str
     model_version: int
@@ -53,7 +53,7 @@ class BatchReport:
     @property
     def verdict(self) -> str:
         """``passed`` or ``failed``."""
-        return "failed" if self.alarms else "passed"
+        return FAILED if self.alarms else PASSED
 
     @property
     def features(self) -> list[Drift]:
@@ -63,10 +63,10 @@ class BatchReport:
     @property
     def predictions(self) -> list[tuple[str, float, float]]:
         """Each class with its share of the training rows' answers and of the batch's."""
-        found = [one.histogram for one in self.drifts if one.feature == PREDICTION]
+        histograms = [one.histogram for one in self.drifts if one.feature == PREDICTION]
         return [
             row
-            for histogram in found
+            for histogram in histograms
             for row in zip(histogram.bins, shares(histogram.training), shares(histogram.batch), strict=True)
             if row[1] or row[2]
         ]

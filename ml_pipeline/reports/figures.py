@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import ConfusionMatrixDisplay
 
+from ml_pipeline.registry.evidence import ClassMetrics, RivalRow
+
 _MINE, _OTHER, _BAD = "#1f77b4", "#9aa5b1", "#d62728"
 _MOST_BARS = 25
 _MOST_LABELS = 60
@@ -46,15 +48,15 @@ def confusion_matrix(truth: NDArray[np.int64], predicted: NDArray[np.int64], cla
     return figure
 
 
-def per_class(figures: Mapping[str, Mapping[str, float]]) -> Figure:
+def per_class(figures: Mapping[str, ClassMetrics]) -> Figure:
     """Precision, recall and F1 of each class, on the validation table; of many classes, those with the least F1."""
     if len(figures) > _MOST_BARS:
-        figures = dict(sorted(figures.items(), key=lambda item: item[1]["f1"])[:_MOST_BARS])
+        figures = dict(sorted(figures.items(), key=lambda item: item[1].f1)[:_MOST_BARS])
     figure = Figure(figsize=(7, 1.6 + 0.5 * len(figures)), layout="constrained")
     axes = figure.subplots()
     at = np.arange(len(figures))
     for i, name in enumerate(("precision", "recall", "f1")):
-        axes.barh(at + (i - 1) * 0.26, [row[name] for row in figures.values()], 0.24, label=name)
+        axes.barh(at + (i - 1) * 0.26, [getattr(row, name) for row in figures.values()], 0.24, label=name)
     axes.set(yticks=at, yticklabels=[_label(name) for name in figures], xlim=(0, 1), title="Validation, by class")
     axes.invert_yaxis()
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
@@ -74,12 +76,12 @@ def importance(features: Sequence[str], means: NDArray[Any], deviations: NDArray
     return figure
 
 
-def comparison(mine: float, rivals: Sequence[Mapping[str, Any]], *, metric: str, threshold: float) -> Figure:
+def comparison(mine: float, rivals: Sequence[RivalRow], *, metric: str, threshold: float) -> Figure:
     """A model among those that it is compared with: the metric of each, and the interval of the difference.
 
     Args:
         mine: The new model's metric.
-        rivals: Each with ``name``, ``value`` and the ``low`` and ``high`` bounds of the difference to it.
+        rivals: The others.
         metric: The metric's name.
         threshold: What a model must reach.
     """
@@ -89,13 +91,13 @@ def comparison(mine: float, rivals: Sequence[Mapping[str, Any]], *, metric: str,
     axes.scatter([mine], [0], color=_MINE, zorder=3)
     for at, rival in enumerate(shown, start=1):
         # The interval of my lead, seen from my value: where it crosses my line, chance explains the difference.
-        axes.plot([mine - rival["high"], mine - rival["low"]], [at, at], color=_OTHER, linewidth=2)
-        axes.scatter([rival["value"]], [at], color=_OTHER, zorder=3)
+        axes.plot([mine - rival.high, mine - rival.low], [at, at], color=_OTHER, linewidth=2)
+        axes.scatter([rival.value], [at], color=_OTHER, zorder=3)
     axes.axvline(mine, color=_MINE, linewidth=1, linestyle=":")
     axes.axvline(threshold, color=_BAD, linewidth=1, label="threshold")
     axes.set(
         yticks=range(len(shown) + 1),
-        yticklabels=["this run", *(_label(rival["name"]) for rival in shown)],
+        yticklabels=["this run", *(_label(rival.name) for rival in shown)],
         xlabel=metric,
         title="On the same rows, with the interval of the difference",
     )

@@ -1,44 +1,36 @@
-"""Environment files: found, read, and checked."""
+"""Files of environments and pipelines: found, read, and checked."""
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import (
-    ValidationError,
-)
+from pydantic import ValidationError
 
 from ml_pipeline.errors import InputError
-from ml_pipeline.settings.messages import explain, one_line, suggest
-from ml_pipeline.settings.pipeline import PipelineSettings
+from ml_pipeline.settings import messages
+from ml_pipeline.settings.layers import LEVELS, Layer, absolute, leaves, merged, origin
+from ml_pipeline.settings.messages import one_line, suggest
+from ml_pipeline.settings.pipeline import Pipeline, PipelineSettings
+from ml_pipeline.settings.workspace import DEFAULT_FOLDER, Catalog
 
 _INTEGERS = "whole numbers of 64 bits, as TOML has them"
-# pydantic writes no more than some 250 of them as JSON.
-_LEVELS = 100
+_FILE = "pipeline.toml"
 
-TABLES = ("pipeline", "workspace", "compute", "schedule", "catalog", "permissions", "state")
-"""The tables that an environment file may hold; those beside ``pipeline`` belong to the deployment."""
-
-DEFAULT_FOLDER = "/Shared"
-"""Folder of a workspace in which each environment has one of its own, where ``[workspace]`` names no other."""
+TABLES = ("pipelines", "workspace", "compute", "schedule", "catalog", "permissions", "state")
+"""The tables that an environment file may hold; ``pipelines`` and ``catalog`` concern the settings of a pipeline."""
 
 
-def read(file: Path) -> dict[str, Any]:
-    """An environment file's tables, as they are.
-
-    Raises:
-        InputError: the file can't be read, is no TOML, or has an unknown table or no ``[pipeline]``.
-    """
+def _read(file: Path) -> dict[str, Any]:
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
         numbers = [(key, value) for key, value in leaves(content) if isinstance(value, int)]
     except OSError as error:
         raise InputError(f"{file}: can't be read: {error.strerror}") from error
     except RecursionError:
-        raise InputError(f"{file}: is nested too deeply; accepted: {_LEVELS} levels of tables and lists") from None
+        raise InputError(f"{file}: is nested too deeply; accepted: {LEVELS} levels of tables and lists") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: is not valid TOML: {error}") from error
     except ValueError:
@@ -47,50 +39,90 @@ def read(file: Path) -> dict[str, Any]:
     for key, value in numbers:
         if not -(2**63) <= value < 2**63:
             raise InputError(f"{file}: {one_line(key)}: is too great a number; accepted: {_INTEGERS}")
-    for table in content:
-        if table not in TABLES:
-            raise InputError(f"{file}: {one_line(table)}: unknown table{suggest(table, TABLES)}")
-    if not isinstance(content.get("pipeline"), dict):
-        raise InputError(f"{file}: the table [pipeline] is missing")
+    if "pipeline" in content:
+        raise InputError(
+            f"{file}: [pipeline] is no longer part of an environment; move its keys to the top of a pipeline file "
+            f"(ml_pipeline/pipelines/NAME/{_FILE}, or any file for 'ml-pipeline run FILE'), what differs in this "
+            "environment to [pipelines.NAME], and the schema to [catalog]"
+        )
     return content
 
 
-def load(file: Path, *, instance: str = "") -> PipelineSettings:
-    """Read the settings of an environment's pipeline.
+def read(file: Path) -> dict[str, Any]:
+    """The tables of an environment file, not validated.
 
-    Relative paths in the file are counted from its own folder. Where the environment is deployed, ``[catalog]`` gives
-    the schema, and a relative experiment lies in the environment's folder of the workspace.
+    Raises:
+        InputError: the file can't be read, is not TOML, or has an unknown table.
+    """
+    content = _read(file)
+    for table in content:
+        if table not in TABLES:
+            raise InputError(f"{file}: {one_line(table)}: unknown table{suggest(table, TABLES)}")
+    return content
+
+
+def layers(pipeline: Path, environment: Path | None = None) -> tuple[Layer, ...]:
+    """The settings of a pipeline's file, and those that an environment overrides.
+
+    Raises:
+        InputError: a file can't be read or is not TOML, or the environment names an unknown pipeline.
+    """
+    name = pipeline_name(pipeline)
+    own = Layer(file=pipeline, content=_read(pipeline))
+    overrides = read(environment).get("pipelines", {}) if environment else {}
+    if environment is None or not overrides:
+        return (own,)
+    if not isinstance(overrides, dict):
+        raise InputError(f"{environment}: pipelines: must be a table (given: {overrides!r})")
+    known = tuple(sorted({name, *map(pipeline_name, _pipelines())}))
+    for other, table in overrides.items():
+        key = f"pipelines.{one_line(other)}"
+        if other not in known:
+            raise InputError(f"{environment}: {key}: unknown pipeline{suggest(other, known)}")
+        if not isinstance(table, dict):
+            raise InputError(f"{environment}: {key}: must be a table (given: {table!r})")
+    return own, Layer(file=environment, table=f"pipelines.{name}", content=overrides.get(name, {}))
+
+
+def load(pipeline: Path, environment: Path | None = None, *, instance: str = "") -> PipelineSettings:
+    """Read the settings of a pipeline in an environment.
+
+    Relative paths are counted from the folder of the file that names them. ``[catalog]`` of the environment gives the
+    schema; if the environment is deployed, a relative experiment lies in its folder of the workspace.
 
     Args:
-        file: The environment file.
+        pipeline: The pipeline's file.
+        environment: The environment's file; without one, settings are those of a run on this machine.
         instance: Name of an isolated copy of the environment, which has a schema and an experiment of its own.
 
     Raises:
-        InputError: the file can't be read, is no TOML, or a key is missing, unknown or has a wrong value.
+        InputError: a file can't be read or is not TOML, or a key is missing, unknown or has a wrong value.
     """
-    content = read(file)
-    for key, text in leaves(content["pipeline"], "pipeline"):
-        if isinstance(text, str) and "{{" in text:
-            raise InputError(f"{file}: {one_line(key)}: holds '{{{{', by which Databricks refers to values of a run")
+    found = layers(pipeline, environment)
+    for layer in found:
+        for key, text in leaves(layer.content, layer.table):
+            if isinstance(text, str) and "{{" in text:
+                raise InputError(
+                    f"{layer.file}: {one_line(key)}: holds '{{{{', by which Databricks refers to values of a run"
+                )
+        if "schema" in layer.content:
+            raise InputError(f"{layer.place('schema')}: belongs to the environment; accepted: [catalog] of its file")
+    content = merged(map(absolute, found))
+    content["schema"] = _schema(pipeline_name(pipeline), environment, instance)
+    content["experiment"] = _experiment(pipeline_name(pipeline), environment, instance, found)
     try:
-        settings = PipelineSettings.model_validate(_placed(content, file, instance))
+        return PipelineSettings.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{file}: " + explain(error, PipelineSettings, prefix="pipeline")) from None
-    return _with_absolute_paths(settings, file.resolve().parent)
+        raise InputError(_explained(error, found)) from None
 
 
-def _with_absolute_paths(settings: PipelineSettings, folder: Path) -> PipelineSettings:
-    scored, watched = settings.batch_inference.source, settings.monitoring
-    labels = watched and watched.labels
-    return settings.model_copy(
-        update={
-            "source": settings.source.relative_to(folder),
-            "batch_inference": settings.batch_inference.model_copy(
-                update={"source": scored and scored.relative_to(folder)}
-            ),
-            "monitoring": watched and watched.model_copy(update={"labels": labels and labels.relative_to(folder)}),
-        }
-    )
+def _explained(error: ValidationError, found: tuple[Layer, ...]) -> str:
+    lines: dict[Path, list[str]] = {}
+    for path, line in messages.lines(error, Pipeline).items():
+        layer = origin(found, path)
+        key = layer.key(path)
+        lines.setdefault(layer.file, []).append(f"{key}: {line}" if key else line)
+    return one_line("; ".join(f"{file}: {'; '.join(each)}" for file, each in lines.items()))
 
 
 def full_name(environment: str, instance: str = "") -> str:
@@ -103,47 +135,39 @@ def own_folder(folder: str, environment: str, instance: str = "") -> str:
     return f"{folder}/ml-pipeline-{full_name(environment, instance)}"
 
 
-def _placed(content: dict[str, Any], file: Path, instance: str) -> dict[str, Any]:
-    pipeline, catalog, workspace = content["pipeline"], content.get("catalog"), content.get("workspace")
-    placed = dict(pipeline)
-    if isinstance(catalog, dict):
-        if "schema" in pipeline:
-            raise InputError(f"{file}: pipeline.schema: [catalog] says it already; accepted: one of the two")
-        suffix = f"_{instance.replace('-', '_')}" if instance else ""
-        placed["schema"] = f"{catalog.get('name')}.{catalog.get('schema')}{suffix}"
-    experiment = pipeline.get("experiment")
-    if isinstance(workspace, dict) and isinstance(experiment, str) and experiment:
-        if not all(map(_is_name, experiment.removeprefix("/").split("/"))):
-            raise InputError(
-                f"{file}: pipeline.experiment: must be a path in the workspace without '.', '..' and empty parts, "
-                f"such as 'churn' or '/Shared/churn' (given: {experiment!r})"
-            )
-        if not experiment.startswith("/"):
-            folder = workspace.get("folder", DEFAULT_FOLDER)
-            placed["experiment"] = f"{own_folder(folder, file.stem, instance)}/{experiment}"
-        elif instance:
-            placed["experiment"] = f"{experiment}-{instance}"
-    return placed
+def _schema(pipeline: str, environment: Path | None, instance: str) -> str:
+    content = read(environment) if environment else {}
+    if "workspace" in content and "catalog" not in content:
+        raise InputError(f"{environment}: the table [catalog] is missing")
+    given = content.get("catalog", {"name": "local"})
+    try:
+        catalog = Catalog.model_validate({"schema": pipeline, **given} if isinstance(given, dict) else given)
+    except ValidationError as error:
+        raise InputError(f"{environment}: " + messages.explain(error, Catalog, prefix="catalog")) from None
+    suffix = f"_{instance.replace('-', '_')}" if instance else ""
+    return f"{catalog.name}.{catalog.schema_}{suffix}"
+
+
+def _experiment(pipeline: str, environment: Path | None, instance: str, found: tuple[Layer, ...]) -> Any:
+    workspace = read(environment).get("workspace") if environment else None
+    if environment is None or not isinstance(workspace, dict):
+        return merged(found).get("experiment", f"{DEFAULT_FOLDER}/{pipeline}")
+    experiment = merged(found).get("experiment", pipeline)
+    if not isinstance(experiment, str) or not experiment:
+        return experiment
+    if not all(map(_is_name, experiment.removeprefix("/").split("/"))):
+        raise InputError(
+            f"{origin(found, ['experiment']).place('experiment')}: must be a path in the workspace without '.', '..' "
+            f"and empty parts, such as 'churn' or '/Shared/churn' (given: {experiment!r})"
+        )
+    if not experiment.startswith("/"):
+        folder = workspace.get("folder", DEFAULT_FOLDER)
+        return f"{own_folder(folder, environment.stem, instance)}/{experiment}"
+    return f"{experiment}-{instance}" if instance else experiment
 
 
 def _is_name(part: str) -> bool:
     return part.isprintable() and part.strip() == part and part not in ("", ".", "..")
-
-
-def leaves(value: object, key: str = "", *, level: int = 0) -> Iterator[tuple[str, object]]:
-    """All texts, numbers and dates below a value, and the names of tables' keys, each with its dotted key."""
-    if level > _LEVELS:
-        raise RecursionError
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            inner_key = f"{key}.{name}" if key else name
-            yield inner_key, name
-            yield from leaves(inner, inner_key, level=level + 1)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from leaves(inner, key, level=level + 1)
-    else:
-        yield key, value
 
 
 def find(environment: str, *, folder: Path) -> Path:
@@ -165,3 +189,49 @@ def find(environment: str, *, folder: Path) -> Path:
             f"{', '.join(known) or 'none is there'}, or the path of a .toml file"
         )
     return named
+
+
+def pipeline_name(file: Path) -> str:
+    """Name of a pipeline: that of the folder of its ``pipeline.toml``, or of a file with another name.
+
+    Raises:
+        InputError: names of schemas and experiments can't be made from it.
+    """
+    name = file.resolve().parent.name if file.name == _FILE else file.stem
+    if not re.fullmatch("[a-z][a-z0-9_]{0,59}", name):
+        raise InputError(
+            f"{str(file)!r}: a pipeline can't be called {name!r}; accepted: up to 60 lower-case letters, digits and "
+            "underscores that begin with a letter, such as 'churn.toml'"
+        )
+    return name
+
+
+def _pipelines() -> list[Path]:
+    # In the repository, what a person edits counts at once; elsewhere, what is installed.
+    source = Path("ml_pipeline/pipelines")
+    folder = source if source.is_dir() else Path(__file__).parents[1] / "pipelines"
+    return sorted(folder.glob(f"*/{_FILE}"))
+
+
+def is_pipeline(text: str) -> bool:
+    """Whether a command's argument is a pipeline: the name of one, or a path that ends with ``.toml``."""
+    return text.endswith(".toml") or text in [file.parent.name for file in _pipelines()]
+
+
+def find_pipeline(pipeline: str = "") -> Path:
+    """The file of a pipeline, given by its name or its path; without one, that of the only pipeline.
+
+    Raises:
+        InputError: there is no such file, or there is not exactly one; the message lists the pipelines.
+    """
+    if pipeline.endswith(".toml"):
+        if not Path(pipeline).is_file():
+            raise InputError(f"{pipeline}: no such pipeline file")
+        return Path(pipeline)
+    files = _pipelines()
+    chosen = [file for file in files if pipeline in ("", file.parent.name)]
+    if len(chosen) != 1:
+        known = ", ".join(file.parent.name for file in files) or "none is there"
+        problem = f"pipeline '{pipeline}' is unknown" if pipeline else f"there are {len(files)} pipelines; name one"
+        raise InputError(f"{problem}; accepted: {known}, or the path of a .toml file")
+    return chosen[0]

@@ -5,10 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Any, get_args, get_origin
 
-from pydantic import (
-    BaseModel,
-    ValidationError,
-)
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 _Models = tuple[type[BaseModel], ...]
@@ -22,18 +19,24 @@ def explain(error: ValidationError, model: type[BaseModel] | None = None, *, pre
         model: The model that was validated; its keys are suggested for unknown ones.
         prefix: Dotted path of the table that was validated.
     """
+    placed = {".".join(filter(None, (prefix, *path))): line for path, line in lines(error, model).items()}
+    return one_line("; ".join(f"{key}: {line}" if key else line for key, line in placed.items()))
+
+
+def lines(error: ValidationError, model: type[BaseModel] | None = None) -> dict[tuple[str, ...], str]:
+    """The same, by the path of each key."""
     found = error.errors(include_url=False)
     # A misspelt key is both unknown and missing: only the first says what to do.
     found = [item for item in found if item["type"] == "extra_forbidden"] or found
-    lines: dict[str, str] = {}
+    placed: dict[tuple[str, ...], str] = {}
     for item in found:
         path = item["loc"]
         keys, models, tag = _place(model, path)
         if item["type"] == "extra_forbidden":
             models = _place(model, path[:-1])[1]
-        key = ".".join(part for part in (prefix, *keys, tag if "union_tag" in item["type"] else "") if part)
-        lines.setdefault(key, _explain_one(item, str(path[-1]) if path else "", models, tag))
-    return one_line("; ".join(f"{key}: {line}" if key else line for key, line in lines.items()))
+        key = (*keys, *([tag] if tag and "union_tag" in item["type"] else []))
+        placed.setdefault(key, _explain_one(item, str(path[-1]) if path else "", models, tag))
+    return placed
 
 
 def one_line(text: str) -> str:

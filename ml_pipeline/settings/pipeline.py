@@ -1,21 +1,16 @@
-"""Typed settings of one environment: the ``[pipeline]`` table of ``environments/NAME.toml``.
+"""Typed settings of a pipeline: ``ml_pipeline/pipelines/NAME/pipeline.toml`` with an environment's overrides.
 
-Strict on purpose: an unknown key, a wrong type or a value out of range is refused with the file, the key and what is
+Strict on purpose: an unknown key, a wrong type or a value out of range is rejected with the file, the key and what is
 accepted, before anything runs or is deployed.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
+from ml_pipeline.settings.quartz import checked
 from ml_pipeline.settings.types import (
     Bound,
     ClassName,
@@ -33,6 +28,7 @@ from ml_pipeline.settings.types import (
     Share,
     Significance,
     Threshold,
+    TimeZone,
     Tolerance,
 )
 
@@ -65,18 +61,8 @@ class Source(Settings):
         kind, value = next((kind, value) for kind, value in self if value is not None)
         return f"{kind} {value}"
 
-    def relative_to(self, folder: Path) -> Self:
-        """The same source with a relative path made absolute, counted from a folder."""
-        paths = {kind: getattr(self, kind) for kind in ("csv", "parquet", "table")}
-        changed = {
-            kind: str(folder / path)
-            for kind, path in paths.items()
-            if path is not None and (kind != "table" or "/" in path) and ":" not in path
-        }
-        return self.model_copy(update=changed)
 
-
-class Estimator(Settings):
+class EstimatorSettings(Settings):
     """A classifier with scikit-learn's interface, and the grid of hyper-parameters to search."""
 
     class_: NonEmpty = Field(alias="class")
@@ -154,13 +140,20 @@ class Monitoring(Settings):
     """Where the true classes arrive, later than the batch: rows with the columns of ``key`` and the target."""
 
 
-class PipelineSettings(Settings):
-    """The ``[pipeline]`` table."""
+class Schedule(Settings):
+    """When batch inference runs where it is deployed."""
 
-    schema_name: SchemaName = Field(alias="schema")
-    """``catalog.schema`` of every table and of the model."""
-    experiment: NonEmpty
-    """MLflow experiment; on Databricks an absolute workspace path."""
+    cron: Annotated[str, AfterValidator(checked)]
+    """Quartz cron expression, as Databricks takes it: seconds first."""
+    time_zone: TimeZone = "UTC"
+
+
+class Pipeline(Settings):
+    """A pipeline's file: what is learned, from which rows, and what it must reach."""
+
+    experiment: NonEmpty | None = None
+    """MLflow experiment, in the environment's folder of the workspace unless it is an absolute path; the pipeline's
+    name if left out."""
     model: Identifier = "model"
     """Name of the registered model within the schema."""
     source: Source
@@ -176,7 +169,7 @@ class PipelineSettings(Settings):
     """Share of the source's rows that becomes the test table."""
     validation_share: Share = 0.2
     """Share of the train-validation table's rows that becomes the validation table."""
-    estimator: Estimator
+    estimator: EstimatorSettings
     folds: Folds = 5
     """Folds of the cross-validation."""
     metric: NonEmpty
@@ -199,8 +192,9 @@ class PipelineSettings(Settings):
     """Why runs of this environment train, unless a run says otherwise."""
     checks: Checks = Checks()
     batch_inference: BatchInference = BatchInference()
-    monitoring: Monitoring | None = None
-    """How a batch is watched; where the table is missing, only a batch that is scored in shadow is."""
+    monitoring: Annotated[Monitoring | None, BeforeValidator(lambda given: None if given is False else given)] = None
+    """How a batch is watched; without it, or with ``false`` in an environment, only one that is scored in shadow is."""
+    schedule: Schedule | None = None
 
     @property
     def watching(self) -> Monitoring | None:
@@ -219,3 +213,12 @@ class PipelineSettings(Settings):
         if info.data.get("target") in columns:
             raise ValueError(f"names the target '{info.data['target']}'; accepted: other columns")
         return columns
+
+
+class PipelineSettings(Pipeline):
+    """The settings of a pipeline in an environment, which gives it its places."""
+
+    schema_name: SchemaName = Field(alias="schema")
+    """``catalog.schema`` of every table and of the model."""
+    experiment: NonEmpty
+    """MLflow experiment; on Databricks an absolute workspace path."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import zoneinfo
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
@@ -42,6 +43,13 @@ def _some(number: int) -> int:
     return number
 
 
+def _time_zone(name: str) -> str:
+    # A machine may lack the database, and its own names mean nothing to another one.
+    if name != "UTC" and name not in zoneinfo.available_timezones() - {"localtime", "Factory", "posixrules"}:
+        raise ValueError("is no time zone; accepted: a name of the IANA database, such as 'UTC' or 'Europe/Berlin'")
+    return name
+
+
 def _distinct(columns: list[str]) -> list[str]:
     repeated = sorted({column for column in columns if columns.count(column) > 1})
     if repeated:
@@ -61,6 +69,7 @@ def _iso_day(text: object) -> object:
     return text
 
 
+TimeZone = Annotated[str, AfterValidator(_time_zone)]
 Day = Annotated[datetime.date, BeforeValidator(_iso_day)]
 """A day, ``YYYY-MM-DD``."""
 Columns = Annotated[list[NonEmpty], AfterValidator(_distinct)]

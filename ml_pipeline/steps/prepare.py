@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from ml_pipeline import names
 from ml_pipeline.data import hashing, tables
 from ml_pipeline.data.features import Features
 from ml_pipeline.data.hashing import Profile
 from ml_pipeline.data.learnable import check
-from ml_pipeline.entry_point import Made
+from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import InputError
 from ml_pipeline.registry import runs
+from ml_pipeline.registry.evidence import TableVersion
 from ml_pipeline.settings.types import Columns, Folds, Reason, Share
-
-if TYPE_CHECKING:
-    pass
 
 
 def prepare(
@@ -34,7 +31,7 @@ def prepare(
     pull_request: int | None = None,
     reason: Reason,
     run_by: str = "",
-) -> Made:
+) -> Results:
     """Check the train-validation table, make the train and the validation table of it, and announce the MLflow run.
 
     The run is tagged with the job's run id, by which the next steps find it, and with the version of each table, which
@@ -57,27 +54,24 @@ def prepare(
             validation_table: (rows.where(in_validation), profiles[True].digest),
         }
     )
+    sides = (
+        (names.TRAIN_VALIDATION_SIDE, train_validation_table, version, fingerprint),
+        (names.TRAIN_SIDE, train_table, train.version, train.digest.text),
+        (names.VALIDATION_SIDE, validation_table, validation.version, validation.digest.text),
+    )
     tags = {
-        "job_run_id": job_run_id,
-        "git_branch": git_branch,
-        "git_commit": git_commit,
+        names.JOB_RUN_ID: job_run_id,
+        names.GIT_BRANCH: git_branch,
+        names.GIT_COMMIT: git_commit,
         "mlflow.source.git.commit": git_commit,
         "mlflow.source.git.branch": git_branch,
-        "pull_request": "" if pull_request is None else str(pull_request),
-        "reason": reason,
-        "train_validation_table": train_validation_table,
-        "train_validation_version": str(version),
-        "train_validation_fingerprint": fingerprint,
-        "train_table": train_table,
-        "train_version": str(train.version),
-        "classes": str(len(profiles[False].groups)),
-        "train_fingerprint": train.digest.text,
-        "validation_table": validation_table,
-        "validation_version": str(validation.version),
-        "validation_fingerprint": validation.digest.text,
+        names.PULL_REQUEST: "" if pull_request is None else str(pull_request),
+        names.REASON: reason,
+        names.CLASSES: str(len(profiles[False].groups)),
+        **({names.RUN_BY: run_by} if run_by else {}),
     }
-    if run_by:
-        tags["run_by"] = run_by
+    for side, table, of_run, rows_of_run in sides:
+        tags |= TableVersion(side=side, table=table, version=of_run, fingerprint=rows_of_run).tags
     runs.create_run(experiment, name=f"{git_branch} {job_run_id}", tags=tags)
     return {train_table: str(train), validation_table: str(validation)}
 

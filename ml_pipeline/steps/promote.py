@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from ml_pipeline.entry_point import Made
+from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import InputError, PipelineError
+from ml_pipeline.names import CHALLENGER, FAILED, PASSED, TEST
 from ml_pipeline.registry import models
 from ml_pipeline.registry.champion import make_champion
 
 
-def promote(*, model: str, run_by: str = "", job_run_id: str = "") -> Made:
+def promote(*, model: str, run_by: str = "", job_run_id: str = "") -> Results:
     """Make the challenger the champion.
 
     Raises:
         InputError: there is no challenger.
         PipelineError: the challenger was not validated, or failed in shadow.
     """
-    challenger = models.version_by_alias(model, models.CHALLENGER)
+    challenger = models.version_by_alias(model, CHALLENGER)
     if challenger is None:
-        raise InputError(f"model {model} has no alias '{models.CHALLENGER}'; validate a run first")
-    if challenger.tags.get("test") != "passed":
+        raise InputError(f"model {model} has no alias '{CHALLENGER}'; validate a run first")
+    if challenger.tags.get(TEST) != PASSED:
         raise PipelineError(f"model {model} version {challenger.version} did not pass validation; it is not promoted")
-    if challenger.tags.get(models.SHADOW) == "failed":
+    if challenger.tags.get(models.SHADOW) == FAILED:
         raise PipelineError(
             f"model {model} version {challenger.version} failed in shadow, it is not promoted: "
             f"{challenger.tags.get(f'{models.SHADOW}_reason', '')}"

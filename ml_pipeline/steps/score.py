@@ -8,22 +8,32 @@ nothing that the next one does not replace.
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from ml_pipeline.data import quality, sources, tables
 from ml_pipeline.data.columns import quote, with_constants
 from ml_pipeline.data.features import Features, added, refuse_names
-from ml_pipeline.entry_point import Made
+from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import InputError
 from ml_pipeline.model import predictor
-from ml_pipeline.names import ANSWER, BATCH_COLUMN, CHAMPION_PREDICTION, SCORES
+from ml_pipeline.names import (
+    ANSWER,
+    BATCH_COLUMN,
+    CHALLENGER,
+    CHAMPION,
+    CHAMPION_PREDICTION,
+    PREDICTION,
+    SCORES,
+)
 from ml_pipeline.registry import models
 from ml_pipeline.settings.pipeline import Checks, Source
 from ml_pipeline.settings.types import Day
 
 if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
     from pyspark.sql import DataFrame
+
+    from ml_pipeline.registry import ModelVersion
 
 
 def score(
@@ -38,7 +48,7 @@ def score(
     shadow_table: str,
     batch_date: Day,
     job_run_id: str,
-) -> Made:
+) -> Results:
     """Score a batch with the champion; the predictions of the same batch, if there are any, are replaced in one commit.
 
     In shadow the challenger scores the same rows in the same pass, and what it says goes to the shadow table.
@@ -49,66 +59,77 @@ def score(
         PipelineError: another run is at work on this batch, or wrote it meanwhile.
     """
     where, day = f"source {source}", batch_date.isoformat()
-    made: Made = {}
-
-    def write(batch: DataFrame | None, table: str, what: str, *, since: int | None = None) -> None:
-        if batch is None:
-            tables.drop_batch(table, column=BATCH_COLUMN, value=day)
-            return
-        written = tables.replace_batch(
-            batch, table, column=BATCH_COLUMN, value=day, since=since, note=f"job run {job_run_id}"
-        )
-        made[table] = f"batch {day}, {written}, {what}"
-
     with tables.claimed(predictions_table, day), sources.reading(where):
-        began = tables.latest_version(predictions_table)
+        output = _Output(day=day, note=f"job run {job_run_id}", began=tables.latest_version(predictions_table))
         versions = _versions(model, shadow=mode == "shadow")
         predictors = {alias: predictor.load(models.version_uri(version)) for alias, version in versions.items()}
-        kinds = [Features.of_model(one.signature).kinds.items() for one in predictors.values()]
+        kinds = [Features(models.input_kinds(one.signature)).kinds.items() for one in predictors.values()]
         typed = [name for name, check in checks.columns.items() if check.type]
         rows = Features(dict(itertools.chain(*kinds))).read(source, into=predictions_table, typed=typed)
         refuse_names(rows.columns, (*added(probabilities=probabilities), ANSWER), where=where)
         checked = quality.check(rows, checks, where=where)
         with tables.kept(checked, needed=checked is not rows):
-            verdict = quality.judge(checked, checks, where=where)
+            counts = quality.judge(checked, checks, where=where)
             good = quality.good(checked, checks)
             answered = good.withColumn(ANSWER, predictor.answers(good, predictors, where=where, scores=probabilities))
             if good.isEmpty():
                 raise InputError(f"{where}: is empty; accepted: at least one row")
-            write(quality.bad(checked) if verdict and verdict.failed else None, quarantine_table, str(verdict))
+            output.write(quality.bad(checked) if counts and counts.failed else None, quarantine_table, str(counts))
             with tables.kept(answered, needed=len(versions) > 1):
-                for alias, table, since in (
-                    (models.CHALLENGER, shadow_table, None),
-                    (models.CHAMPION, predictions_table, began),
-                ):
-                    if alias in versions:
-                        version = versions[alias]
-                        said = _predictions(answered, rows.columns, alias, version, scores=probabilities)
-                        write(said, table, f"by {model} version {version.version}", since=since)
-                    else:
-                        write(None, table, "")
-    if mode == "shadow" and models.CHALLENGER not in versions:
-        made["shadow"] = f"model {model} has no alias '{models.CHALLENGER}': the champion scored alone"
-    return made
+                # The champion's last: they are the commit that makes the batch.
+                for alias, table in ((CHALLENGER, shadow_table), (CHAMPION, predictions_table)):
+                    batch, by = None, ""
+                    if version := versions.get(alias):
+                        batch = _predictions(answered, rows.columns, alias, version, scores=probabilities)
+                        by = f"by {model} version {version.version}"
+                    output.write(batch, table, by, once=alias == CHAMPION)
+    if mode == "shadow" and CHALLENGER not in versions:
+        output.results["shadow"] = f"model {model} has no alias '{CHALLENGER}': the champion scored alone"
+    return output.results
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Output:
+    """Writes a batch's tables."""
+
+    day: str
+    note: str
+    began: int
+    """Version of the predictions table when the run began."""
+    results: Results = field(default_factory=dict)
+
+    def write(self, batch: DataFrame | None, table: str, text: str, *, once: bool = False) -> None:
+        """Replace a table's batch; remove it if there is none.
+
+        Args:
+            batch: The batch.
+            table: The table.
+            text: What the result says of it.
+            once: Whether to fail if another run wrote the batch since this one began.
+        """
+        if batch is None:
+            tables.drop_batch(table, column=BATCH_COLUMN, value=self.day)
+            return
+        since = self.began if once else None
+        written = tables.replace_batch(batch, table, column=BATCH_COLUMN, value=self.day, since=since, note=self.note)
+        self.results[table] = f"batch {self.day}, {written}, {text}"
 
 
 def _versions(model: str, *, shadow: bool) -> dict[str, ModelVersion]:
     """The versions that score, by alias, the champion first."""
-    versions = {models.CHAMPION: models.champion(model)}
-    challenger = models.version_by_alias(model, models.CHALLENGER) if shadow else None
-    return versions if challenger is None else {**versions, models.CHALLENGER: challenger}
+    versions = {CHAMPION: models.champion(model)}
+    challenger = models.version_by_alias(model, CHALLENGER) if shadow else None
+    return versions if challenger is None else {**versions, CHALLENGER: challenger}
 
 
 def _predictions(
     answered: DataFrame, columns: list[str], alias: str, version: ModelVersion, *, scores: bool
 ) -> DataFrame:
-    """What one version says of each row, with the row's own columns."""
-    from pyspark.sql import functions as F
-
-    said = [f"{ANSWER}.{alias}.{name}" for name in ("prediction", SCORES)[: 1 + scores]]
-    beside = [] if alias == models.CHAMPION else [F.col(f"{ANSWER}.{models.CHAMPION}.prediction")]
+    """One version's predictions, with the columns of the source."""
+    answers = [f"{ANSWER}.{alias}.{name}" for name in (PREDICTION, SCORES)[: 1 + scores]]
+    beside = [] if alias == CHAMPION else [answered[f"{ANSWER}.{CHAMPION}.{PREDICTION}"].alias(CHAMPION_PREDICTION)]
     return with_constants(
-        answered.select(*map(quote, columns), *said, *(each.alias(CHAMPION_PREDICTION) for each in beside)),
+        answered.select(*map(quote, columns), *answers, *beside),
         model_name=version.name,
         model_version=int(version.version),
         run_id=str(version.run_id),

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ml_pipeline.data import hashing, sources, tables
 from ml_pipeline.data.features import Features, added, refuse_names
 from ml_pipeline.data.hashing import Profile
 from ml_pipeline.data.learnable import check
-from ml_pipeline.entry_point import Made
+from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import InputError
 from ml_pipeline.names import INTERNAL
 from ml_pipeline.settings.pipeline import Source
 from ml_pipeline.settings.types import Columns, Share
-
-if TYPE_CHECKING:
-    pass
 
 
 def split(
@@ -29,7 +24,7 @@ def split(
     probabilities: bool = False,
     train_validation_table: str,
     test_table: str,
-) -> Made:
+) -> Results:
     """Split a source into the train-validation and the test table; the only step that writes the test table.
 
     The side of a row follows from a hash of its key alone (of the whole row where there is none). A row never changes
@@ -56,8 +51,7 @@ def split(
     # A model that no batch of this source could be scored with is refused before it is trained.
     refuse_names(rows.columns if scored else chosen.kinds, added(probabilities=probabilities), where=where)
     in_test = hashing.bucket(rows, key or rows.columns, salt="test") < test_share
-    rows = rows.persist()
-    try:
+    with tables.kept(rows):
         profiles = check(rows, in_test, target=target, key=key, features=chosen, where=where)
         parts = {
             test_table: (rows.where(in_test), profiles[True].digest),
@@ -70,8 +64,6 @@ def split(
                 )
         _check_learnable(profiles[False], profiles[True], target=target, where=where)
         return {written.table: str(written) for written in tables.replace_both(parts)}
-    finally:
-        rows.unpersist()
 
 
 def _check_learnable(train_validation: Profile, test: Profile, *, target: str, where: str) -> None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import ConfigDict, ValidationError, model_validator
+import tenacity
+from pydantic import ValidationError
 from rich.markup import escape
 
 from ml_pipeline.errors import InputError, PipelineError
-from ml_pipeline.settings import files, messages, types
+from ml_pipeline.settings import files, messages
+from ml_pipeline.settings.workspace import Workspace
 
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
@@ -25,28 +26,6 @@ T = TypeVar("T")
 PATIENCE = 300.0
 """Seconds for which a workspace that has answered before may be silent."""
 LONGEST_PAUSE = 10.0
-
-
-class Workspace(types.Settings):
-    """What is needed of the ``[workspace]`` table to call the workspace; its other keys belong to the deployment."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    host: types.NonEmpty | None = None
-    """Address of the workspace."""
-    auth: Literal["github-oidc", "profile", "environment"]
-    """Who signs in: the GitHub workflow, a profile of ~/.databrickscfg, or the SDK's environment variables."""
-    profile: types.NonEmpty | None = None
-    client_id: types.NonEmpty | None = None
-    """Service principal as which the GitHub workflow signs in."""
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        needed = {"github-oidc": ("host", "client_id"), "profile": ("profile",), "environment": ()}
-        for key in needed[self.auth]:
-            if getattr(self, key) is None:
-                raise ValueError(f"auth '{self.auth}' needs the key '{key}'")
-        return self
 
 
 def workspace(file: Path) -> Workspace:
@@ -150,30 +129,30 @@ class Connection:
         Raises:
             PipelineError: the workspace refuses, or can't be reached.
         """
-        deadline = time.monotonic() + (patience if self._answered else 0)
-        pause = 1.0
-        while True:
-            try:
-                answer = call()
-            except PipelineError:
-                raise
-            except (OSError, ValueError) as error:
-                # Of the SDK's own attempts only the reason is of interest.
-                error = error.__cause__ if isinstance(error.__cause__, OSError) else error
-                explained = self._explained(error)
-                if not _transient(error) or time.monotonic() + pause > deadline:
-                    raise explained from error
-                self._say(f"[yellow]WAITING [/] {escape(str(explained))}")
-                time.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
-            else:
-                self._answered = True
-                return answer
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(_transient),
+            wait=tenacity.wait_exponential(max=LONGEST_PAUSE),
+            stop=tenacity.stop_after_delay(patience) if self._answered else tenacity.stop_after_attempt(1),
+            before_sleep=self._report_wait,
+            reraise=True,
+        )
+        try:
+            answer = retrying(call)
+        except (OSError, ValueError) as error:
+            raise self._explained(error) from error
+        self._answered = True
+        return answer
 
-    def _explained(self, error: Exception) -> PipelineError:
+    def _report_wait(self, state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        self._say(f"[yellow]WAITING [/] {escape(str(self._explained(error)))}")
+
+    def _explained(self, error: BaseException | None) -> PipelineError:
         from databricks.sdk import errors
         from databricks.sdk.errors.base import DatabricksError
 
+        # Of the SDK's own attempts only the reason is of interest.
+        error = error.__cause__ if error and isinstance(error.__cause__, OSError) else error
         host, said = self._host or "the workspace", " ".join(str(error).split())
         if isinstance(error, errors.Unauthenticated) or "Invalid access token" in said:
             return PipelineError(f"{host}: refuses the credentials: {said}; {self._hint()}")
@@ -185,7 +164,7 @@ class Connection:
             return PipelineError(f"{host}: {error.error_code or type(error).__name__}: {said}")
         if isinstance(error, ValueError):
             return PipelineError(f"{host}: does not answer as a workspace does ({type(error).__name__}); see the host")
-        return PipelineError(f"{host}: can't be reached: {_root(error)}; see the host and the network")
+        return PipelineError(f"{host}: can't be reached: {_root(error) if error else ''}; see the host and the network")
 
     def lend_to_mlflow(self) -> None:
         """Let MLflow in this process see the workspace's runs and models, signed in as this is.
@@ -242,10 +221,11 @@ def open_mlflow(file: Path) -> str:
     return given
 
 
-def _transient(error: Exception) -> bool:
+def _transient(error: BaseException) -> bool:
     from databricks.sdk import errors
     from databricks.sdk.errors.base import DatabricksError
 
+    error = error.__cause__ if isinstance(error.__cause__, OSError) else error
     if not isinstance(error, DatabricksError):
         return isinstance(error, OSError)
     # One without a class of its own is the answer of something in between, such as a proxy's 502.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+import tenacity
 from rich.console import Console
 from rich.markup import escape
 
@@ -231,19 +232,19 @@ class Launcher(Connection):
         self._say(f"interrupted: asking the workspace to cancel run {run_id}")
         try:
             self.ask(lambda: self._client.jobs.cancel_run(run_id), patience=_SHORT_PATIENCE)
-            deadline = time.monotonic() + _SHORT_PATIENCE
-            while time.monotonic() < deadline:
-                run = self._run(run_id, patience=_SHORT_PATIENCE)
-                if life_of(run.state) in ENDED:
-                    self._say(f"run {run_id} is {state_of(run.state)}")
-                    return
-                time.sleep(1)
+            retrying = tenacity.Retrying(
+                retry=tenacity.retry_if_result(lambda run: life_of(run.state) not in ENDED),
+                wait=tenacity.wait_fixed(1),
+                stop=tenacity.stop_after_delay(_SHORT_PATIENCE),
+            )
+            run = retrying(self._run, run_id, patience=_SHORT_PATIENCE)
+            self._say(f"run {run_id} is {state_of(run.state)}")
+        except tenacity.RetryError:
+            self._say(f"run {run_id} is about to be cancelled, and not yet ended")
         except PipelineError as error:
             self._say(f"run {run_id} may go on: {escape(str(error))}")
         except KeyboardInterrupt:
             self._say(f"run {run_id}: not waited for")
-        else:
-            self._say(f"run {run_id} is about to be cancelled, and not yet ended")
 
 
 @contextlib.contextmanager

@@ -38,7 +38,8 @@ def parsed(major: str, folder: Path, tmp_path: Path) -> Any:
 def test_the_dag_of_production_parses_fast_and_says_what_the_file_says(
     major: str, deliver: Deliver, tmp_path: Path
 ) -> None:
-    zone = {'time_zone = "UTC"': 'time_zone = "Europe/Berlin"', '"0 0 6 * * ?"': '"0 30 5 ? * MON-FRI"'}
+    times = '[pipelines.iris.schedule]\ncron = "0 30 5 ? * MON-FRI"\ntime_zone = "Europe/Berlin"\n'
+    zone = {"[catalog]": f"{times}\n[catalog]"}
     found = parsed(major, deliver("prod", zone), tmp_path)
     assert found["errors"] == {}
     assert found["seconds"] < 1

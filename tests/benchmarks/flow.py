@@ -17,7 +17,7 @@ from pathlib import Path
 BARE = """
 import sys
 from pathlib import Path
-from ml_pipeline import local_spark
+from ml_pipeline.data import local_spark
 
 state = Path(sys.argv[1])
 spark = local_spark.create(state)

@@ -89,7 +89,7 @@ def add_batches(schema: str, count: int) -> None:
 
 def measure(environment: Path, passes: int) -> dict[str, float]:
     """Median seconds of each step, after one that warms it up."""
-    declared = {job.name: job for job in jobs.declare(files.load(environment))}
+    declared = {job.name: job for job in jobs.declare(files.load(files.find_pipeline(), environment))}
     took = {}
     for job_name, step in STEPS.items():
         job = declared[job_name]
@@ -143,7 +143,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.grow:
         add_runs(Path(os.environ["ML_PIPELINE_STATE"], "mlflow.db"), arguments.runs)
-        add_batches(files.load(Path(arguments.grow)).schema_name, arguments.batches)
+        add_batches(files.load(files.find_pipeline(), Path(arguments.grow)).schema_name, arguments.batches)
         print("{}")
         session.close()
         return
@@ -153,9 +153,9 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        watched = "\n[pipeline.monitoring]\n"
         environment = folder / "history.toml"
-        environment.write_text(Path("environments/local.toml").read_text(encoding="utf-8") + watched, encoding="utf-8")
+        text = Path("environments/local.toml").read_text(encoding="utf-8")
+        environment.write_text(text.replace("monitoring = false", ""), encoding="utf-8")
         state = folder / "state"
         flow(environment, state)
         took = {}

@@ -25,11 +25,11 @@ import pandas as pd
 
 from ml_pipeline.data import local_spark, session
 from ml_pipeline.data.features import Features
-from ml_pipeline.model import evaluator, predictor
+from ml_pipeline.model import evaluator, predictor, search
 from ml_pipeline.model.estimator import Estimator
 from ml_pipeline.model.metrics import Classes
+from ml_pipeline.names import EVALUATOR
 from ml_pipeline.registry import models, runs
-from ml_pipeline.steps.train import _search
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -53,8 +53,8 @@ def trained(rows: int, depth: int | None) -> Any:
     parameters = {"n_estimators": 50, "max_depth": depth}
     forest = Estimator.model_validate({"class": "sklearn.ensemble.RandomForestClassifier", "parameters": parameters})
     chosen = Features(dict.fromkeys(FEATURES, "double"))
-    search = _search(forest, chosen, metric="accuracy", folds=2, seed=0, n_jobs=1, classes=Classes.of(target))
-    return search.estimator.fit(train, target)
+    grid = search.grid(forest, chosen, metric="accuracy", folds=2, seed=0, n_jobs=1, classes=Classes.of(target))
+    return grid.estimator.fit(train, target)
 
 
 def table(rows: int, folder: Path) -> DataFrame:
@@ -186,8 +186,8 @@ def logged(train_rows: int, depth: int | None) -> str:
     """Where MLflow has the forest, as training logs it."""
     model = trained(train_rows, depth)
     by, why = evaluator.choose(model, example(10_000, seed=3), train_rows=train_rows)
-    signature = Features(dict.fromkeys(FEATURES, "double")).signature("long")
-    run = runs.create_run(EXPERIMENT, name="forest", tags={evaluator.TAG: by})
+    signature = models.signature_of(dict.fromkeys(FEATURES, "double"), "long")
+    run = runs.create_run(EXPERIMENT, name="forest", tags={EVALUATOR: by})
     with runs.resumed(run):
         models.log_model(model, signature=signature, example=example(5, seed=1))
     nodes = sum(tree.tree_.node_count for tree in model[-1].estimators_)

@@ -19,10 +19,7 @@ from ml_pipeline.local import runner
 from ml_pipeline.settings import files
 
 STEPS = ("split", "prepare", "score", "monitor")
-ENVIRONMENT = """
-[pipeline]
-schema = "local.pass{number}"
-experiment = "/Shared/pass{number}"
+PIPELINE = """
 target = "target"
 key = ["id"]
 metric = "accuracy"
@@ -31,18 +28,18 @@ seed = 1
 reason = "ci"
 max_training_rows = 20_000
 
-[pipeline.source]
+[source]
 parquet = "{source}"
 
-[pipeline.estimator]
+[estimator]
 class = "sklearn.ensemble.RandomForestClassifier"
 
-[pipeline.estimator.parameters]
+[estimator.parameters]
 n_estimators = 50
 max_depth = 8
 random_state = 1
 
-[pipeline.monitoring]
+[monitoring]
 """
 
 
@@ -61,9 +58,9 @@ def bare(source: Path, table: Path) -> float:
     return time.monotonic() - began
 
 
-def flow(environment: Path) -> dict[str, float]:
+def flow(pipeline: Path) -> dict[str, float]:
     """Seconds of each step, in one pass of all jobs."""
-    declared = jobs.declare(files.load(environment))
+    declared = jobs.declare(files.load(pipeline))
     runs = runner.run(declared, parameters={}, defaults={}, follow=lambda *_: None)
     for run in runs:
         if run.error:
@@ -84,9 +81,9 @@ def main() -> None:
         source, took = folder / "source.parquet", dict[str, list[float]]()
         write_source(arguments.rows, source)
         for number in range(arguments.passes + 1):
-            environment = folder / f"pass{number}.toml"
-            environment.write_text(ENVIRONMENT.format(number=number, source=source), encoding="utf-8")
-            measured = {"read and write": bare(source, folder / f"bare{number}"), **flow(environment)}
+            pipeline = folder / f"pass{number}.toml"
+            pipeline.write_text(PIPELINE.format(source=source), encoding="utf-8")
+            measured = {"read and write": bare(source, folder / f"bare{number}"), **flow(pipeline)}
             print("  ".join(f"{what} {seconds:.1f} s" for what, seconds in measured.items()), flush=True)
             if number:
                 for what, seconds in measured.items():

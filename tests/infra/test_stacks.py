@@ -333,9 +333,11 @@ node_type_id = "m6id.large"
 num_workers = 2
 tags = {{ "cost centre" = "42" }}
 
-[schedule]
+[pipelines.iris.schedule]
 cron = "0 30 5 ? * MON-FRI"
 time_zone = "Europe/Berlin"
+
+[schedule]
 paused = false
 
 [schedule.airflow]
@@ -358,13 +360,11 @@ backend = "local"
 
 @pytest.fixture
 def full(tmp_path: Path, wheel: Path) -> Callable[..., tuple[Stack, Environment]]:
-    pipeline = (ROOT / "environments" / "dev.toml").read_text(encoding="utf-8")
     file = tmp_path / "full.toml"
-    rest = pipeline[pipeline.index("[pipeline]\n") :]
 
     def synthesize(instance: str, schedule: str = "", airflow: str = "") -> tuple[Stack, Environment]:
         text = FULL.replace("[schedule]\n", f"[schedule]\n{schedule}").replace("[catalog]\n", f"{airflow}[catalog]\n")
-        file.write_text(text + rest, encoding="utf-8")
+        file.write_text(text, encoding="utf-8")
         loaded = environment.load(file, instance=instance)
         return stack_of(loaded, wheel), loaded
 
@@ -422,12 +422,8 @@ def test_an_instance_has_no_git_folder_and_never_runs_by_itself(
 
 
 def test_drift_that_retrains_is_a_task_that_runs_the_training_job(tmp_path: Path, wheel: Path) -> None:
-    pipeline = (ROOT / "environments" / "dev.toml").read_text(encoding="utf-8")
     file = tmp_path / "retrains.toml"
-    watched = pipeline[pipeline.index("[pipeline]\n") :].replace(
-        "[pipeline.monitoring]", '[pipeline.monitoring]\non_drift = "retrain" #'
-    )
-    file.write_text(FULL + watched, encoding="utf-8")
+    file.write_text(f'{FULL}\n[pipelines.iris.monitoring]\non_drift = "retrain"\n', encoding="utf-8")
     loaded = environment.load(file)
     stack = stack_of(loaded, wheel)
     (name,) = [

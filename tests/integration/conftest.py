@@ -1,3 +1,3 @@
-from tests.ml_pipeline.conftest import environment_writer
+from tests.ml_pipeline.conftest import pipeline_writer
 
-__all__ = ["environment_writer"]
+__all__ = ["pipeline_writer"]

@@ -36,11 +36,11 @@ class Project:
         return done.stdout.strip()
 
     def branch(self, name: str, estimator: dict[str, Any], **changes: Any) -> None:
-        """A branch from here with another environment file, committed."""
+        """A branch from here with another pipeline file, committed."""
         self.git("checkout", "--quiet", "-B", name)
         fixed: dict[str, Any] = {"schema": "local.flow", "experiment": EXPERIMENT, "reason": "feature"}
         self._write(self.folder, estimator=estimator, **fixed, **changes)
-        self.git("add", "environment.toml")
+        self.git("add", "flow.toml")
         self.git("commit", "--quiet", "--allow-empty", "--message", f"{name}: {estimator['class']}")
 
     def merge(self, branch: str) -> str:
@@ -55,9 +55,10 @@ class Project:
 
     def call(self, state: str, *arguments: str, code: int = 0) -> str:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("ML_PIPELINE", "MLFLOW"))}
-        place = ("--environment", "environment.toml", "--state", state)
+        command, *rest = arguments
+        pipeline = ["flow.toml"] if command == "run" else ["--pipeline", "flow.toml"]
         done = subprocess.run(
-            [str(Path(sys.executable).with_name("ml-pipeline")), *arguments, *place],
+            [str(Path(sys.executable).with_name("ml-pipeline")), command, *pipeline, *rest, "--state", state],
             cwd=self.folder,
             env={**kept, "COLUMNS": "200"},
             capture_output=True,
@@ -134,10 +135,10 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path: Path, environment_writer: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Project:
+def project(tmp_path: Path, pipeline_writer: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setenv("ML_PIPELINE_STATE", str(tmp_path / "dev"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return Project(tmp_path, environment_writer)
+    return Project(tmp_path, pipeline_writer)
 
 
 def test_the_day_of_a_team(project: Project) -> None:

@@ -160,20 +160,20 @@ class State:
         assert "JVM stacktrace" not in str(caught.value)
 
 
-def write_environment(folder: Path, **changes: Any) -> Path:
-    """An environment file; a change that is None leaves the key out."""
+def write_pipeline(folder: Path, **changes: Any) -> Path:
+    """A pipeline's file, which has the schema's name; a change that is None leaves the key out."""
     content = {name: value for name, value in {**DEFAULTS, **changes}.items() if value is not None}
+    file = folder / f"{content.pop('schema').removeprefix('local.')}.toml"
     lines: list[str] = []
 
     def table(name: str, values: Mapping[str, Any]) -> None:
-        lines.append(f"[{name}]")
+        lines.extend([f"[{name}]"] if name else [])
         lines.extend(f"{key} = {json.dumps(value)}" for key, value in values.items() if not isinstance(value, dict))
         for key, value in values.items():
             if isinstance(value, dict):
-                table(f"{name}.{key}", value)
+                table(f"{name}.{key}" if name else key, value)
 
-    table("pipeline", content)
-    file = folder / "environment.toml"
+    table("", content)
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return file
 
@@ -230,15 +230,15 @@ def state(new_state: Callable[[], State]) -> State:
 
 
 @pytest.fixture(scope="session")
-def environment_writer() -> Callable[..., Path]:
-    """Makes an environment file in a folder that is given."""
-    return write_environment
+def pipeline_writer() -> Callable[..., Path]:
+    """Makes a pipeline's file in a folder that is given."""
+    return write_pipeline
 
 
 @pytest.fixture
-def environment_file(tmp_path: Path) -> Callable[..., Path]:
-    """Makes an environment file in a folder of the test."""
-    return lambda **changes: write_environment(tmp_path, **changes)
+def pipeline_file(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a pipeline's file in a folder of the test."""
+    return lambda **changes: write_pipeline(tmp_path, **changes)
 
 
 @pytest.fixture(scope="session")

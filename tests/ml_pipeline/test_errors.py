@@ -18,6 +18,7 @@ import pytest
 
 from ml_pipeline.data import tables
 from ml_pipeline.errors import PipelineError
+from ml_pipeline.names import CHAMPION
 from ml_pipeline.registry import champion as champion_alias
 from ml_pipeline.registry import models, tracking
 
@@ -112,7 +113,7 @@ def test_a_tracking_server_that_is_away_is_waited_for_and_then_named(
 
 
 def test_a_missing_alias_is_named(flown: State) -> None:
-    models.drop_alias(models.CHAMPION, MODEL)
+    models.drop_alias(CHAMPION, MODEL)
     with flown.refuses(f"model {MODEL} has no alias 'champion'; promote a validated version first"):
         flown.step("score")
 

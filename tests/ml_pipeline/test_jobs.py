@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ml_pipeline import entry_point, jobs
 from ml_pipeline.errors import InputError
 from ml_pipeline.graph import Job, Task, references
-from ml_pipeline.settings.files import load
+from ml_pipeline.settings.files import find_pipeline, load
 from ml_pipeline.settings.pipeline import PipelineSettings, Source
 
 ENVIRONMENTS = sorted((Path(__file__).parents[2] / "environments").glob("*.toml"))
@@ -62,7 +62,7 @@ def test_there_are_environments_to_test() -> None:
 
 @pytest.mark.parametrize("file", ENVIRONMENTS, ids=lambda file: file.stem)
 def test_an_environment_of_the_repository_declares_steps_that_exist_and_take_their_parameters(file: Path) -> None:
-    flow = jobs.declare(load(file))
+    flow = jobs.declare(load(find_pipeline("iris"), file))
 
     assert [job.name for job in flow] == FLOW
     for job in flow:

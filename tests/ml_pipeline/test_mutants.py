@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +11,11 @@ import pytest
 from ml_pipeline.data import hashing, session, tables
 from ml_pipeline.errors import CheckFailedError
 from ml_pipeline.model.bootstrap import RESAMPLES
+from ml_pipeline.names import CHAMPION
 from ml_pipeline.registry import models
+from ml_pipeline.registry.evidence import Comparison, Evaluation
 from ml_pipeline.registry.runs import (
     create_run,
-    log_json,
     log_metrics,
     log_params,
     read_file,
@@ -45,8 +45,7 @@ def finished(name: str, value: float, *, params: dict[str, str] | None = None, *
     with resumed(run):
         log_params({"metric": "accuracy", "target": TARGET} | (params or {}))
         log_metrics({"validation_accuracy": value})
-    content = {"metric": "accuracy", "value": value, "bootstrap": [value] * RESAMPLES}
-    log_json(run, "evaluation", content | {"classes": ["a", "b"]})
+    Evaluation(metric="accuracy", value=value, bootstrap=[value] * RESAMPLES, classes=["a", "b"]).log(run)
     return the_run(EXPERIMENT, job_run_id=name)
 
 
@@ -87,6 +86,7 @@ def test_a_comparison_is_told_in_tags_a_file_and_a_picture(monkeypatch: pytest.M
     content = read_json(mine, "comparison")
     rows = content.pop("rivals")
     assert content == {
+        "version": 1,
         "metric": "accuracy",
         "value": 0.895,
         "threshold": 0.7,
@@ -101,7 +101,7 @@ def test_a_comparison_is_told_in_tags_a_file_and_a_picture(monkeypatch: pytest.M
         ("run worse", worse.info.run_id),
     ]
     ((arguments, options),) = shown
-    assert json.loads(json.dumps(arguments)) == [0.895, rows]
+    assert arguments == (0.895, Comparison.read(mine).rivals)
     assert options == {"metric": "accuracy", "threshold": 0.7}
     assert read_file(mine, "comparison.png")
 
@@ -142,7 +142,7 @@ def test_the_champion_is_measured_on_the_version_of_the_table_that_the_run_read(
         model = make_pipeline(DecisionTreeClassifier()).fit(rows[features], ["a"] * 5 + ["b"] * 5)
         signature = infer_signature(rows[features].astype(float), np.array(["a"]))
         models.log_model(model, signature=signature, example=rows[features].astype(float))
-    models.move_alias(models.CHAMPION, models.register(first, MODEL, tags={}))
+    models.move_alias(CHAMPION, models.register(first, MODEL, tags={}))
     own = finished("first again", 0.6, validation_table=table, validation_version="0")
     assert compared("first", threshold=0.5)["verdict"].endswith("nothing to compare with on the same rows")
 
@@ -150,17 +150,18 @@ def test_the_champion_is_measured_on_the_version_of_the_table_that_the_run_read(
     for significance in (0.05, 0.001):
         with state.refuses(r"0.3000 below the champion, version 1 \(0.9000; ", CheckFailedError):
             compared("first again", threshold=0.5, significance=significance)
-        content = read_json(own, "comparison")
-        (row,) = content["rivals"]
-        assert (content["champion"]["version"], content["champion"]["run_id"]) == ("1", first.info.run_id)
-        assert {name: (one["recall"], one["rows"]) for name, one in content["champion"]["per_class"].items()} == {
+        comparison = Comparison.read(own)
+        (row,), champion = comparison.rivals, comparison.champion
+        assert champion is not None
+        assert (champion.version, champion.run_id) == ("1", first.info.run_id)
+        assert {name: (one.recall, one.rows) for name, one in champion.per_class.items()} == {
             "a": (pytest.approx(5 / 6), 6),
             "b": (1, 4),
         }
-        assert (row["name"], row["run_id"], row["value"]) == ("the champion, version 1", first.info.run_id, 0.9)
-        assert row["difference"] == pytest.approx(-0.3)
-        assert row["low"] < row["high"]
-        highs.append(row["high"])
+        assert (row.name, row.run_id, row.value) == ("the champion, version 1", first.info.run_id, 0.9)
+        assert row.difference == pytest.approx(-0.3)
+        assert row.low < row.high
+        highs.append(row.high)
     assert highs[0] < highs[1]
 
     finished("last", 0.6, validation_table=table, validation_version="2")

@@ -28,10 +28,10 @@ def test_there_are_notebooks_in_the_format_of_databricks() -> None:
 
 
 def test_the_notebooks_run_one_after_the_other(
-    state: State, environment_file: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    state: State, pipeline_file: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert callable(environment_file)
-    monkeypatch.setenv("ML_PIPELINE_ENVIRONMENT", str(environment_file()))
+    assert callable(pipeline_file)
+    monkeypatch.setenv("ML_PIPELINE_FILE", str(pipeline_file()))
     monkeypatch.chdir(Path(__file__).parents[2])
     said = {}
     for file in NOTEBOOKS:

@@ -23,18 +23,11 @@ auth = "environment"
 [catalog]
 name = "rehearsal"
 schema = "transfer"
-[pipeline]
-experiment = "iris"
-target = "target"
-metric = "accuracy"
+[pipelines.iris]
 threshold = 0.7
-tolerance = 0.01
 folds = 3
 n_jobs = 1
-reason = "ci"
-[pipeline.source]
-sklearn = "iris"
-[pipeline.estimator]
+[pipelines.iris.estimator]
 class = "sklearn.tree.DecisionTreeClassifier"
 parameters = {{ max_depth = 3, random_state = 1 }}
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -15,9 +16,10 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from infra.environment import environment, quartz
-from infra.environment.environment import _Tables
+from infra.environment import environment
+from infra.environment.tables import Tables
 from ml_pipeline.errors import InputError
+from ml_pipeline.settings import quartz
 
 ROOT = Path(__file__).parents[3]
 ENVIRONMENTS = ROOT / "environments"
@@ -132,17 +134,13 @@ def mistakes(model: type[BaseModel], tables: dict[str, Any], prefix: str = "") -
         if inner is not None and isinstance(given, dict) and key != "state":
             yield from mistakes(inner, given, f"{path}.")
             yield path, "text"
-        elif key not in ("pipeline", "state"):
+        elif key != "state":
             # An optional text may be anything that is no text, and empty never.
             for value in BAD_VALUES[kind_of(field)]:
                 yield path, value
 
 
-GENERATED = [
-    pytest.param(path, value, id=f"{path}={value!r}")
-    for path, value in mistakes(_Tables, content("dev"))
-    if path.split(".")[0] != "pipeline"
-]
+GENERATED = [pytest.param(path, value, id=f"{path}={value!r}") for path, value in mistakes(Tables, content("dev"))]
 
 
 def test_there_are_many_generated_mistakes() -> None:
@@ -165,10 +163,16 @@ CHOSEN = [
     ("dev", "compute.pool", None, "compute: has neither node_type_id nor pool; accepted: exactly one"),
     ("dev", "compute.pool.min_idle_instances", 5, "compute.pool: min_idle_instances 5 is above max_capacity 4"),
     ("dev", "catalog.name", "", "catalog.name: .*(given: '')"),
-    ("dev", "schedule.cron", "0 6 * * *", "schedule.cron: has 5 fields; accepted: a Quartz"),
-    ("dev", "schedule.cron", "0 0 25 * * ?", "schedule.cron: hours '25'"),
-    ("dev", "schedule.cron", "0 0 6 * * *", r"schedule.cron: accepted: '\?' in exactly one"),
-    ("dev", "schedule.time_zone", "Mars/Olympus", "schedule.time_zone: is no time zone"),
+    (
+        "dev",
+        "pipelines.iris.schedule.cron",
+        "0 6 * * *",
+        "dev.toml: pipelines.iris.schedule.cron: has 5 fields; accepted: a Quartz",
+    ),
+    ("dev", "pipelines.iris.schedule.cron", "0 0 25 * * ?", "iris.schedule.cron: hours '25'"),
+    ("dev", "pipelines.iris.schedule.cron", "0 0 6 * * *", r"iris.schedule.cron: accepted: '\?' in exactly one"),
+    ("dev", "schedule.cron", "0 0 6 * * ?", "schedule.cron: unknown key; accepted: engine, paused, airflow"),
+    ("dev", "pipelines.iris.schedule.time_zone", "Mars/Olympus", "iris.schedule.time_zone: is no time zone"),
     ("dev", "schedule.engine", "cron", "schedule.engine: .*'databricks' or 'airflow'"),
     ("dev", "schedule.airflow.buket", "b", "schedule.airflow.buket: unknown key, did you mean 'bucket'"),
     ("dev", "schedule.airflow.bucket", "s3://my-airflow", "schedule.airflow.bucket: "),
@@ -206,16 +210,28 @@ CHOSEN = [
     ("dev", "catalog.volume", "a" * 256, "catalog.volume: must be up to 255 lower-case"),
     ("dev", "permissions.viewers", [], "permissions: names no group; accepted: at least one"),
     ("dev", "permissions.runners", ["users"], "permissions: names 'users' more than once"),
-    ("dev", "pipeline.schema", "dev.iris", r"pipeline.schema: \[catalog\] says it already"),
-    ("dev", "pipeline.source", {"csv": "rows.csv"}, "pipeline.source.csv: 'rows.csv' is relative; accepted"),
-    ("dev", "pipeline.monitoring.labels", {"csv": "l.csv"}, "pipeline.monitoring.labels.csv: 'l.csv' is relative; acc"),
+    ("dev", "pipelines.iris.schema", "dev.iris", r"pipelines.iris.schema: belongs to the environment; accepted: \[cat"),
     (
         "dev",
-        "pipeline.batch_inference",
+        "pipelines.iris.source",
+        {"csv": "rows.csv"},
+        "dev.toml: pipelines.iris.source.csv: 'rows.csv' is relative; accepted",
+    ),
+    (
+        "dev",
+        "pipelines.iris.monitoring.labels",
+        {"csv": "l.csv"},
+        "iris.monitoring.labels.csv: 'l.csv' is relative; acc",
+    ),
+    (
+        "dev",
+        "pipelines.iris.batch_inference",
         {"source": {"table": "./t"}},
         "batch_inference.source.table: './t' is relative",
     ),
-    ("dev", "pipeline.metrik", "accuracy", "pipeline.metrik: unknown key, did you mean 'metric'"),
+    ("dev", "pipelines.iris.metrik", "accuracy", "dev.toml: pipelines.iris.metrik: unknown key, did you mean 'metric'"),
+    ("dev", "pipelines.irs", {}, "dev.toml: pipelines.irs: unknown pipeline, did you mean 'iris'"),
+    ("dev", "pipeline", {}, r"dev.toml: \[pipeline\] is no longer part of an environment; move its keys"),
     ("dev", "workspce", {}, "workspce: unknown table, did you mean 'workspace'"),
 ]
 
@@ -244,7 +260,7 @@ def test_what_is_wrong_is_said(tmp_path: Path, name: str, path: str, value: Any,
             ["my-bucket", "my.bucket.1", "192.168.1.x", "a" * 63],
             ["my..a", "192.168.1.1", "xn--a", "a-s3alias", "a--x-s3", "sthree-a", ".ab", "ab", "a" * 64, "Ab1"],
         ),
-        ("schedule.time_zone", ["Europe/Berlin"], ["localtime", "Factory", "posixrules"]),
+        ("pipelines.iris.schedule.time_zone", ["Europe/Berlin"], ["localtime", "Factory", "posixrules"]),
     ],
 )
 def test_a_text_is_accepted_or_refused_with_an_example(
@@ -273,8 +289,8 @@ def test_both_buckets_are_checked_alike(tmp_path: Path) -> None:
         ("compute.tags", {"team": "$${a}"}, "compute.tags.team"),
         ("compute.tags", {"${a}": "b"}, r"compute.tags.\$\{a\}"),
         ("permissions.viewers", ["users", "${a}"], "permissions.viewers"),
-        ("pipeline.positive_class", "${a}", "pipeline.positive_class"),
-        ("pipeline.estimator.parameters", {"a": [{"b": "%{c}"}]}, "pipeline.estimator.parameters.a.b"),
+        ("pipelines.iris.positive_class", "${a}", "pipelines.iris.positive_class"),
+        ("pipelines.iris.estimator.parameters", {"a": [{"b": "%{c}"}]}, "pipelines.iris.estimator.parameters.a.b"),
     ],
 )
 def test_a_text_that_terraform_would_evaluate_is_refused(tmp_path: Path, path: str, value: Any, named: str) -> None:
@@ -282,6 +298,51 @@ def test_a_text_that_terraform_would_evaluate_is_refused(tmp_path: Path, path: s
         InputError, match=rf"dev\.toml: {named}: holds '[$%]\{{', which Terraform would evaluate; accept"
     ):
         load(tmp_path, changed("dev", path, value))
+
+
+MISTAKES_OF_A_PIPELINE = [
+    (
+        'sklearn = "iris"',
+        'csv = "rows.csv"',
+        "source.csv: 'rows.csv' is relative; accepted: a path that a cluster reaches",
+    ),
+    (
+        'metric = "accuracy"',
+        'metric = "${a}"',
+        "metric: holds '${', which Terraform would evaluate; accepted in what is",
+    ),
+    ('metric = "accuracy"', 'metrik = "accuracy"', "metrik: unknown key, did you mean 'metric'?"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), MISTAKES_OF_A_PIPELINE)
+def test_a_mistake_in_a_pipeline_names_its_own_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, message: str
+) -> None:
+    file = Path("ml_pipeline/pipelines/iris/pipeline.toml")
+    text = (ROOT / file).read_text(encoding="utf-8")
+    (tmp_path / file.parent).mkdir(parents=True)
+    (tmp_path / file).write_text(text.replace(f"\n{old}", f"\n{new}"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(InputError, match=f"^{re.escape(f'{file}: {message}')}"):
+        load(tmp_path, content("dev"))
+
+
+def test_an_override_mends_what_only_this_machine_reaches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "ml_pipeline/pipelines/iris/pipeline.toml"
+    text = (ROOT / "ml_pipeline/pipelines/iris/pipeline.toml").read_text(encoding="utf-8")
+    file.parent.mkdir(parents=True)
+    file.write_text(text.replace('\nsklearn = "iris"', '\ncsv = "rows.csv"'), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+
+    loaded = load(tmp_path, changed("dev", "pipelines.iris.source", {"csv": "/Volumes/dev/iris/rows.csv"}))
+
+    assert loaded.pipeline.source.csv == "/Volumes/dev/iris/rows.csv"
+
+
+def test_without_a_schedule_of_its_own_an_environment_has_none(tmp_path: Path) -> None:
+    assert load(tmp_path, changed("dev", "schedule", None)).schedule is None
 
 
 @pytest.mark.parametrize(
@@ -358,13 +419,15 @@ UNSAYABLE = [
 
 @pytest.mark.parametrize(("cron", "named"), UNSAYABLE)
 def test_what_airflow_can_t_be_told_is_refused_with_that_engine_only(tmp_path: Path, cron: str, named: str) -> None:
-    tables = changed("dev", "schedule.cron", cron)
+    tables = changed("dev", "pipelines.iris.schedule.cron", cron)
     load(tmp_path, tables)
     tables["schedule"]["engine"] = "airflow"
     with pytest.raises(InputError) as caught:
         load(tmp_path, tables)
     message = str(caught.value).removeprefix(str(tmp_path))
-    assert message.startswith(f"/dev.toml: schedule: cron '{cron}': {named} can't be said to Airflow; accepted")
+    assert message.startswith(
+        f"/dev.toml: pipelines.iris.schedule: cron '{cron}': {named} can't be said to Airflow; accepted"
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
-from infra.environment import environment, quartz
+from infra.environment import environment
 from infra.review import cost, plan_summary
 from infra.review.plan import SENSITIVE, Change, Changes
 from ml_pipeline.errors import InputError
+from ml_pipeline.settings import quartz
 
 PLANS = Path(__file__).parent / "plans"
 ROOT = Path(__file__).parents[3]

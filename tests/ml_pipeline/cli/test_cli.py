@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-WriteEnvironment = Callable[..., Path]
+WritePipeline = Callable[..., Path]
 
 
 def call(
@@ -59,9 +59,9 @@ SETTINGS: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def flow(project: Path, environment_writer: WriteEnvironment) -> subprocess.CompletedProcess[str]:
-    environment_writer(project, **SETTINGS)
-    return call("run", "--environment", "environment.toml", "--state", "my state", cwd=project)
+def flow(project: Path, pipeline_writer: WritePipeline) -> subprocess.CompletedProcess[str]:
+    pipeline_writer(project, **SETTINGS)
+    return call("run", "test.toml", "--state", "my state", cwd=project)
 
 
 def test_the_whole_flow_runs_on_a_persons_own_rows(project: Path, flow: subprocess.CompletedProcess[str]) -> None:
@@ -82,12 +82,12 @@ def test_the_whole_flow_runs_on_a_persons_own_rows(project: Path, flow: subproce
         assert str(project / "my state" / name) in flow.stdout
         assert "passed" in (project / "my state" / name).read_text()
     assert f"sqlite:///{project / 'my state' / 'mlflow.db'}" in flow.stdout
-    assert sorted(path.name for path in project.iterdir()) == ["environment.toml", "my rows.csv", "my state"]
+    assert sorted(path.name for path in project.iterdir()) == ["my rows.csv", "my state", "test.toml"]
 
 
 def test_the_report_is_written_where_it_is_asked_for(project: Path, flow: subprocess.CompletedProcess[str]) -> None:
     assert flow.returncode == 0
-    arguments = ["--environment", "environment.toml", "--state", "my state", "--output", "my report"]
+    arguments = ["--pipeline", "test.toml", "--state", "my state", "--output", "my report"]
     done = call("report", *arguments, cwd=project)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["my report/report.md", "my report/report.html"]
@@ -101,7 +101,7 @@ def test_the_report_is_written_where_it_is_asked_for(project: Path, flow: subpro
 
 def test_rollback_without_a_champion_before_is_refused(project: Path, flow: subprocess.CompletedProcess[str]) -> None:
     assert flow.returncode == 0
-    done = call("rollback", "--environment", "environment.toml", "--state", "my state", cwd=project)
+    done = call("rollback", "--pipeline", "test.toml", "--state", "my state", cwd=project)
     assert done.returncode == 2
     assert "local.test.model version 1 replaced no other champion" in error_line(done)
 
@@ -153,15 +153,15 @@ def test_run_task_refuses_a_wrong_parameter(tmp_path: Path, arguments: list[str]
 
 
 def test_a_refused_model_exits_with_1(
-    project: Path, flow: subprocess.CompletedProcess[str], tmp_path: Path, environment_file: WriteEnvironment
+    project: Path, flow: subprocess.CompletedProcess[str], tmp_path: Path, pipeline_file: WritePipeline
 ) -> None:
     assert flow.returncode == 0
-    file = environment_file(**{**SETTINGS, "source": {"csv": str(project / "my rows.csv")}, "threshold": 1.01})
+    file = pipeline_file(**{**SETTINGS, "source": {"csv": str(project / "my rows.csv")}, "threshold": 1.01})
     state = tmp_path / "state"
     shutil.copytree(project / "my state", state)
     parameters = ["--parameter", "git_branch=other"]
     names = ["training", "validation"]
-    done = call("run", *names, *parameters, "--environment", str(file), "--state", "state", cwd=tmp_path)
+    done = call("run", str(file), *names, *parameters, "--state", "state", cwd=tmp_path)
     assert done.returncode == 1
     assert "the model is refused: f1 " in error_line(done)
     assert "misses the threshold 1.01" in error_line(done)
@@ -174,8 +174,8 @@ def test_a_refused_model_exits_with_1(
 @pytest.mark.parametrize(
     ("changes", "arguments", "matches"),
     [
-        pytest.param({"treshold": 0.5}, [], ["pipeline.treshold", "did you mean 'threshold'"], id="misspelt key"),
-        pytest.param({"folds": "five"}, [], ["pipeline.folds", "five"], id="wrong type"),
+        pytest.param({"treshold": 0.5}, [], [": treshold: ", "did you mean 'threshold'"], id="misspelt key"),
+        pytest.param({"folds": "five"}, [], [": folds: ", "five"], id="wrong type"),
         pytest.param({}, ["datasetz"], ["job 'datasetz' is unknown", "training"], id="unknown job"),
         pytest.param({}, ["--parameter", "comit=1"], ["comit", "git_commit"], id="unknown parameter"),
         pytest.param({}, ["--parameter", "git_commit"], ["KEY=VALUE"], id="no value"),
@@ -183,13 +183,13 @@ def test_a_refused_model_exits_with_1(
 )
 def test_bad_input_is_refused_at_once(
     tmp_path: Path,
-    environment_file: WriteEnvironment,
+    pipeline_file: WritePipeline,
     changes: dict[str, Any],
     arguments: list[str],
     matches: list[str],
 ) -> None:
-    file = environment_file(**changes)
-    done = call("run", *arguments, "--environment", str(file), cwd=tmp_path)
+    file = pipeline_file(**changes)
+    done = call("run", str(file), *arguments, cwd=tmp_path)
     assert done.returncode == 2
     line = error_line(done)
     for match in [*matches, str(file)] if changes else matches:
@@ -205,21 +205,21 @@ def test_bad_input_is_refused_at_once(
     ],
 )
 def test_bad_input_that_a_step_finds_names_the_file(
-    tmp_path: Path, environment_file: WriteEnvironment, changes: dict[str, Any], match: str
+    tmp_path: Path, pipeline_file: WritePipeline, changes: dict[str, Any], match: str
 ) -> None:
-    file = environment_file(**changes)
-    done = call("run", "--environment", str(file), cwd=tmp_path)
+    file = pipeline_file(**changes)
+    done = call("run", str(file), cwd=tmp_path)
     assert done.returncode == 2
     assert str(file) in error_line(done)
     assert match in error_line(done)
 
 
-def test_verbose_shows_the_traceback(tmp_path: Path, environment_file: WriteEnvironment) -> None:
-    file = environment_file(treshold=0.5)
-    done = call("run", "--verbose", "--environment", str(file), cwd=tmp_path)
+def test_verbose_shows_the_traceback(tmp_path: Path, pipeline_file: WritePipeline) -> None:
+    file = pipeline_file(treshold=0.5)
+    done = call("run", "--verbose", str(file), cwd=tmp_path)
     assert done.returncode == 2
     assert "Traceback (most recent call last)" in done.stderr
-    assert done.stderr.splitlines()[-1].startswith(f"error: {file}: pipeline.treshold")
+    assert done.stderr.splitlines()[-1].startswith(f"error: {file}: treshold")
 
 
 def test_an_absent_environment_is_refused_with_those_there_are(tmp_path: Path) -> None:
@@ -231,9 +231,9 @@ def test_an_absent_environment_is_refused_with_those_there_are(tmp_path: Path) -
     assert "accepted: mine" in error_line(done)
 
 
-def test_jobs_shows_each_step_as_a_command(tmp_path: Path, environment_file: WriteEnvironment) -> None:
-    file = environment_file()
-    done = call("jobs", "promotion", "batch_inference", "--environment", str(file), cwd=tmp_path)
+def test_jobs_shows_each_step_as_a_command(tmp_path: Path, pipeline_file: WritePipeline) -> None:
+    file = pipeline_file()
+    done = call("jobs", str(file), "promotion", "batch_inference", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "promotion (after validation): " in done.stdout
     assert "run-task --entry-point=ml_pipeline.steps.score:score" in done.stdout
@@ -242,10 +242,58 @@ def test_jobs_shows_each_step_as_a_command(tmp_path: Path, environment_file: Wri
     assert "datasets" not in done.stdout
 
 
-def test_jobs_shows_a_task_that_runs_another_job(tmp_path: Path, environment_file: WriteEnvironment) -> None:
-    file = environment_file(monitoring={"on_drift": "retrain"})
-    done = call("jobs", "batch_inference", "--environment", str(file), cwd=tmp_path)
+def test_jobs_shows_a_task_that_runs_another_job(tmp_path: Path, pipeline_file: WritePipeline) -> None:
+    file = pipeline_file(monitoring={"on_drift": "retrain"})
+    done = call("jobs", str(file), "batch_inference", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     at = lines.index("  retrain (after monitor, if one failed): runs the job training")
     assert lines[at + 1] == "    --parameter reason=retraining"
+
+
+def test_the_only_pipeline_needs_no_name(tmp_path: Path) -> None:
+    named, unnamed = (call("jobs", *name, "training", cwd=tmp_path) for name in (["iris"], []))
+    assert named.returncode == 0, named.stderr
+    assert named.stdout == unnamed.stdout
+    assert "--model=local.iris.model" in named.stdout
+    assert "--experiment=/Shared/iris" in named.stdout
+
+
+def test_a_copy_of_the_pipeline_is_one_of_its_own(tmp_path: Path) -> None:
+    shutil.copy(Path(__file__).parents[3] / "ml_pipeline/pipelines/iris/pipeline.toml", tmp_path / "my.toml")
+    done = call("jobs", "my.toml", "training", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "--model=local.my.model" in done.stdout
+    assert "--experiment=/Shared/my" in done.stdout
+
+
+def test_an_environment_overrides_the_settings(tmp_path: Path, pipeline_file: WritePipeline) -> None:
+    file = pipeline_file()
+    (tmp_path / "environments").mkdir()
+    for name, seed in (("local", 1), ("other", 2)):
+        text = f'[catalog]\nname = "{name}"\n[pipelines.test]\nseed = {seed}\n'
+        (tmp_path / "environments" / f"{name}.toml").write_text(text)
+    for arguments, seed, catalog in (([], 1, "local"), (["--environment", "other"], 2, "other")):
+        done = call("jobs", file.name, "training", *arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert f"--seed={seed}\n" in done.stdout
+        assert f"--model={catalog}.test.model" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["run", "absent.toml"], "absent.toml: no such pipeline file"),
+        (["jobs", "--environment", "old.toml"], "old.toml: [pipeline] is no longer part of an environment"),
+        (
+            ["report", "--pipeline", "absent"],
+            "pipeline 'absent' is unknown; accepted: iris, or the path of a .toml file",
+        ),
+        (["launch", "training"], "environment 'local': no file environments/local.toml; accepted: none is there"),
+    ],
+)
+def test_a_wrong_pipeline_or_environment_is_refused(tmp_path: Path, arguments: list[str], match: str) -> None:
+    (tmp_path / "old.toml").write_text("[pipeline]\nseed = 1\n")
+    done = call(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert match in error_line(done)

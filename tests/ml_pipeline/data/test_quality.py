@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ml_pipeline.data import quality
-from ml_pipeline.data.quality import REASONS
 from ml_pipeline.data.row_checks import RowChecks
 from ml_pipeline.data.rules import Rule
 from ml_pipeline.errors import CheckFailedError, InputError
+from ml_pipeline.names import REASONS
 from ml_pipeline.settings.pipeline import Checks, ColumnCheck
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def test_ten_thousand_rows_of_which_a_hundred_are_bad(spark: SparkSession) -> No
     assert sum(verdict.reasons.values()) == sum(map(len, expected.values()))
     assert verdict.reasons["length: no value, required"] == 20
     assert verdict.reasons["unique (id)"] == 10
-    assert "length: is above maximum 10 (5)" in str(quality.Verdict(1, 1, {"length: is above maximum 10": 5}))
+    assert "length: is above maximum 10 (5)" in str(quality.QualityResult(1, 1, {"length: is above maximum 10": 5}))
     checked.unpersist()
 
 
@@ -413,7 +413,7 @@ def test_no_rows_are_no_failure(spark: SparkSession) -> None:
     some = checks({"a": {"required": True}}, unique=["a"], max_quarantine_share=0.0)
     checked = quality.check(frame(spark, "a int"), some, where=WHERE)
 
-    assert quality.judge(checked, some, where=WHERE) == quality.Verdict(0, 0, {})
+    assert quality.judge(checked, some, where=WHERE) == quality.QualityResult(0, 0, {})
 
 
 NUMBERS = "byte, short, integer, long, float, double, decimal, string"
@@ -490,7 +490,7 @@ def test_a_batch_stops_past_the_share_and_not_at_it(spark: SparkSession, share: 
     checked = quality.check(rows, some, where=WHERE)
 
     if passes:
-        assert quality.judge(checked, some, where=WHERE) == quality.Verdict(
+        assert quality.judge(checked, some, where=WHERE) == quality.QualityResult(
             30, 3, {"a: is above maximum 5": 3, "b: no value, required": 2}
         )
         return

@@ -9,10 +9,11 @@ import pytest
 from ml_pipeline.data import hashing, session, sources, tables
 from ml_pipeline.data.columns import quote
 from ml_pipeline.errors import CheckFailedError, PipelineError
-from ml_pipeline.names import ADDED
+from ml_pipeline.names import ADDED, CHALLENGER, CHAMPION
 from ml_pipeline.registry import champion as champion_alias
 from ml_pipeline.registry import models, runs, tracking
 from ml_pipeline.registry.champion import HISTORY, MOVES
+from ml_pipeline.registry.evidence import Comparison, Validation
 from ml_pipeline.settings.pipeline import Source
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def test_training_leaves_the_test_table_as_split_wrote_it(trained: State) -> Non
 def test_the_flow_leaves_a_champion_with_its_provenance(flown: State) -> None:
     run, champion = flown.newest(), flown.champion()
     assert (champion.version, champion.run_id) in [("1", run.info.run_id), (1, run.info.run_id)]
-    assert models.version_by_alias(MODEL, models.CHALLENGER) is None
+    assert models.version_by_alias(MODEL, CHALLENGER) is None
     assert champion.tags["test"] == "passed"
     assert champion.tags["git_commit"] == "c1"
     version, fingerprint = tables.last_write("local.test.test")
@@ -68,7 +69,7 @@ def test_the_test_metric_is_that_of_the_model_on_the_test_table(flown: State) ->
     test = flown.frame("test")
     right = (model.predict(test.drop(columns="target")) == test["target"]).mean()
     assert run.data.metrics["test_accuracy"] == pytest.approx(right)
-    assert runs.read_json(run, "test")["value"] == pytest.approx(right)
+    assert Validation.read(run).value == pytest.approx(right)
 
 
 def test_predictions_are_the_models_own_row_by_row(flown: State) -> None:
@@ -127,8 +128,8 @@ def test_a_worse_model_is_refused_and_the_champion_stays(refused: tuple[State, O
     assert "by more than the tolerance 0.01" in run.data.tags["validate.reason"]
     assert state.champion().run_id in run.data.tags["validate.compared_with"]
     assert "development" not in run.data.tags
-    rivals = runs.read_json(run, "comparison")["rivals"]
-    assert [rival["verdict"] for rival in rivals] == ["worse", "worse"]
+    rivals = Comparison.read(run).rivals
+    assert [rival.verdict for rival in rivals] == ["worse", "worse"]
     assert int(state.champion().version) == 1
     assert len(registered()) == 1
     assert state.versions("predictions") == {"predictions": 0}
@@ -166,7 +167,7 @@ def test_validation_takes_the_run_that_the_ci_passed_and_no_newer_one(trained: S
     assert "development" not in newer.data.tags
     made = trained.step("validate")
     assert made[MODEL] == "version 1 is the challenger"
-    challenger = models.version_by_alias(MODEL, models.CHALLENGER)
+    challenger = models.version_by_alias(MODEL, CHALLENGER)
     assert challenger is not None
     assert challenger.run_id == passed.info.run_id
     assert trained.step("validate")[MODEL] == "version 1 is the challenger"
@@ -224,7 +225,7 @@ def challenge(state: State) -> ModelVersion:
     before = registered()[0]
     version = tracking.client().create_model_version(MODEL, str(before.source), run_id=before.run_id)
     models.set_version_tags(version, {"test": "passed"})
-    models.move_alias(models.CHALLENGER, version)
+    models.move_alias(CHALLENGER, version)
     assert state.champion().version != version.version
     return version
 
@@ -244,7 +245,7 @@ def test_promotion_and_rollback_over_three_versions(flown: State) -> None:
         challenge(flown)
         assert flown.step("promote")[MODEL] == f"version {number} is the champion, version {int(number) - 1} before"
         assert str(flown.champion().version) == number
-        assert models.version_by_alias(MODEL, models.CHALLENGER) is None
+        assert models.version_by_alias(MODEL, CHALLENGER) is None
     assert history() == ["1", "2", "3"]
     for number in ("2", "1"):
         made = champion_alias.rollback(model=MODEL, run_by="bob")
@@ -264,10 +265,10 @@ def test_promotion_and_rollback_over_three_versions(flown: State) -> None:
 
 def test_an_interrupted_promotion_can_be_repeated(flown: State) -> None:
     version = challenge(flown)
-    models.move_alias(models.CHAMPION, version)
+    models.move_alias(CHAMPION, version)
     assert flown.step("promote")[MODEL] == "version 2 is the champion"
     assert history() == ["1", "2"]
-    assert models.version_by_alias(MODEL, models.CHALLENGER) is None
+    assert models.version_by_alias(MODEL, CHALLENGER) is None
     with flown.refuses("no alias 'challenger'"):
         flown.step("promote")
     champion_alias.rollback(model=MODEL)
@@ -288,7 +289,7 @@ def test_unity_catalog_takes_every_tag_of_the_registry(flown: State) -> None:
     flown.step("promote")
     for _ in range(30):
         champion_alias.rollback(model=MODEL, run_by="somebody with a long name, for a reason that is long as well")
-        models.move_alias(models.CHALLENGER, models.version(MODEL, "2"))
+        models.move_alias(CHALLENGER, models.version(MODEL, "2"))
         flown.step("promote")
     models.set_version_tags(models.version(MODEL, "1"), {"test.reason": " " + "x" * 2000})
     of_versions = [models.version(MODEL, str(version.version)).tags for version in registered()]

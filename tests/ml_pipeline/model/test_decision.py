@@ -246,7 +246,7 @@ def test_a_rival_says_where_the_model_stands(compared: Rival, text: str) -> None
 
 
 def test_a_rival_is_a_row_of_the_report() -> None:
-    assert rival(-0.02, "run b", value=0.93, low=-0.04, high=-0.01).as_row() == {
+    assert rival(-0.02, "run b", value=0.93, low=-0.04, high=-0.01).as_row().model_dump() == {
         "name": "run b",
         "run_id": "id of run b",
         "value": 0.93,

@@ -20,7 +20,7 @@ from sklearn.svm import SVC
 from ml_pipeline.errors import InputError
 from ml_pipeline.model import bootstrap as model_bootstrap
 from ml_pipeline.model.bootstrap import RESAMPLES, Difference, bootstrap, f1_leads, measure
-from ml_pipeline.model.metrics import Classes, Encoded, Metric, Responses, by_class, score
+from ml_pipeline.model.metrics import Classes, Encoded, Metric, Responses, by_class, metric_value
 
 LABELS: dict[str, list[Any]] = {
     # Not in alphabetical order, so that a model's order of classes is not that of the numbers below.
@@ -215,7 +215,7 @@ def test_a_prediction_that_is_no_class_is_simply_wrong() -> None:
 
     assert classes.encode(labels, strict=False).tolist() == [1, -1, 0]
     assert Encoded(Constant("maybe"), classes).predict([[0.0]] * 2).tolist() == [-1, -1]
-    assert score("accuracy", Responses(classes, np.array([1, -1])), np.arange(2), np.array([1, 0])) == 0.5
+    assert metric_value("accuracy", Responses(classes, np.array([1, -1])), np.arange(2), np.array([1, 0])) == 0.5
 
 
 def test_no_label_is_no_mistake() -> None:
@@ -289,7 +289,7 @@ def test_a_score_of_labels_is_scikit_learns_own(metric: str, name: str, kind: st
     for positive in positives:
         classes = Classes.of(truth, positive=positive)
         for scored, asked in both(model, rows, classes):
-            assert score(metric, scored, asked, classes.encode(truth)) == pytest.approx(expected, abs=1e-12)
+            assert metric_value(metric, scored, asked, classes.encode(truth)) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("metric", ["f1", "precision", "recall", "jaccard"])
@@ -301,7 +301,7 @@ def test_a_score_of_the_positive_class_is_scikit_learns_own(metric: str, kind: s
     classes = Classes.of(truth, positive=positive)
 
     for scored, asked in both(model, rows, classes):
-        assert score(metric, scored, asked, classes.encode(truth)) == pytest.approx(expected, abs=1e-12)
+        assert metric_value(metric, scored, asked, classes.encode(truth)) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize(("metric", "function"), [("roc_auc", "roc_auc_score"), ("average_precision",) * 2])
@@ -322,7 +322,7 @@ def test_a_score_of_the_ranking_is_scikit_learns_own(
     classes = Classes.of(truth, positive=positive)
 
     for scored, asked in both(model, rows, classes):
-        assert score(metric, scored, asked, classes.encode(truth)) == pytest.approx(expected, abs=1e-12)
+        assert metric_value(metric, scored, asked, classes.encode(truth)) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", ["probabilities", "probabilities and decisions"])
@@ -338,7 +338,7 @@ def test_a_score_of_probabilities_is_scikit_learns_own(name: str, kind: str, cou
         classes = Classes.of(truth, positive=positive)
         for scored, asked in both(model, rows, classes):
             for metric, value in expected.items():
-                assert score(metric, scored, asked, classes.encode(truth)) == pytest.approx(value, abs=1e-12)
+                assert metric_value(metric, scored, asked, classes.encode(truth)) == pytest.approx(value, abs=1e-12)
 
 
 @pytest.mark.parametrize("metric", ["top_k_accuracy", "average_precision"])
@@ -347,7 +347,9 @@ def test_a_model_and_its_responses_score_alike(metric: str) -> None:
     model = SVC(probability=True, random_state=0).fit(rows[:100], truth[:100])
     classes = Classes.of(truth)
 
-    one, other = (score(metric, scored, asked, truth[100:]) for scored, asked in both(model, rows[100:], classes))
+    one, other = (
+        metric_value(metric, scored, asked, truth[100:]) for scored, asked in both(model, rows[100:], classes)
+    )
 
     assert one == other
 
@@ -359,7 +361,7 @@ def test_a_class_that_a_model_does_not_know_counts_against_it() -> None:
     predicted = model.predict(rows)
 
     for scored, asked in both(model, rows, classes):
-        assert score("accuracy", scored, asked, classes.encode(truth)) == np.mean(predicted == truth)
+        assert metric_value("accuracy", scored, asked, classes.encode(truth)) == np.mean(predicted == truth)
     assert np.array_equal(
         Responses.of(model, rows, classes).predict_proba(np.arange(3))[:, [0, 2]], model.predict_proba(rows[:3])
     )
@@ -417,7 +419,7 @@ def test_a_metric_that_does_not_fit_is_refused_by_name(metric: str, name: str, c
 
     for scored, asked in both(model, rows, classes):
         with pytest.raises(InputError) as caught:
-            score(metric, scored, asked, classes.encode(truth))
+            metric_value(metric, scored, asked, classes.encode(truth))
         message = str(caught.value)
         assert message.startswith(f"metric: '{metric}' does not fit {count} classes and this estimator (")
         assert message.endswith("accepted: one that does, such as accuracy or f1_macro")
@@ -427,13 +429,13 @@ def test_a_metric_that_does_not_fit_is_refused_by_name(metric: str, name: str, c
 def test_a_metric_that_is_not_defined_on_the_rows_is_refused() -> None:
     of_one_class = Responses(Classes(("a", "b")), np.array([0, 0]), np.array([[0.6, 0.4], [0.7, 0.3]]))
     with pytest.raises(InputError, match=r"^metric: 'roc_auc' is nan on these rows; accepted: "):
-        score("roc_auc", of_one_class, np.arange(2), np.array([0, 0]))
+        metric_value("roc_auc", of_one_class, np.arange(2), np.array([0, 0]))
 
 
 def test_a_class_without_predictions_warns_nobody() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        value = score("f1_macro", responses([0, 0]), np.arange(2), np.array([0, 1]))
+        value = metric_value("f1_macro", responses([0, 0]), np.arange(2), np.array([0, 1]))
 
     assert value == pytest.approx(1 / 3)
 
@@ -525,7 +527,7 @@ def test_identical_responses_do_not_differ_at_all(rows: list[tuple[int, int]], m
         patch.setattr(model_bootstrap, "RESAMPLES", 25)
         for _ in range(2):
             answers = responses([label for _, label in rows])
-            value = score(metric, answers, np.arange(len(truth)), truth)
+            value = metric_value(metric, answers, np.arange(len(truth)), truth)
             measured.append((value, bootstrap(metric, answers, truth)))
 
     difference = Difference.between(*measured, significance=0.05)
@@ -555,7 +557,7 @@ def test_the_lead_of_a_class_is_that_of_its_f1_and_certain_only_with_enough_rows
     leads = f1_leads(truth, mine, other, classes=3, significance=0.05)
     mine_by_class, other_by_class = (by_class(Responses(Classes((0, 1, 2)), labels), truth) for labels in (mine, other))
     assert [lead.value for lead in leads] == pytest.approx(
-        [mine_by_class[name]["f1"] - other_by_class[name]["f1"] for name in mine_by_class]
+        [mine_by_class[name].f1 - other_by_class[name].f1 for name in mine_by_class]
     )
     assert [lead.value for lead in leads[1:]] == [-1, -1]
     assert [lead.verdict for lead in leads] == ["worse", "indistinguishable", "worse"]

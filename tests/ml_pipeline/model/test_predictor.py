@@ -25,10 +25,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
-from ml_pipeline.data.features import Features
 from ml_pipeline.errors import InputError
 from ml_pipeline.model import evaluator
 from ml_pipeline.model.predictor import Predictor, answers
+from ml_pipeline.registry import models
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -70,7 +70,7 @@ def fit(estimator: Any, *, numbers: tuple[str, ...] = ("a", "b b", "c"), text: b
 def predictor(model: Any, by: str = evaluator.SKLEARN) -> Predictor:
     names = list(model.feature_names_in_)
     kinds = {name: "string" if name == "t" else "double" for name in names}
-    return Predictor(model, Features(kinds).signature("string"), by)
+    return Predictor(model, models.signature_of(kinds, "string"), by)
 
 
 @pytest.fixture(scope="module")

@@ -18,19 +18,19 @@ from ml_pipeline.registry.champion import HISTORY, MOVES
 from ml_pipeline.steps import promote
 
 if TYPE_CHECKING:
-    from ml_pipeline.entry_point import Made
+    from ml_pipeline.entry_point import Results
     from tests.ml_pipeline.conftest import State
 
 EXPERIMENT, MODEL = "/Shared/test", "local.test.model"
 WHERE = "https://dev.example.com"
 
 
-def export(output: Path, **given: Any) -> Made:
+def export(output: Path, **given: Any) -> Results:
     given = {"commit": "c1"} if not {"commit", "alias"} & set(given) else given
     return transfer.export_model(output, experiment=EXPERIMENT, model=MODEL, environment="dev", where=WHERE, **given)
 
 
-def take(folder: Path, **given: Any) -> Made:
+def take(folder: Path, **given: Any) -> Results:
     return transfer.import_model(folder, experiment=EXPERIMENT, model=MODEL, **given)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import html as html_module
 import re
 import secrets
@@ -15,8 +16,10 @@ from markdown_it import MarkdownIt
 from mlflow.entities import Metric, Param, Run, RunData, RunInfo, RunTag
 
 from ml_pipeline.registry import runs, tracking
+from ml_pipeline.registry.evidence import ClassMetrics, ComparedChampion, Comparison, RivalRow
 from ml_pipeline.reports import figures, rendering
-from ml_pipeline.reports.scorecard import MOST_CHARACTERS, PICTURES, Scorecard, collect, write
+from ml_pipeline.reports.card import Scorecard
+from ml_pipeline.reports.scorecard import MOST_CHARACTERS, PICTURES, collect, write
 
 if TYPE_CHECKING:
     from tests.ml_pipeline.conftest import Outcome, State
@@ -154,6 +157,10 @@ def a_run(name: str, *, tags: dict[str, str] | None = None, params: dict[str, st
     )
 
 
+def a_class(f1: float) -> ClassMetrics:
+    return ClassMetrics(precision=0.5, recall=0.5, f1=f1, rows=5.0)
+
+
 def card(names: list[str], *, classes: int, runs: int, **tags: str) -> Scorecard:
     """A scorecard in which every text is one of these."""
 
@@ -162,15 +169,19 @@ def card(names: list[str], *, classes: int, runs: int, **tags: str) -> Scorecard
 
     branch = [a_run(f"{name(number)} {number}") for number in range(runs)]
     rivals = [
-        {"name": f"run {run.info.run_name}", "run_id": run.info.run_id, "value": 0.5, "verdict": "worse"}
-        | {"difference": -0.1, "low": -0.2, "high": 0.3}
+        RivalRow(
+            name=f"run {run.info.run_name}",
+            run_id=run.info.run_id,
+            value=0.5,
+            verdict="worse",
+            difference=-0.1,
+            low=-0.2,
+            high=0.3,
+        )
         for run in branch
     ]
-    per_class = {
-        f"{number} {name(number)}": {"precision": 0.5, "recall": 0.5, "f1": number / classes, "rows": 5.0}
-        for number in range(classes)
-    }
-    champion = {key: {**row, "f1": 0.5} for key, row in per_class.items()}
+    per_class = {f"{number} {name(number)}": a_class(number / classes) for number in range(classes)}
+    champion = dict.fromkeys(per_class, a_class(0.5))
     return Scorecard(
         run=a_run(
             name(0),
@@ -179,8 +190,19 @@ def card(names: list[str], *, classes: int, runs: int, **tags: str) -> Scorecard
         ),
         model=MODEL,
         metric="f1",
-        comparison={"rivals": rivals, "tolerance": 0.01, "significance": 0.1}
-        | {"champion": {"per_class": champion, "verdicts": dict.fromkeys(champion, "worse")}},
+        comparison=Comparison(
+            metric="f1",
+            value=0.5,
+            threshold=0.5,
+            tolerance=0.01,
+            significance=0.1,
+            rivals=rivals,
+            champion=ComparedChampion(
+                version="1", run_id="0", per_class=champion, verdicts=dict.fromkeys(champion, "worse")
+            ),
+            passed=True,
+            reason="",
+        ),
         test=None,
         per_class=per_class,
         pictures=[],
@@ -253,9 +275,10 @@ def test_a_long_history_is_cut_and_says_so(tmp_path: Path) -> None:
 def test_classes_that_fell_are_first_and_marked(refused: tuple[State, Outcome], tmp_path: Path) -> None:
     assert refused[1].states["compare"] == "FAILED"
     scorecard = collect(EXPERIMENT, MODEL)
-    champion = scorecard.comparison["champion"]["per_class"] if scorecard.comparison else {}
-    mine = scorecard.per_class
-    changes = {name: mine[name]["f1"] - champion[name]["f1"] for name in mine}
+    assert scorecard.comparison
+    assert scorecard.comparison.champion
+    champion, mine = scorecard.comparison.champion.per_class, scorecard.per_class
+    changes = {name: mine[name].f1 - champion[name].f1 for name in mine}
     assert min(changes.values()) < -0.3
     markdown, html = files(scorecard, tmp_path)
     by_class = next(table for table in tables_of(markdown) if table[0][0] == "class")
@@ -281,13 +304,15 @@ def test_a_class_is_marked_only_past_tolerance_and_chance(
     verdict: str | None, f1: float, mark: str, tmp_path: Path
 ) -> None:
     scorecard = card(["x"], classes=1, runs=0)
-    row = scorecard.per_class["0 x"]
-    row["f1"] = f1
     assert scorecard.comparison
+    assert scorecard.comparison.champion
     # A run that was compared by an earlier release has no verdicts.
-    scorecard.comparison["champion"] = {"per_class": {"0 x": {**row, "f1": 0.5}}}
-    if verdict:
-        scorecard.comparison["champion"]["verdicts"] = {"0 x": verdict}
+    champion = scorecard.comparison.champion.model_copy(update={"verdicts": {"0 x": verdict} if verdict else {}})
+    scorecard = dataclasses.replace(
+        scorecard,
+        per_class={"0 x": a_class(f1)},
+        comparison=scorecard.comparison.model_copy(update={"champion": champion}),
+    )
     markdown, html = files(scorecard, tmp_path)
     (shown,) = next(table for table in tables_of(markdown) if table[0][0] == "class")[1:]
     assert shown[5:] == [f"{f1 - 0.5:+.4f}", f"**{mark}**" if mark else ""]
@@ -346,7 +371,7 @@ def test_no_secret_shows(flown: State, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_picture_takes_any_name_and_any_number_of_classes() -> None:
-    figure = {"precision": 0.5, "recall": 0.5, "f1": 0.5}
+    figure = a_class(0.5)
     assert figures.png(figures.per_class({r"$\frac{$": figure, "x" * 500: figure})).startswith(b"\x89PNG")
     truth = np.arange(1000)
     many = [f"class {number}" for number in truth]

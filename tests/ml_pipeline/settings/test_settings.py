@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ml_pipeline.errors import InputError
-from ml_pipeline.settings.files import TABLES, find, load
+from ml_pipeline.settings.files import TABLES, find, find_pipeline, is_pipeline, load, pipeline_name
 from ml_pipeline.settings.messages import suggest
-from ml_pipeline.settings.pipeline import PipelineSettings, Source
+from ml_pipeline.settings.pipeline import Pipeline, Source
 
 PIPELINE: Mapping[str, Any] = {
-    "schema": "lake.churn",
     "experiment": "/Shared/churn",
     "model": "churn_model",
     "source": {"csv": "rows.csv", "separator": ";", "null_value": "NA"},
@@ -44,8 +43,9 @@ PIPELINE: Mapping[str, Any] = {
     "checks": {"unique": ["customer id"]},
     "batch_inference": {"source": {"parquet": "today"}},
     "monitoring": {"max_drift": 0.3},
+    "schedule": {"cron": "0 0 6 * * ?", "time_zone": "Europe/Berlin"},
 }
-REQUIRED = ["schema", "experiment", "source", "target", "estimator", "estimator.class", "metric", "threshold"]
+REQUIRED = ["source", "target", "estimator", "estimator.class", "metric", "threshold"]
 REMOVED = object()
 
 
@@ -76,29 +76,38 @@ def change(key: str, value: object) -> dict[str, Any]:
     return changed(**{key.replace(".", "__"): value})
 
 
-def write(folder: Path, pipeline: object, *, more: str = "") -> Path:
-    file = folder / "env.toml"
-    file.write_text(f"pipeline = {toml(pipeline)}\n{more}", encoding="utf-8")
+def write(folder: Path, pipeline: Mapping[str, Any], *, more: str = "") -> Path:
+    """A pipeline's file."""
+    file = folder / "churn.toml"
+    lines = [f"{json.dumps(key)} = {toml(value)}\n" for key, value in pipeline.items()]
+    file.write_text("".join(lines) + more, encoding="utf-8")
     return file
 
 
-def refusal(file: Path) -> str:
-    """Load a file that is refused; give the one line after the file's name."""
+def environment(folder: Path, text: str, name: str = "env") -> Path:
+    file = folder / f"{name}.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def refusal(file: Path, environment: Path | None = None) -> str:
+    """Load a file that is refused; give the one line after the name of the environment's file, or of the pipeline's."""
     with pytest.raises(InputError) as caught:
-        load(file)
+        load(file, environment)
     message = str(caught.value)
-    assert message.startswith(f"{file}: ")
+    assert message.startswith(f"{environment or file}: ")
     assert len(message.splitlines()) == 1
-    return message.removeprefix(f"{file}: ")
+    return message.removeprefix(f"{environment or file}: ")
 
 
-def test_a_good_environment_is_read_as_it_is_written(tmp_path: Path) -> None:
+def test_a_good_pipeline_is_read_as_it_is_written(tmp_path: Path) -> None:
     settings = load(write(tmp_path, PIPELINE))
 
     # The paths in these are made absolute, which counts as setting them.
     placed = {"source", "batch_inference", "monitoring"}
     read = settings.model_dump(by_alias=True, exclude_unset=True, exclude=placed)
-    assert read == {key: value for key, value in PIPELINE.items() if key not in placed}
+    places = {"schema": "local.churn"}
+    assert read == {key: value for key, value in PIPELINE.items() if key not in placed} | places
     assert settings.monitoring
     assert settings.monitoring.max_drift == 0.3
 
@@ -111,7 +120,8 @@ def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
     assert (settings.model, settings.key, settings.features, settings.positive_class) == ("model", [], [], "")
     assert (settings.test_share, settings.validation_share, settings.folds) == (0.2, 0.2, 5)
     assert (settings.tolerance, settings.significance, settings.seed, settings.n_jobs) == (0.0, 0.05, 0, -1)
-    assert (settings.reason, settings.batch_inference.source) == ("feature", None)
+    assert (settings.reason, settings.batch_inference.source, settings.schedule) == ("feature", None, None)
+    assert (settings.schema_name, settings.experiment) == ("local.churn", "/Shared/churn")
 
 
 def test_settings_can_not_be_changed(tmp_path: Path) -> None:
@@ -122,51 +132,90 @@ def test_settings_can_not_be_changed(tmp_path: Path) -> None:
 
 
 def test_the_tables_of_the_deployment_are_left_to_it(tmp_path: Path) -> None:
-    more = "\n".join(f"[{table}]\nanything = 1" for table in TABLES if table not in ("pipeline", "catalog"))
+    read = [table for table in TABLES if table not in ("pipelines", "workspace", "catalog")]
+    where = environment(tmp_path, "\n".join(f"[{table}]\nanything = 1" for table in read))
 
-    assert load(write(tmp_path, PIPELINE, more=more)) == load(write(tmp_path, PIPELINE))
+    assert load(write(tmp_path, PIPELINE), where) == load(write(tmp_path, PIPELINE))
 
 
-def deployed(tmp_path: Path, *, experiment: str, workspace: str = "", catalog: str = "") -> Path:
-    pipeline = {name: value for name, value in PIPELINE.items() if name != "schema"} | {"experiment": experiment}
-    more = f"[workspace]\n{workspace}\n[catalog]\nname = 'dev'\nschema = 'churn'\n{catalog}"
-    return write(tmp_path, pipeline, more=more)
+def deployed(tmp_path: Path, workspace: str = "") -> Path:
+    return environment(tmp_path, f"[workspace]\n{workspace}\n[catalog]\nname = 'dev'\n")
 
 
 @pytest.mark.parametrize(
     ("experiment", "workspace", "instance", "expected"),
     [
-        ("churn", "", "", "/Shared/ml-pipeline-env/churn"),
-        ("churn", "", "pr-1", "/Shared/ml-pipeline-env-pr-1/churn"),
-        ("churn", "folder = '/Users/me'", "", "/Users/me/ml-pipeline-env/churn"),
-        ("/Shared/churn", "", "", "/Shared/churn"),
-        ("/Shared/churn", "", "pr-1", "/Shared/churn-pr-1"),
+        (REMOVED, "", "", "/Shared/ml-pipeline-env/churn"),
+        ("loss", "", "", "/Shared/ml-pipeline-env/loss"),
+        ("loss", "", "pr-1", "/Shared/ml-pipeline-env-pr-1/loss"),
+        ("loss", "folder = '/Users/me'", "", "/Users/me/ml-pipeline-env/loss"),
+        ("/Shared/loss", "", "", "/Shared/loss"),
+        ("/Shared/loss", "", "pr-1", "/Shared/loss-pr-1"),
     ],
 )
 def test_where_it_is_deployed_schema_and_experiment_are_placed(
-    tmp_path: Path, experiment: str, workspace: str, instance: str, expected: str
+    tmp_path: Path, experiment: object, workspace: str, instance: str, expected: str
 ) -> None:
-    settings = load(deployed(tmp_path, experiment=experiment, workspace=workspace), instance=instance)
+    file = write(tmp_path, changed(experiment=experiment))
+    settings = load(file, deployed(tmp_path, workspace), instance=instance)
     assert settings.experiment == expected
     assert settings.schema_name == ("dev.churn_pr_1" if instance else "dev.churn")
 
 
 @pytest.mark.parametrize("experiment", ["..", ".", "/", "a//b", "//a", "a/", "/Shared/../a", " ", "a/ /b", "a\nb"])
 def test_where_it_is_deployed_an_experiment_is_a_clean_path(tmp_path: Path, experiment: str) -> None:
-    message = refusal(deployed(tmp_path, experiment=experiment))
+    file, where = write(tmp_path, changed(experiment=experiment)), deployed(tmp_path)
 
-    assert message.startswith("pipeline.experiment: must be a path in the workspace without '.', '..' and empty parts")
+    with pytest.raises(InputError) as caught:
+        load(file, where)
+
+    message = str(caught.value)
+    assert message.startswith(f"{file}: experiment: must be a path in the workspace without '.', '..' and empty parts")
     assert message.endswith(f"(given: {experiment!r})")
-    assert load(write(tmp_path, changed(experiment=experiment))).experiment == experiment
+    assert load(file).experiment == experiment
 
 
-def test_a_schema_is_said_once(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"pipeline\.schema: \[catalog\] says it already"):
-        load(write(tmp_path, PIPELINE, more="[catalog]\nname = 'dev'\nschema = 'churn'"))
+def test_an_overridden_experiment_is_refused_where_it_is(tmp_path: Path) -> None:
+    where = environment(tmp_path, "[workspace]\n[catalog]\nname = 'dev'\n[pipelines.churn]\nexperiment = '..'\n")
+
+    assert refusal(write(tmp_path, PIPELINE), where).startswith("pipelines.churn.experiment: must be a path in the ")
+
+
+@pytest.mark.parametrize(
+    ("catalog", "schema"),
+    [("", "local.churn"), ("[catalog]\nname = 'lake'", "lake.churn"), ("[catalog]\nname = 'a'\nschema = 'b'", "a.b")],
+)
+def test_the_environment_gives_the_catalog_and_the_pipeline_the_schema(
+    tmp_path: Path, catalog: str, schema: str
+) -> None:
+    assert load(write(tmp_path, PIPELINE), environment(tmp_path, catalog)).schema_name == schema
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[workspace]\n", "the table [catalog] is missing"),
+        ("[catalog]\n", "catalog.name: is missing"),
+        ("[catalog]\nnam = 'a'\n", "catalog.nam: unknown key, did you mean 'name'?"),
+        ("catalog = 'a'\n", "catalog: must be a table (given: 'a')"),
+        ("[catalog]\nname = 'a.b'\n", "catalog.name: must be up to 255 letters"),
+        ("[catalog]\nname = 'a'\nschema = 'B'\n", "catalog.schema: must be up to 224 lower-case letters"),
+    ],
+)
+def test_a_wrong_catalog_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    assert refusal(write(tmp_path, PIPELINE), environment(tmp_path, text)).startswith(message)
+
+
+def test_a_schema_belongs_to_the_environment(tmp_path: Path) -> None:
+    file = write(tmp_path, {**PIPELINE, "schema": "dev.iris"})
+    where = environment(tmp_path, "[pipelines.churn]\nschema = 'dev.iris'\n")
+
+    message = "belongs to the environment; accepted: [catalog] of its file"
+    assert refusal(file) == f"schema: {message}"
+    assert refusal(write(tmp_path, PIPELINE), where) == f"pipelines.churn.schema: {message}"
 
 
 WRONG_TYPES = {
-    "schema": 1,
     "experiment": ["/Shared/churn"],
     "model": True,
     "source": "rows.csv",
@@ -203,11 +252,14 @@ WRONG_TYPES = {
     "monitoring": 0.2,
     "batch_inference": "today.csv",
     "batch_inference.source": "today.csv",
+    "schedule": "daily",
+    "schedule.cron": 6,
+    "schedule.time_zone": 1,
 }
 
 
 def test_the_wrong_types_below_cover_every_key() -> None:
-    keys = {field.alias or name for name, field in PipelineSettings.model_fields.items()}
+    keys = {field.alias or name for name, field in Pipeline.model_fields.items()}
 
     # The positive class may be written as any type that a target has; it has a test of its own.
     assert keys == {key for key in WRONG_TYPES if "." not in key} | {"positive_class"}
@@ -215,7 +267,7 @@ def test_the_wrong_types_below_cover_every_key() -> None:
 
 @pytest.mark.parametrize("key", WRONG_TYPES)
 def test_a_wrong_type_is_refused_by_its_key(tmp_path: Path, key: str) -> None:
-    assert refusal(write(tmp_path, change(key, WRONG_TYPES[key]))).startswith(f"pipeline.{key}: must be ")
+    assert refusal(write(tmp_path, change(key, WRONG_TYPES[key]))).startswith(f"{key}: must be ")
 
 
 @pytest.mark.parametrize(
@@ -230,17 +282,17 @@ def test_a_positive_class_of_any_type_is_read_as_text(tmp_path: Path, value: obj
 def test_a_positive_class_of_a_wrong_type_is_refused_once(tmp_path: Path, value: object) -> None:
     message = refusal(write(tmp_path, changed(positive_class=value)))
 
-    assert message.startswith("pipeline.positive_class: ")
-    assert message.count("pipeline.") == 1
+    assert message.startswith("positive_class: ")
+    assert message.count("positive_class") == 1
 
 
 def test_each_wrong_key_is_told_in_one_line(tmp_path: Path) -> None:
     message = refusal(write(tmp_path, changed(folds=1, metric=REMOVED, source__csv=1)))
 
     assert message == (
-        "pipeline.source.csv: must be a valid string (given: 1); "
-        "pipeline.folds: must be greater than or equal to 2 (given: 1); "
-        "pipeline.metric: is missing"
+        "source.csv: must be a valid string (given: 1); "
+        "folds: must be greater than or equal to 2 (given: 1); "
+        "metric: is missing"
     )
 
 
@@ -262,7 +314,7 @@ OUT_OF_RANGE = [
 def test_a_number_out_of_range_is_refused_with_what_is_accepted(
     tmp_path: Path, key: str, value: float, accepted: str
 ) -> None:
-    assert refusal(write(tmp_path, change(key, value))) == f"pipeline.{key}: must be {accepted} (given: {value!r})"
+    assert refusal(write(tmp_path, change(key, value))) == f"{key}: must be {accepted} (given: {value!r})"
 
 
 @pytest.mark.parametrize(
@@ -296,31 +348,26 @@ def test_a_number_at_the_end_of_its_range_is_accepted(tmp_path: Path, key: str, 
     ],
 )
 def test_a_number_that_is_none_is_refused(tmp_path: Path, key: str, value: float) -> None:
-    assert refusal(write(tmp_path, change(key, value))).startswith(f"pipeline.{key}: must be ")
+    assert refusal(write(tmp_path, change(key, value))).startswith(f"{key}: must be ")
 
 
-@pytest.mark.parametrize("key", ["schema", "experiment", "model", "target", "metric", "estimator.class", "source.csv"])
+@pytest.mark.parametrize("key", ["experiment", "model", "target", "metric", "estimator.class", "source.csv"])
 def test_an_empty_text_is_refused(tmp_path: Path, key: str) -> None:
-    assert refusal(write(tmp_path, change(key, ""))).startswith(f"pipeline.{key}: ")
-
-
-@pytest.mark.parametrize("name", ["churn", "a.b.c", "lake.", ".churn", "lake churn.x", "lake.churn\n", "lake.`churn`"])
-def test_a_schema_that_is_no_catalog_and_schema_is_refused(tmp_path: Path, name: str) -> None:
-    assert f"(given: {name!r})" in refusal(write(tmp_path, changed(schema=name)))
+    assert refusal(write(tmp_path, change(key, ""))).startswith(f"{key}: ")
 
 
 @pytest.mark.parametrize("name", ["Model", "1model", "my-model", "lake.model", "model\n", "mod\u0435l", "m" * 256])
 def test_a_model_name_that_is_no_identifier_is_refused(tmp_path: Path, name: str) -> None:
     message = refusal(write(tmp_path, changed(model=name)))
 
-    assert message.startswith("pipeline.model: ")
+    assert message.startswith("model: ")
     assert f"(given: {name!r})" in message
     assert "such as 'churn_model'" in message
 
 
 def test_no_process_is_none_to_search_with(tmp_path: Path) -> None:
     assert refusal(write(tmp_path, changed(n_jobs=0))) == (
-        "pipeline.n_jobs: must not be 0; accepted: -1 for one of each core, or a number of processes (given: 0)"
+        "n_jobs: must not be 0; accepted: -1 for one of each core, or a number of processes (given: 0)"
     )
     assert [load(write(tmp_path, changed(n_jobs=n))).n_jobs for n in (-2, -1, 1)] == [-2, -1, 1]
 
@@ -348,20 +395,20 @@ def test_what_terraform_reads_is_text_on_this_machine(tmp_path: Path, text: str)
 
 def test_an_unknown_reason_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     assert refusal(write(tmp_path, changed(reason="fun"))) == (
-        "pipeline.reason: must be 'feature', 'ci' or 'retraining' (given: 'fun')"
+        "reason: must be 'feature', 'ci' or 'retraining' (given: 'fun')"
     )
 
 
 def test_an_empty_list_of_tries_is_refused(tmp_path: Path) -> None:
     message = refusal(write(tmp_path, changed(estimator__grid__C=[])))
 
-    assert message.startswith("pipeline.estimator.grid.C: ")
+    assert message.startswith("estimator.grid.C: ")
     assert "at least 1" in message
 
 
 @pytest.mark.parametrize("key", REQUIRED)
 def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
-    assert refusal(write(tmp_path, change(key, REMOVED))) == f"pipeline.{key}: is missing"
+    assert refusal(write(tmp_path, change(key, REMOVED))) == f"{key}: is missing"
 
 
 @pytest.mark.parametrize("key", [*PIPELINE, "source.csv", "estimator.class", "batch_inference.source"])
@@ -372,8 +419,8 @@ def test_a_misspelt_key_is_told_once_with_the_right_one(tmp_path: Path, key: str
 
     message = refusal(write(tmp_path, content))
 
-    assert message.startswith(f"pipeline.{key[:-1]}: unknown key, did you mean '{name}'?; accepted: ")
-    assert message.count("pipeline.") == 1
+    assert message.startswith(f"{key[:-1]}: unknown key, did you mean '{name}'?; accepted: ")
+    assert message.count("unknown key") == 1
     assert name in message.partition("accepted: ")[2].split(", ")
 
 
@@ -388,19 +435,15 @@ def test_a_misspelt_key_is_told_once_with_the_right_one(tmp_path: Path, key: str
     ],
 )
 def test_an_unknown_key_is_refused_with_the_known_ones(tmp_path: Path, key: str, accepted: str) -> None:
-    assert refusal(write(tmp_path, change(key, 1))) == f"pipeline.{key}: unknown key; accepted: {accepted}"
+    assert refusal(write(tmp_path, change(key, 1))) == f"{key}: unknown key; accepted: {accepted}"
 
 
-@pytest.mark.parametrize(
-    ("table", "key", "attribute"), [("", "schema", "schema_name"), ("estimator.", "class", "class_")]
-)
+@pytest.mark.parametrize(("table", "key", "attribute"), [("estimator.", "class", "class_")])
 def test_the_name_of_an_attribute_is_no_key(tmp_path: Path, table: str, key: str, attribute: str) -> None:
     content = change(table + key, REMOVED)
     (content["estimator"] if table else content)[attribute] = "lake.churn"
 
-    assert refusal(write(tmp_path, content)).startswith(
-        f"pipeline.{table}{attribute}: unknown key, did you mean '{key}'?"
-    )
+    assert refusal(write(tmp_path, content)).startswith(f"{table}{attribute}: unknown key, did you mean '{key}'?")
 
 
 @hypothesis_settings(deadline=None)
@@ -408,13 +451,14 @@ def test_the_name_of_an_attribute_is_no_key(tmp_path: Path, table: str, key: str
 def test_no_unknown_key_is_overlooked(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
     message = refusal(write(tmp_path_factory.getbasetemp(), {**PIPELINE, name: 1}))
 
-    assert message.startswith(f"pipeline.{name}: unknown key")
+    assert message.startswith(f"{name}: unknown key")
 
 
 def test_a_key_with_a_line_break_is_told_in_one_line(tmp_path: Path) -> None:
-    assert refusal(write(tmp_path, {**PIPELINE, "two\nlines": 1})).startswith("pipeline.two lines: unknown key")
-    assert refusal(write(tmp_path, {**PIPELINE, "two\n{{": 1})).startswith("pipeline.two {{: holds '{{'")
-    assert refusal(write(tmp_path, PIPELINE, more='["two\\nlines"]')).startswith("two lines: unknown table")
+    assert refusal(write(tmp_path, {**PIPELINE, "two\nlines": 1})).startswith("two lines: unknown key")
+    assert refusal(write(tmp_path, {**PIPELINE, "two\n{{": 1})).startswith("two {{: holds '{{'")
+    where = environment(tmp_path, '["two\\nlines"]')
+    assert refusal(write(tmp_path, PIPELINE), where).startswith("two lines: unknown table")
 
 
 @pytest.mark.parametrize(
@@ -431,12 +475,12 @@ def test_a_key_with_a_line_break_is_told_in_one_line(tmp_path: Path) -> None:
 def test_a_source_is_exactly_one(tmp_path: Path, key: str, source: dict[str, str], named: str) -> None:
     message = refusal(write(tmp_path, change(key, source)))
 
-    assert message == f"pipeline.{key}: names {named}; accepted: exactly one of sklearn, csv, parquet, table"
+    assert message == f"{key}: names {named}; accepted: exactly one of sklearn, csv, parquet, table"
 
 
 def test_an_unknown_data_set_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     assert refusal(write(tmp_path, changed(source={"sklearn": "boston"}))) == (
-        "pipeline.source.sklearn: must be 'iris', 'wine', 'breast_cancer' or 'digits' (given: 'boston')"
+        "source.sklearn: must be 'iris', 'wine', 'breast_cancer' or 'digits' (given: 'boston')"
     )
 
 
@@ -444,13 +488,13 @@ def test_an_unknown_data_set_is_refused_with_the_known_ones(tmp_path: Path) -> N
 def test_the_target_among_other_columns_is_refused(tmp_path: Path, key: str) -> None:
     message = refusal(write(tmp_path, change(key, ["age", "churned"])))
 
-    assert message.startswith(f"pipeline.{key}: names the target 'churned'; accepted: other columns")
+    assert message.startswith(f"{key}: names the target 'churned'; accepted: other columns")
 
 
 @pytest.mark.parametrize("key", ["key", "features"])
 def test_a_column_named_twice_is_refused(tmp_path: Path, key: str) -> None:
     assert refusal(write(tmp_path, change(key, ["b", "a", "b", "c", "a"]))).startswith(
-        f"pipeline.{key}: names 'a', 'b' more than once"
+        f"{key}: names 'a', 'b' more than once"
     )
 
 
@@ -469,7 +513,7 @@ def test_a_column_named_twice_is_refused(tmp_path: Path, key: str) -> None:
 )
 def test_a_text_that_databricks_would_replace_is_refused(tmp_path: Path, key: str, value: object, named: str) -> None:
     assert refusal(write(tmp_path, change(key, value))) == (
-        f"pipeline.{named}: holds '{{{{', by which Databricks refers to values of a run"
+        f"{named}: holds '{{{{', by which Databricks refers to values of a run"
     )
 
 
@@ -482,51 +526,61 @@ def test_other_braces_are_text(tmp_path: Path, text: str) -> None:
 def test_a_column_without_a_name_is_refused(tmp_path: Path, value: object, said: str) -> None:
     message = refusal(write(tmp_path, changed(features=["age", value])))
 
-    assert message.startswith("pipeline.features.1: ")
+    assert message.startswith("features.1: ")
     assert said in message
 
 
+MALFORMED = [
+    pytest.param("[source\n", "is not valid TOML: ", id="bracket left open"),
+    pytest.param("folds = \n", "is not valid TOML: ", id="value left out"),
+    pytest.param("folds = 1\nfolds = 2\n", "is not valid TOML: ", id="key twice"),
+    pytest.param("reason = ci\n", "is not valid TOML: ", id="text without quotes"),
+]
+MOVED = "[pipeline] is no longer part of an environment; move its keys to the top of a pipeline file (ml_pipeline/"
+
+
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        pytest.param("[pipelin]\n", "pipelin: unknown table, did you mean 'pipeline'?; ", id="misspelt table"),
+        *MALFORMED,
+        pytest.param("[pipelin]\n", "pipelin: unknown table, did you mean 'pipelines'?; ", id="misspelt table"),
         pytest.param("[zzz]\n", f"zzz: unknown table; accepted: {', '.join(TABLES)}", id="unknown table"),
-        pytest.param("", "the table [pipeline] is missing", id="empty file"),
-        pytest.param("[workspace]\n", "the table [pipeline] is missing", id="another table only"),
-        pytest.param("pipeline = 1\n", "the table [pipeline] is missing", id="no table"),
-        pytest.param("[[pipeline]]\n", "the table [pipeline] is missing", id="list of tables"),
-        pytest.param("[pipeline\n", "is not valid TOML: ", id="bracket left open"),
-        pytest.param("[pipeline]\nfolds = \n", "is not valid TOML: ", id="value left out"),
-        pytest.param("[pipeline]\nfolds = 1\nfolds = 2\n", "is not valid TOML: ", id="key twice"),
-        pytest.param("[pipeline]\nreason = ci\n", "is not valid TOML: ", id="text without quotes"),
+        pytest.param("[pipeline]\nfolds = 2\n", MOVED, id="old file"),
+        pytest.param("[[pipeline]]\n", MOVED, id="old table twice"),
+        pytest.param("pipelines = 1\n", "pipelines: must be a table (given: 1)", id="no table"),
+        pytest.param("[pipelines]\nchurn = 1\n", "pipelines.churn: must be a table (given: 1)", id="no table inside"),
     ],
 )
-def test_a_file_without_the_table_is_refused(tmp_path: Path, text: str, said: str) -> None:
-    file = tmp_path / "env.toml"
-    file.write_text(text)
-
-    assert refusal(file).startswith(said)
+def test_a_malformed_environment_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    assert refusal(write(tmp_path, PIPELINE), environment(tmp_path, text)).startswith(message)
 
 
-def test_an_unknown_table_beside_a_good_one_is_refused(tmp_path: Path) -> None:
-    message = refusal(write(tmp_path, PIPELINE, more="[pipelines]\n"))
-
-    assert message.startswith("pipelines: unknown table, did you mean 'pipeline'?")
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        *MALFORMED,
+        pytest.param("[pipeline]\nfolds = 2\n", MOVED, id="old file"),
+        pytest.param("[workspace]\n", "workspace: unknown key; accepted: experiment, ", id="environment"),
+    ],
+)
+def test_a_malformed_pipeline_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    assert refusal(write(tmp_path, {}, more=text)).startswith(message)
 
 
 def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "env.toml"
-    file.write_bytes("[pipeline]\ntarget = 'größe'\n".encode("latin-1"))
+    file = tmp_path / "churn.toml"
+    file.write_bytes("target = 'größe'\n".encode("latin-1"))
 
     assert refusal(file).startswith("is not valid TOML: ")
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    assert refusal(tmp_path / "env.toml") == "can't be read: No such file or directory"
+    assert refusal(tmp_path / "churn.toml") == "can't be read: No such file or directory"
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
-    assert refusal(tmp_path) == "can't be read: Is a directory"
+    (tmp_path / "churn.toml").mkdir()
+    assert refusal(tmp_path / "churn.toml") == "can't be read: Is a directory"
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
@@ -538,7 +592,7 @@ def test_a_relative_path_is_counted_from_the_folder_of_the_file(
     write(tmp_path / "environments", changed(source={kind: path}, batch_inference__source={kind: path}))
     monkeypatch.chdir(tmp_path)
 
-    settings = load(Path("environments/env.toml"))
+    settings = load(Path("environments/churn.toml"))
 
     expected = str(tmp_path / "environments" / path)
     assert getattr(settings.source, kind) == expected
@@ -591,7 +645,7 @@ def test_a_source_names_itself(source: Source, text: str) -> None:
 
 
 def test_an_environment_is_found_by_its_name_or_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = write(tmp_path, PIPELINE)
+    file = environment(tmp_path, "")
     monkeypatch.chdir(tmp_path)
 
     assert find("env", folder=tmp_path) == file
@@ -684,7 +738,7 @@ def test_without_checks_there_are_none(tmp_path: Path) -> None:
     ],
 )
 def test_checks_that_make_no_sense_are_refused(tmp_path: Path, checks: dict[str, Any], message: str) -> None:
-    assert refusal(write(tmp_path, changed(checks=checks))).startswith(f"pipeline.checks.{message}")
+    assert refusal(write(tmp_path, changed(checks=checks))).startswith(f"checks.{message}")
 
 
 @pytest.mark.parametrize("share", [0, 1, 0.0, 1.0])
@@ -692,3 +746,174 @@ def test_a_share_at_the_end_of_its_range_is_accepted(tmp_path: Path, share: floa
     settings = load(write(tmp_path, changed(checks={"max_quarantine_share": share})))
 
     assert settings.checks.max_quarantine_share == share
+
+
+OVERRIDES = """
+[pipelines.churn]
+reason = "ci"
+n_jobs = 1
+features = ["plan"]
+[pipelines.churn.estimator.grid]
+C = [1]
+penalty = ["l1", "l2"]
+[pipelines.churn.batch_inference]
+mode = "shadow"
+[pipelines.churn.monitoring]
+max_lateness_hours = 24.0
+"""
+
+
+def test_an_environment_overrides_keys_and_keeps_the_others(tmp_path: Path) -> None:
+    file = write(tmp_path, PIPELINE)
+    own, overridden = load(file), load(file, environment(tmp_path, OVERRIDES))
+
+    changed = {"reason", "n_jobs", "features", "estimator", "batch_inference", "monitoring"}
+    assert overridden.model_dump(exclude=changed) == own.model_dump(exclude=changed)
+    assert (overridden.reason, overridden.n_jobs, overridden.features) == ("ci", 1, ["plan"])
+    assert overridden.estimator.parameters == {"class_weight": "balanced"}
+    assert overridden.estimator.grid == {"C": [1], "penalty": ["l1", "l2"]}
+    assert (overridden.batch_inference.mode, overridden.batch_inference.source) == (
+        "shadow",
+        own.batch_inference.source,
+    )
+    assert overridden.monitoring
+    assert (overridden.monitoring.max_drift, overridden.monitoring.max_lateness_hours) == (0.3, 24.0)
+
+
+def test_an_environment_without_overrides_changes_nothing(tmp_path: Path) -> None:
+    assert load(write(tmp_path, PIPELINE), environment(tmp_path, "")) == load(write(tmp_path, PIPELINE))
+
+
+def test_an_environment_turns_monitoring_off(tmp_path: Path) -> None:
+    where = environment(tmp_path, "[pipelines.churn]\nmonitoring = false\n")
+
+    assert load(write(tmp_path, PIPELINE), where).monitoring is None
+
+
+def test_another_kind_of_source_replaces_the_whole_source(tmp_path: Path) -> None:
+    file = write(tmp_path, PIPELINE)
+
+    other = environment(tmp_path, "[pipelines.churn.source]\ntable = 'lake.churn.rows'\n")
+    assert load(file, other).source == Source(table="lake.churn.rows")
+    same = environment(tmp_path, "[pipelines.churn.source]\ncsv = '/data/rows.csv'\n")
+    assert load(file, same).source == Source(csv="/data/rows.csv", separator=";", null_value="NA")
+
+
+def test_another_class_replaces_the_whole_estimator(tmp_path: Path) -> None:
+    where = environment(tmp_path, "[pipelines.churn.estimator]\nclass = 'a.B'\n")
+
+    estimator = load(write(tmp_path, PIPELINE), where).estimator
+    assert (estimator.class_, estimator.parameters, estimator.grid) == ("a.B", {}, {})
+
+
+def test_the_relative_path_of_an_override_is_counted_from_its_own_file(tmp_path: Path) -> None:
+    (tmp_path / "environments").mkdir()
+    where = environment(tmp_path / "environments", "[pipelines.churn.source]\ncsv = 'other.csv'\n")
+
+    settings = load(write(tmp_path, PIPELINE), where)
+
+    assert settings.source.csv == str(tmp_path / "environments" / "other.csv")
+    assert settings.batch_inference.source == Source(parquet=str(tmp_path / "today"))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("metric = 1", "pipelines.churn.metric: must be a valid string (given: 1)"),
+        ("metrc = 'f1'", "pipelines.churn.metrc: unknown key, did you mean 'metric'?"),
+        ("features = ['a', 1]", "pipelines.churn.features.1: must be a valid string (given: 1)"),
+        ("key = ['churned']", "pipelines.churn.key: names the target 'churned'; accepted: other columns"),
+        ("source.csv = 1", "pipelines.churn.source.csv: must be a valid string (given: 1)"),
+        ("estimator.grid.C = 1", "pipelines.churn.estimator.grid.C: must be a valid list (given: 1)"),
+        ("monitoring.max_drft = 1", "pipelines.churn.monitoring.max_drft: unknown key, did you mean 'max_drift'?"),
+        ("schedule.cron = '0 6 * * *'", "pipelines.churn.schedule.cron: has 5 fields; accepted: a Quartz"),
+        ("positive_class = '{{a}}'", "pipelines.churn.positive_class: holds '{{'"),
+    ],
+)
+def test_a_mistake_in_an_override_names_the_environment(tmp_path: Path, override: str, message: str) -> None:
+    where = environment(tmp_path, f"[pipelines.churn]\n{override}\n")
+
+    assert refusal(write(tmp_path, PIPELINE), where).startswith(message)
+
+
+def test_mistakes_in_two_files_name_both(tmp_path: Path) -> None:
+    file = write(tmp_path, changed(metric=REMOVED, folds=1))
+    where = environment(tmp_path, "[pipelines.churn]\nseed = -1\n")
+
+    with pytest.raises(InputError) as caught:
+        load(file, where)
+
+    assert str(caught.value) == (
+        f"{file}: folds: must be greater than or equal to 2 (given: 1); metric: is missing; "
+        f"{where}: pipelines.churn.seed: must be greater than or equal to 0 (given: -1)"
+    )
+
+
+def test_overrides_of_an_unknown_pipeline_are_refused_with_the_known_ones(tmp_path: Path) -> None:
+    where = environment(tmp_path, "[pipelines.churm]\nseed = 1\n")
+
+    message = "pipelines.churm: unknown pipeline, did you mean 'churn'?; accepted: churn, iris"
+    assert refusal(write(tmp_path, PIPELINE), where) == message
+
+
+def test_overrides_of_another_pipeline_do_not_count(tmp_path: Path) -> None:
+    where = environment(tmp_path, "[pipelines.iris]\nseed = 99\n")
+
+    assert load(write(tmp_path, PIPELINE), where).seed == 3
+
+
+def project(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / "ml_pipeline" / "pipelines" / name).mkdir(parents=True)
+        (folder / "ml_pipeline" / "pipelines" / name / "pipeline.toml").touch()
+    return folder
+
+
+def test_a_pipeline_is_found_by_its_name_or_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project(tmp_path, "churn", "sales"))
+    (tmp_path / "my.toml").touch()
+    churn = Path("ml_pipeline/pipelines/churn/pipeline.toml")
+
+    assert find_pipeline("churn") == find_pipeline(str(churn)) == churn
+    assert find_pipeline("my.toml") == Path("my.toml")
+    assert [pipeline_name(churn), pipeline_name(Path("my.toml"))] == ["churn", "my"]
+    assert list(map(is_pipeline, ("churn", "nowhere.toml", "training"))) == [True, True, False]
+
+
+def test_the_only_pipeline_needs_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project(tmp_path, "churn"))
+
+    assert find_pipeline() == Path("ml_pipeline/pipelines/churn/pipeline.toml")
+
+
+def test_outside_of_the_repository_the_installed_pipelines_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert find_pipeline().parts[-4:] == ("ml_pipeline", "pipelines", "iris", "pipeline.toml")
+
+
+@pytest.mark.parametrize(
+    ("pipelines", "name", "message"),
+    [
+        (("churn", "sales"), "", "there are 2 pipelines; name one; accepted: churn, sales, or the path of a .toml"),
+        (("churn",), "chrn", "pipeline 'chrn' is unknown; accepted: churn, or the path of a .toml file"),
+        (("churn",), "chrn.toml", "chrn.toml: no such pipeline file"),
+    ],
+)
+def test_an_unknown_pipeline_is_refused_with_the_known_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipelines: tuple[str, ...], name: str, message: str
+) -> None:
+    monkeypatch.chdir(project(tmp_path, *pipelines))
+
+    with pytest.raises(InputError, match=f"^{re.escape(message)}"):
+        find_pipeline(name)
+
+
+@pytest.mark.parametrize("name", ["My", "my-data", "1st", "_a", "a" * 61, "ä", "a b"])
+def test_a_file_whose_name_can_not_name_a_pipeline_is_refused(tmp_path: Path, name: str) -> None:
+    file = write(tmp_path, PIPELINE).rename(tmp_path / f"{name}.toml")
+
+    with pytest.raises(InputError, match=rf"a pipeline can't be called '{name}'; accepted: up to 60 lower-case"):
+        load(file)

@@ -151,10 +151,10 @@ def test_clocks_that_disagree_change_nothing(state: State, spark: SparkSession) 
         assert counts() == [0, 1, 2, 3, 4]
 
 
-def test_killed_and_started_twice_from_the_command_line(environment_file: Callable[..., Path]) -> None:
-    file = environment_file(schema="local.iris")
+def test_killed_and_started_twice_from_the_command_line(pipeline_file: Callable[..., Path]) -> None:
+    file = pipeline_file(schema="local.iris")
     soak = [sys.executable, str(Path(__file__).parents[2] / "soak.py")]
     soak += ["--kills", "2", "--pairs", "1", "--rows", "20000"]
-    done = subprocess.run([*soak, "--environment", str(file)], capture_output=True, text=True, check=False)
+    done = subprocess.run([*soak, "--pipeline", str(file)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("each row once") == 3

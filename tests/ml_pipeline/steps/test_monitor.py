@@ -320,7 +320,7 @@ def test_a_metric_that_needs_probabilities_says_so(labelled: State) -> None:
     found = found_of(labelled)
     (said,) = found.loc[found["scored_date"].astype(str) == DAY, "detail"]
     assert "neg_log_loss can't be computed" in said
-    assert "; with 'probabilities = true' in [pipeline.batch_inference] they are kept" in said
+    assert "; with 'probabilities = true' in [batch_inference] they are kept" in said
 
 
 @pytest.mark.parametrize(

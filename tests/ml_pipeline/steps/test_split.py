@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ml_pipeline.data import quality, tables
+from ml_pipeline.data import tables
 from ml_pipeline.data.features import added
-from ml_pipeline.names import ADDED, CHAMPION_PREDICTION, SCORES
+from ml_pipeline.names import ADDED, CHAMPION_PREDICTION, REASONS, SCORES
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -184,7 +184,7 @@ def test_split_refuses_and_writes_nothing(state: State, text: str, changes: dict
 
 
 def test_names_that_split_refuses_are_those_that_scoring_refuses() -> None:
-    names = {*ADDED, SCORES, CHAMPION_PREDICTION, quality.REASONS}
+    names = {*ADDED, SCORES, CHAMPION_PREDICTION, REASONS}
     assert set(added(probabilities=True)) == names
     assert set(added(probabilities=False)) == names - {SCORES}
 

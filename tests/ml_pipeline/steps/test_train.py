@@ -25,7 +25,8 @@ from ml_pipeline.errors import InputError
 from ml_pipeline.model import search as model_search
 from ml_pipeline.model.metrics import Classes
 from ml_pipeline.registry import models, tracking
-from ml_pipeline.registry.runs import matching, read_file, read_json, search
+from ml_pipeline.registry.evidence import Comparison, Evaluation, PerClass, TableVersion
+from ml_pipeline.registry.runs import matching, read_file, search
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -100,15 +101,15 @@ def test_the_run_holds_its_metrics(iris: tuple[State, Run], iris_run: Run) -> No
 
 
 def test_the_run_holds_its_evidence(iris_run: Run) -> None:
-    evaluation = read_json(iris_run, "evaluation")
-    assert evaluation["classes"] == [0, 1, 2]
-    assert evaluation["metric"] == "accuracy"
-    assert evaluation["value"] == iris_run.data.metrics["validation_accuracy"]
-    assert min(evaluation["bootstrap"]) <= evaluation["value"] <= max(evaluation["bootstrap"])
-    assert len(evaluation["labels"]) == iris_run.data.metrics["validation_rows"]
-    per_class = read_json(iris_run, "per_class")
+    evaluation = Evaluation.read(iris_run)
+    assert evaluation.classes == [0, 1, 2]
+    assert evaluation.metric == "accuracy"
+    assert evaluation.value == iris_run.data.metrics["validation_accuracy"]
+    assert min(evaluation.bootstrap) <= evaluation.value <= max(evaluation.bootstrap)
+    assert len(evaluation.labels) == iris_run.data.metrics["validation_rows"]
+    per_class = PerClass.read(iris_run).classes
     assert list(per_class) == ["0", "1", "2"]
-    assert sum(row["rows"] for row in per_class.values()) == iris_run.data.metrics["validation_rows"]
+    assert sum(row.rows for row in per_class.values()) == iris_run.data.metrics["validation_rows"]
     for picture in ("confusion_matrix", "per_class", "feature_importance"):
         png = read_file(iris_run, f"{picture}.png")
         assert png is not None
@@ -165,7 +166,7 @@ def test_the_same_rows_in_another_order_give_the_same_metric_to_the_last_digit(s
     for run in (first, second):
         run.data.metrics.pop("training_seconds")
     assert first.data.metrics == second.data.metrics
-    assert read_json(first, "evaluation") == read_json(second, "evaluation")
+    assert Evaluation.read(first) == Evaluation.read(second)
 
 
 def test_mixed_columns_with_missing_values_and_unseen_categories(state: State) -> None:
@@ -178,10 +179,9 @@ def test_mixed_columns_with_missing_values_and_unseen_categories(state: State) -
         estimator=LOGISTIC,
     )
     assert run.data.params["features"] == "amount, count, colour, flag"
-    evaluation = read_json(run, "evaluation")
-    assert evaluation["classes"] == ["yes", "no"]
-    per_class = read_json(run, "per_class")
-    assert run.data.metrics["validation_f1"] == pytest.approx(per_class["no"]["f1"])
+    assert Evaluation.read(run).classes == ["yes", "no"]
+    per_class = PerClass.read(run).classes
+    assert run.data.metrics["validation_f1"] == pytest.approx(per_class["no"].f1)
     assert run.data.metrics["validation_f1"] > 0.8
     _, signature = models.load_model(models.run_uri(run))
     kinds = {column.name: column.type.name for column in signature.inputs.inputs}
@@ -386,7 +386,7 @@ def test_training_on_workers_logs_what_training_on_the_driver_logs(state: State)
         run.data.metrics.pop("training_seconds")
     assert runs[0].data.metrics == runs[1].data.metrics
     assert runs[0].data.params == runs[1].data.params
-    assert read_json(runs[0], "evaluation") == read_json(runs[1], "evaluation")
+    assert Evaluation.read(runs[0]) == Evaluation.read(runs[1])
     assert model_of(runs[1])["estimator"].n_jobs == -1
 
 
@@ -446,14 +446,14 @@ def test_of_a_large_table_the_driver_takes_a_sample_and_says_so(
         sample = f"60 of {rows} rows, sampled by a hash of the whole row"
         assert made[f"{side} rows"] == sample
         assert f"{side}: {sample} (max_training_rows)\n" in said
-    assert sum(row["rows"] for row in read_json(run, "per_class").values()) == 60
+    assert sum(row.rows for row in PerClass.read(run).classes.values()) == 60
 
 
 def test_all_rows_are_taken_of_a_table_that_is_small_enough(iris_run: Run) -> None:
     metrics = iris_run.data.metrics
     assert metrics["train_rows"] == metrics["train_table_rows"]
     assert iris_run.data.tags["validation_sample"] == "all"
-    assert Sample.of_run(iris_run, "validation") is None
+    assert TableVersion.read(iris_run, "validation").sample is None
 
 
 @pytest.mark.usefixtures("spark")
@@ -533,12 +533,12 @@ def test_runs_are_compared_on_the_rows_that_they_measured(state: State) -> None:
     champion = state.newest()
     # The champion is measured anew on the rows of the run that it is compared with: here on those of its own.
     state.run("training", parameters=git[1], **settings).succeeded()
-    same = read_json(state.newest(), "comparison")["rivals"]
-    assert [rival["run_id"] for rival in same] == [champion.info.run_id] * 2
-    assert {rival["value"] for rival in same} == {champion.data.metrics["validation_accuracy"]}
+    same = Comparison.read(state.newest()).rivals
+    assert [rival.run_id for rival in same] == [champion.info.run_id] * 2
+    assert {rival.value for rival in same} == {champion.data.metrics["validation_accuracy"]}
     state.run("training", parameters=git[2], **{**settings, "max_training_rows": 61}).succeeded()
-    other = read_json(state.newest(), "comparison")["rivals"]
-    assert [rival["name"] for rival in other] == ["the champion, version 1"]
+    other = Comparison.read(state.newest()).rivals
+    assert [rival.name for rival in other] == ["the champion, version 1"]
 
 
 @pytest.mark.parametrize("branch", ["it's", 'so "called"'])

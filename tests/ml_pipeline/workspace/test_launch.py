@@ -191,16 +191,16 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.fixture
-def new_project(tmp_path: Path, environment_writer: Callable[..., Path]) -> Callable[[str, str], Project]:
+def new_project(tmp_path: Path) -> Callable[[str, str], Project]:
     def made(host: str, token: str) -> Project:
         name = f"env{time.time_ns()}"  # The tests share one workspace.
         folder = tmp_path / "environments"
         folder.mkdir()
-        file = environment_writer(folder).rename(folder / f"{name}.toml")
-        with file.open("a") as more:
-            # A key that is none of this command's business, and a table that is the deployment's.
-            more.write(f'[workspace]\nhost = "{host}"\nauth = "environment"\nfolder = "/Shared/x"\n')
-            more.write('[state]\nbackend = "local"\n')
+        # A key that is none of this command's business, and a table that is the deployment's.
+        (folder / f"{name}.toml").write_text(
+            f'[workspace]\nhost = "{host}"\nauth = "environment"\nfolder = "/Shared/x"\n'
+            '[catalog]\nname = "local"\n[state]\nbackend = "local"\n'
+        )
         client = WorkspaceClient(config=Config(host=host, token=token, auth_type="pat", retry_timeout_seconds=1))
         return Project(tmp_path, name, host, token, client)
 

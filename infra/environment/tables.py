@@ -1,0 +1,153 @@
+"""The tables of an environment file that describe the deployment, typed and strict."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from infra.environment.types import Bucket, ConnectionId, Count, Engine, KeyPath, KmsKey, Positive, Region, TagName
+from ml_pipeline.settings import pipeline
+from ml_pipeline.settings.types import NonEmpty, Settings, matching
+from ml_pipeline.settings.workspace import Catalog, Workspace
+
+
+class Pool(Settings):
+    """The ``[compute.pool]`` table: machines that are kept warm between tasks."""
+
+    node_type_id: NonEmpty
+    min_idle_instances: Count = 0
+    max_capacity: Positive = 10
+    idle_instance_autotermination_minutes: Annotated[int, Field(ge=0, le=10_000)] = 15
+
+    @model_validator(mode="after")
+    def _room(self) -> Self:
+        if self.min_idle_instances > self.max_capacity:
+            raise ValueError(f"min_idle_instances {self.min_idle_instances} is above max_capacity {self.max_capacity}")
+        return self
+
+
+class Compute(Settings):
+    """The ``[compute]`` table: the job clusters, drawn from a pool or made of machines of one type."""
+
+    spark_version: Annotated[
+        str,
+        matching(
+            r"[0-9]+\.([0-9]+|x)\.x?-?[a-z0-9.-]*scala2\.1[23]",
+            "a runtime with its Scala, such as '17.3.x-cpu-ml-scala2.13'",
+        ),
+    ]
+    """Runtime, such as ``17.3.x-cpu-ml-scala2.13``."""
+    node_type_id: NonEmpty | None = None
+    """Type of the machines, where there is no pool."""
+    pool: Pool | None = None
+    num_workers: Count = 0
+    """Machines beside the driver; 0 is a cluster of one machine."""
+    tags: dict[TagName, NonEmpty] = {}
+    """Tags of clusters and pool, by which the cloud's bill tells them apart."""
+
+    @field_validator("tags")
+    @classmethod
+    def _free(cls, tags: dict[str, str]) -> dict[str, str]:
+        for name in ("environment", "instance"):
+            if name in tags:
+                raise ValueError(f"names '{name}', which the deployment sets itself; accepted: other names")
+        return tags
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.node_type_id is None) == (self.pool is None):
+            both = "both node_type_id and pool" if self.pool else "neither node_type_id nor pool"
+            raise ValueError(f"has {both}; accepted: exactly one of them")
+        return self
+
+
+class Airflow(Settings):
+    """The ``[schedule.airflow]`` table: the Airflow that runs batch inference with ``engine = "airflow"``."""
+
+    bucket: Bucket
+    """The S3 bucket that it reads its DAGs from."""
+    region: Region
+    """Where the bucket is."""
+    prefix: KeyPath = "dags"
+    """The bucket's folder of DAGs."""
+    kms_key_id: KmsKey | None = None
+    """ARN of the key that encrypts the DAG; the bucket's own encryption where it is left out."""
+    connection: ConnectionId = "databricks_default"
+    """Airflow's connection to the workspace."""
+    retries: Count = 1
+    """How often a run that failed is started again, after what the job's own tasks try."""
+
+
+class Scheduler(Settings):
+    """The ``[schedule]`` table: who starts batch inference at the times of the pipeline's schedule."""
+
+    engine: Engine = "databricks"
+    """Which of the two starts it: the job's own schedule, or a DAG; the other one is paused or absent."""
+    paused: bool | None = None
+    """Whether it is paused; left out, it is paused outside production."""
+    airflow: Airflow | None = None
+    """Where the DAG goes; read with ``engine = "airflow"`` only, so that changing the engine is changing one word."""
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if self.engine == "airflow" and self.airflow is None:
+            raise ValueError("engine 'airflow' needs the table 'airflow', with bucket and region")
+        return self
+
+
+class Schedule(Scheduler, pipeline.Schedule):
+    """Who starts batch inference, and when."""
+
+
+class Permissions(Settings):
+    """The ``[permissions]`` table: which groups may do what."""
+
+    managers: list[NonEmpty] = []
+    """May change and run everything."""
+    runners: list[NonEmpty] = []
+    """May run jobs, log to the experiment and use model and tables."""
+    viewers: list[NonEmpty] = ["users"]
+    """May look at everything and read tables."""
+
+    @model_validator(mode="after")
+    def _somebody(self) -> Self:
+        groups = [*self.managers, *self.runners, *self.viewers]
+        if not groups:
+            raise ValueError("names no group; accepted: at least one")
+        repeated = sorted({group for group in groups if groups.count(group) > 1})
+        if repeated:
+            raise ValueError(f"names {', '.join(map(repr, repeated))} more than once; accepted: each group once")
+        return self
+
+
+class LocalState(Settings):
+    """Terraform's state in a file beside the project."""
+
+    backend: Literal["local"]
+
+
+class S3State(Settings):
+    """Terraform's state in an S3 bucket, encrypted, with a lock file."""
+
+    backend: Literal["s3"]
+    bucket: Bucket
+    region: Region
+    key_prefix: KeyPath = "ml-pipeline"
+    """What the state's key starts with; environment and instance follow."""
+    encrypt: bool = True
+    kms_key_id: KmsKey | None = None
+    """ARN of the key of the encryption; the bucket's own where it is left out."""
+    use_lockfile: bool = True
+
+
+class Tables(Settings):
+    """All tables of an environment file that is deployed."""
+
+    workspace: Workspace
+    compute: Compute
+    schedule: Scheduler | None = None
+    catalog: Catalog
+    permissions: Permissions = Permissions()
+    state: Annotated[LocalState | S3State, Field(discriminator="backend")]
+    pipelines: dict[str, Any] = {}

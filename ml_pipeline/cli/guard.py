@@ -1,0 +1,61 @@
+"""How a command ends: with an exit code, and one message if something went wrong."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+
+from ml_pipeline import errors
+from ml_pipeline.errors import PipelineError
+
+_UNEXPECTED = 70
+"""Exit code of a failure that is no check's and no person's (sysexits.h: EX_SOFTWARE)."""
+
+
+def guarded(command: Callable[[], Any], *, verbose: bool = False) -> int:
+    """Run a command; a failure becomes one message on stderr.
+
+    Args:
+        command: Returns its exit code, or something false for 0.
+        verbose: Whether to show the traceback of a failure, and what libraries warn of.
+
+    Returns:
+        The exit code: 0, 1 for a failed check, 2 for wrong input, 130 for an interruption, 70 for anything else.
+    """
+    if not (verbose or sys.warnoptions):
+        # What libraries will change is news to us; a person can do nothing about it, and it buries the error line.
+        warnings.simplefilter("ignore", FutureWarning)
+    try:
+        return int(command() or 0)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        print("interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        return explain(error, verbose=verbose)
+
+
+def explain(error: Exception, *, verbose: bool, where: str = "") -> int:
+    """Print an error in one line, and the traceback only on request; return its exit code."""
+    if verbose:
+        traceback.print_exception(error)
+    known = isinstance(error, PipelineError)
+    message = str(error) if known else f"{type(error).__name__}: {errors.cause(error)}"
+    hint = "" if known or verbose else " (--verbose shows the traceback)"
+    print(f"error: {where}{message}{hint}", file=sys.stderr, flush=True)
+    return error.exit_code if isinstance(error, PipelineError) else _UNEXPECTED
+
+
+def tell(made: Mapping[str, str]) -> None:
+    """Print what a command made."""
+    for name, what in made.items():
+        print(f"{name}: {what}")

@@ -1,0 +1,150 @@
+"""What the commands share: options, the environment they are for, and where its runs and models are."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ml_pipeline import jobs
+from ml_pipeline.errors import InputError
+from ml_pipeline.settings import files
+
+_LOCAL = Path("environments/local.toml")
+DEFAULT_STATE = Path(".state")
+
+
+class Chosen:
+    """A pipeline in an environment, and the jobs that are declared for it.
+
+    Args:
+        pipeline: Name or file of the pipeline; the only one there is if empty.
+        environment: Name or file of the environment; if left out, the local one, which need not have a file.
+        instance: An isolated copy of the environment.
+        state: The state folder that takes the place of the environment's workspace.
+    """
+
+    def __init__(
+        self, pipeline: str, environment: str | None, *, instance: str = "", state: Path | None = None
+    ) -> None:
+        self.file = files.find_pipeline(pipeline)
+        here = environment is None and not _LOCAL.exists()
+        self.environment = None if here else files.find(environment or _LOCAL.stem, folder=_LOCAL.parent)
+        self.settings = files.load(self.file, self.environment, instance=instance)
+        self.full_name = files.full_name((self.environment or _LOCAL).stem, instance)
+        self.jobs = jobs.declare(self.settings)
+        self.model = f"{self.settings.schema_name}.{self.settings.model}"
+        self.state, self._instance = state, instance
+
+    @contextlib.contextmanager
+    def tracked(self, *, new: bool = False) -> Iterator[str]:
+        """Let everything inside see the runs and models of the environment's workspace, or of the state folder.
+
+        Args:
+            new: Whether the workspace may lack the experiment.
+
+        Yields:
+            The address of the tracking server.
+        """
+        from ml_pipeline.registry import tracking
+        from ml_pipeline.workspace import connection
+
+        if self.state is not None or self.environment is None or "workspace" not in files.read(self.environment):
+            if self._instance:
+                raise InputError(
+                    f"--instance {self._instance}: a state folder has none; accepted: an environment with the table"
+                    " [workspace], and no --state"
+                )
+            yield tracking.local_uri(state_folder(self.state or DEFAULT_STATE))
+            return
+        where, experiment = connection.open_mlflow(self.environment), self.settings.experiment
+        with tracking.faults_of(where):
+            if not (new or tracking.has_experiment(experiment)):
+                raise InputError(
+                    f"{where}: has no experiment {experiment}; is {self.full_name} deployed there?"
+                    " (--instance chooses an instance)"
+                )
+            yield where
+
+
+def state_folder(state: Path) -> Path:
+    """Let everything below use one folder for tables, MLflow and logs."""
+    state = state.resolve()
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--state {state}: can't be made: {error.strerror}") from error
+    try:
+        with tempfile.TemporaryFile(dir=state):
+            pass
+    except OSError as error:
+        raise InputError(f"--state {state}: can't be written to: {error.strerror}") from error
+    os.environ["ML_PIPELINE_STATE"] = str(state)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    os.environ.pop("MLFLOW_REGISTRY_URI", None)
+    return state
+
+
+def key_values(pairs: Sequence[str]) -> dict[str, str]:
+    """The values of ``--parameter KEY=VALUE``."""
+    for pair in pairs:
+        if not pair.partition("=")[0] or "=" not in pair:
+            raise InputError(f"--parameter {pair}: accepted: KEY=VALUE")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+VERBOSE = click.option(
+    "--verbose", is_flag=True, expose_value=False, help="Show the traceback of a failure, and what libraries warn of."
+)
+STATE = click.option(
+    "--state",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DEFAULT_STATE,
+    show_default=True,
+    help="Folder for tables, MLflow, logs and the report.",
+)
+_STATE_IF_GIVEN = click.option(
+    "--state",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for tables, MLflow, logs and the report; if left out, the environment's workspace, or else .state.",
+)
+INSTANCE = click.option(
+    "--instance", envvar="INSTANCE", default="", metavar="NAME", show_envvar=True, help="Instance, such as pr-12."
+)
+RUN_BY = click.option("--run-by", default="", help="Who asks for it; kept in the trail.")
+ENVIRONMENT = click.option(
+    "--environment",
+    metavar="NAME|FILE",
+    help="Environment: a file's name in environments/, or its path.  [default: local]",
+)
+PIPELINE = click.option(
+    "--pipeline",
+    default="",
+    metavar="NAME|FILE",
+    help="Pipeline: a folder's name in ml_pipeline/pipelines/, or the path of a file; if left out, the only one.",
+)
+
+
+def on_runs(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command on runs and models its options, and ``chosen``, which is what they choose."""
+
+    @functools.wraps(command)
+    def call(*, pipeline: str, environment: str | None, instance: str, state: Path | None, **others: Any) -> None:
+        command(chosen=Chosen(pipeline, environment, instance=instance, state=state), **others)
+
+    for option in (VERBOSE, _STATE_IF_GIVEN, ENVIRONMENT, PIPELINE, INSTANCE):
+        call = option(call)
+    return call
+
+
+def named(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """The pipeline and the jobs in ``[NAME|FILE] [JOB ...]``."""
+    if arguments and files.is_pipeline(arguments[0]):
+        return arguments[0], arguments[1:]
+    return "", arguments

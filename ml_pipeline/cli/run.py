@@ -1,0 +1,149 @@
+"""The commands that work on this machine: run, jobs and ui."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ml_pipeline.cli import options
+from ml_pipeline.cli.guard import explain
+from ml_pipeline.data import session, tables
+from ml_pipeline.errors import InputError
+from ml_pipeline.graph import Job
+from ml_pipeline.local import runner
+
+
+@click.command("run")
+@click.argument("names", nargs=-1, metavar="[NAME|FILE] [JOB ...]")
+@click.option("--parameter", "parameters", multiple=True, metavar="KEY=VALUE", help="Value of a job parameter.")
+@options.ENVIRONMENT
+@options.STATE
+@options.VERBOSE
+def run_jobs(names: Sequence[str], parameters: tuple[str, ...], environment: str | None, state: Path) -> int:
+    """Run jobs of a pipeline in dependency order; without a job's name, all of them in flow order.
+
+    NAME is a folder in ml_pipeline/pipelines/, FILE a pipeline file anywhere; without either, the only pipeline is run.
+    """
+    pipeline, names = options.named(names)
+    chosen = options.Chosen(pipeline, environment)
+    selected = runner.select(chosen.jobs, names)
+    given = options.key_values(parameters)
+    folder = options.state_folder(state)
+    # A log has no width: a path that is cut there is of no use.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    where = f"{chosen.file}: "
+    try:
+        runs = runner.run(
+            selected,
+            parameters=given,
+            defaults=runner.git_parameters(),
+            follow=_Follower(console),
+            declared=chosen.jobs,
+        )
+        failures = [run for run in runs if run.error]
+        verbose = "--verbose" in sys.argv[1:]
+        codes = [explain(run.error, verbose=verbose, where=where) for run in failures if run.error]
+        # Spark ends while the report is written.
+        threading.Thread(target=session.close, daemon=True).start()
+        _summarize(console, chosen, runs, folder)
+    except InputError as error:
+        raise InputError(f"{where}{error}") from error
+    finally:
+        session.close()
+    return codes[0] if codes else 0
+
+
+class _Follower:
+    """Shows each task as it runs: a line when it ends, and on a terminal a moving one meanwhile."""
+
+    _COLOURS = {"SUCCESS": "green", "FAILED": "red", "SKIPPED": "yellow", "EXCLUDED": "dim"}  # noqa: RUF012 (a constant)
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._status = console.status("")
+
+    def __call__(self, job: str, task: str, run: runner.TaskRun | None) -> None:
+        if run is None:
+            self._status.update(f"RUNNING {job}.{task}")
+            self._status.start()
+            return
+        self._status.stop()
+        state = f"[{self._COLOURS[run.state]}]{run.state:<8}[/]"
+        said = f"after {run.because}" if run.because else f"{run.seconds:6.1f} s"
+        if run.state == "EXCLUDED":
+            said = "nothing failed before it"
+        self._console.print(f"{state} {f'{job}.{task}':<24} {said}")
+
+
+def _summarize(console: Console, chosen: options.Chosen, runs: Sequence[runner.TaskRun], state: Path) -> None:
+    from ml_pipeline.registry import tracking
+    from ml_pipeline.reports.scorecard import collect, write
+
+    table = Table("what", box=None, pad_edge=False, header_style="bold")
+    table.add_column("where", overflow="fold")
+    for run in runs:
+        for name, what in run.made.items():
+            place = f"\n{tables.where(name)}" if name.count(".") == 2 and Path(tables.where(name)).is_dir() else ""
+            table.add_row(escape(name), escape(what + place))
+    if any(run.job == "training" and run.state != "SKIPPED" for run in runs):
+        try:
+            scorecard = collect(chosen.settings.experiment, chosen.model)
+        except InputError:
+            pass  # No run has finished; the failed task has said why.
+        else:
+            for written in write(scorecard, state):
+                table.add_row("report", escape(str(written)))
+    table.add_row("MLflow", escape(f"{tracking.local_uri(state)} (ml-pipeline ui)"))
+    console.print()
+    console.print(table)
+
+
+@click.command("ui")
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+@options.STATE
+@options.VERBOSE
+def open_ui(port: int, state: Path) -> int:
+    """Open MLflow on the runs and models of the state folder, on this machine only."""
+    from ml_pipeline.registry import tracking
+
+    uri = tracking.local_uri(options.state_folder(state))
+    click.echo(f"MLflow: http://127.0.0.1:{port} (Ctrl-C ends it)")
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", str(port)]
+    # Looking at runs needs none of the job workers that recent releases start beside the server, and leave behind.
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    return subprocess.run([*command, "--host", "127.0.0.1"], env=environment, check=False).returncode
+
+
+@click.command("jobs")
+@click.argument("names", nargs=-1, metavar="[NAME|FILE] [JOB ...]")
+@options.ENVIRONMENT
+@options.VERBOSE
+def show_jobs(names: Sequence[str], environment: str | None) -> None:
+    """Show the declared jobs: their tasks, parameters, and the run-task command of each task."""
+    pipeline, names = options.named(names)
+    for job in runner.select(options.Chosen(pipeline, environment).jobs, names):
+        _show(job)
+
+
+def _show(job: Job) -> None:
+    after = f" (after {', '.join(job.depends_on)})" if job.depends_on else ""
+    click.echo(f"{job.name}{after}: {job.description}")
+    for parameter in job.parameters:
+        click.echo(f"  --parameter {parameter.name}={parameter.default}  {parameter.description}")
+    for task in job.tasks:
+        when = ", if one failed" if task.run_if == "AT_LEAST_ONE_FAILED" else ""
+        after = f" (after {', '.join(task.depends_on)}{when})" if task.depends_on else ""
+        does = f"runs the job {task.run_job}" if task.run_job else f"run-task --entry-point={task.entry_point}"
+        click.echo(f"  {task.name}{after}: {does}")
+        for name, value in task.parameters.items():
+            click.echo(f"    {'--parameter ' if task.run_job else '--'}{name}={value}")
+    click.echo()

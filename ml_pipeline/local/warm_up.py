@@ -1,0 +1,90 @@
+"""Shortens a run on this machine: imports, the JVM, MLflow and Spark's workers start before a task waits for them.
+
+Nothing here changes a result; without it, a run on Iris takes about twice as long.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+@contextlib.contextmanager
+def eager_threads() -> Iterator[None]:
+    """Switch threads ten times as often, so that a thread that waits for the JVM does not wait for an import too."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(before / 10)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
+def without_collection(import_: Callable[[], T]) -> T:
+    """Import without the garbage collector: imported objects stay, and scanning them takes a tenth of the time."""
+    gc.disable()
+    try:
+        return import_()
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def start_spark() -> None:
+    """Start the JVM while Python imports the libraries of the steps, each of which takes seconds."""
+    from ml_pipeline.data import session
+
+    _import("pyspark.sql", "delta")
+    _ahead(session.spark)
+    # The session waits for pandas, and for nothing else that the steps import.
+    _import("pandas")
+
+
+def open_tracking() -> threading.Thread:
+    """Import and open MLflow; join the thread before a task imports MLflow, because two threads must not."""
+
+    def open_() -> None:
+        from ml_pipeline.registry import tracking
+
+        # In the order in which they are needed.
+        tracking.client()
+        _import("ml_pipeline.reports.figures", "mlflow.sklearn", "mlflow.pyfunc", "ml_pipeline.reports.scorecard")
+        tracking.warm_up()
+
+    return _ahead(open_)
+
+
+def start_worker() -> None:
+    """Start a Python worker of Spark, which imports scikit-learn, before the first task that scores."""
+
+    def start() -> None:
+        from ml_pipeline.model import predictor
+
+        predictor.start_worker()
+
+    _ahead(start)
+
+
+def _import(*names: str) -> None:
+    for name in names:
+        with contextlib.suppress(ImportError):  # The step that needs it reports it.
+            importlib.import_module(name)
+
+
+def _ahead(prepare: Callable[[], object]) -> threading.Thread:
+    """Prepare something in the background; if that fails, it fails again in the task, which reports it."""
+
+    def quietly() -> None:
+        with contextlib.suppress(Exception):
+            prepare()
+
+    thread = threading.Thread(target=quietly, daemon=True)
+    thread.start()
+    return thread

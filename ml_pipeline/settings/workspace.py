@@ -1,0 +1,127 @@
+"""Settings of the workspace that an environment is deployed to: who signs in, and where things go."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from ml_pipeline.settings.types import Identifier, NonEmpty, Settings, matching
+
+DEFAULT_FOLDER = "/Shared"
+"""Folder of a workspace in which each environment has one of its own, unless ``[workspace]`` names another."""
+
+
+def _port(address: str) -> str:
+    port = re.search(r":([0-9]+)/?$", address)
+    if port and not 0 < int(port[1]) < 2**16:
+        raise ValueError("must have a port from 1 to 65535, or none")
+    return address
+
+
+_LABEL = "[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
+Host = Annotated[
+    str,
+    matching(
+        rf"https://{_LABEL}(\.{_LABEL})*(:[0-9]{{1,5}})?/?|http://(127\.0\.0\.1|localhost):[0-9]{{1,5}}/?",
+        "an HTTPS address without a path, such as 'https://dev.cloud.databricks.com'",
+    ),
+    AfterValidator(_port),
+]
+WorkspacePath = Annotated[
+    str,
+    matching(
+        r"/(Shared|Users|Repos)(/(?!\.{1,2}(/|$))(?! )[A-Za-z0-9@._ -]+(?<! ))*",
+        "a path under /Shared, /Users or /Repos without '..', '//' and a slash at the end, such as '/Shared/team'",
+    ),
+]
+CatalogName = Annotated[
+    str, matching("[A-Za-z0-9_-]{1,255}", "up to 255 letters, digits, underscores and hyphens, such as 'dev'")
+]
+OwnSchema = Annotated[
+    str,
+    matching(
+        # A copy's schema has a name of up to 30 characters after it, and Unity Catalog takes 255.
+        "(?!information_schema$)[a-z][a-z0-9_]{0,223}",
+        "up to 224 lower-case letters, digits and underscores that begin with a letter, such as 'iris', and not "
+        "'information_schema', which each catalog has",
+    ),
+]
+ApplicationId = Annotated[
+    str,
+    matching(
+        "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}",
+        "the application id of a service principal, such as '12345678-90ab-cdef-1234-567890abcdef'",
+    ),
+]
+
+
+class GitFolder(Settings):
+    """A Databricks Git folder that is linked to the repository."""
+
+    url: Annotated[
+        str,
+        matching(
+            r"https://[^@\s]+", "an HTTPS address without credentials, such as 'https://github.com/team/project.git'"
+        ),
+    ]
+    """HTTPS address of the repository, without credentials."""
+    provider: Literal[
+        "gitHub",
+        "gitHubEnterprise",
+        "gitLab",
+        "gitLabEnterpriseEdition",
+        "bitbucketCloud",
+        "bitbucketServer",
+        "azureDevOpsServices",
+        "awsCodeCommit",
+    ] = "gitHub"
+    path: WorkspacePath
+    """Where in the workspace it lies."""
+    branch: NonEmpty = "main"
+    """The branch that is checked out."""
+
+
+class Workspace(Settings):
+    """The ``[workspace]`` table: which workspace, and who signs in."""
+
+    host: Host | None = None
+    """Address of the workspace; with ``auth = "environment"`` it may be left to DATABRICKS_HOST."""
+    auth: Literal["github-oidc", "profile", "environment"]
+    """Who signs in: the GitHub workflow by OpenID Connect, a profile of ~/.databrickscfg, or the SDK's variables."""
+    client_id: ApplicationId | None = None
+    """Service principal of the GitHub workflow."""
+    profile: NonEmpty | None = None
+    """Name of the profile."""
+    production: bool = False
+    """Whether what holds state is protected from being destroyed, and schedules run."""
+    folder: WorkspacePath = DEFAULT_FOLDER
+    """Folder of the workspace, one that exists, in which each environment and instance has one of its own."""
+    run_as: ApplicationId | None = None
+    """Service principal as which jobs run; who deploys where it is left out."""
+    notify: list[Annotated[str, matching(r"[^@\s]+@[^@\s]+", "a mail address, such as 'team@example.com'")]] = []
+    """Mail addresses that hear of failed and of slow runs."""
+    git_folder: GitFolder | None = None
+
+    @model_validator(mode="after")
+    def _one_identity(self) -> Self:
+        needed = {"github-oidc": ("client_id", "host"), "profile": ("profile",), "environment": ()}
+        for key in needed[self.auth]:
+            if getattr(self, key) is None:
+                raise ValueError(f"auth '{self.auth}' needs the key '{key}'")
+        for key, auth in (("client_id", "github-oidc"), ("profile", "profile")):
+            if getattr(self, key) is not None and self.auth != auth:
+                raise ValueError(f"{key} is for auth '{auth}'; accepted: that one, or no {key}")
+        return self
+
+
+class Catalog(Settings):
+    """The ``[catalog]`` table: the place of tables, files and model in Unity Catalog."""
+
+    name: CatalogName
+    """A catalog that exists."""
+    schema_: OwnSchema | None = Field(default=None, alias="schema")
+    """The schema that is made in it; it has the pipeline's name if left out."""
+    volume: Identifier = "files"
+    """The volume that is made in the schema."""
