@@ -4,37 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import zipfile
 from pathlib import Path
 
-from ml_pipeline.errors import CheckFailedError, InputError
+from ml_pipeline.errors import CheckFailedError
+from ml_pipeline.workspace.one_time_run import find_wheel
 
 PACKAGE = "ml_pipeline"
 STAMP = ".given"
 
 
 def find(given: Path) -> Path:
-    """The wheel: the file that is given, or the one of the folder that is given.
+    """This project's wheel: the given file, or the one in the given folder.
 
     Raises:
         InputError: there is none, more than one, or one of another package.
     """
-    wheels = sorted(given.glob(f"{PACKAGE}-*.whl")) if given.is_dir() else [given]
-    if len(wheels) != 1:
-        held = f"holds {', '.join(wheel.name for wheel in wheels)}" if wheels else "holds no wheel"
-        raise InputError(f"{given}: {held}; accepted: exactly one, which 'make wheel' builds")
-    (wheel,) = wheels
-    if not wheel.is_file():
-        raise InputError(f"{wheel}: there is no such wheel; accepted: one that 'make wheel' built, or its folder")
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            names = archive.namelist()
-    except zipfile.BadZipFile:
-        names = []
-    ours = wheel.name.startswith(f"{PACKAGE}-") and wheel.suffix == ".whl" and f"{PACKAGE}/__init__.py" in names
-    if not ours:
-        raise InputError(f"{wheel}: is no wheel of {PACKAGE}; accepted: one that 'make wheel' built, or its folder")
-    return wheel
+    return find_wheel(given, package=PACKAGE)
 
 
 def digest(wheel: Path) -> str:
@@ -56,7 +41,7 @@ def take(given: Path, *, into: Path) -> None:
     """Make a wheel the one of a folder; where it is that already, nothing is touched.
 
     Raises:
-        InputError: what is given is no wheel of this package.
+        InputError: what is given is not a wheel of this package.
         CheckFailedError: the wheel is not the one that was sealed.
     """
     wheel = find(given)

@@ -12,6 +12,7 @@ from infra.bindings import (
     Directory,
     Job,
     LocalBackend,
+    RegisteredModel,
     Repo,
     S3Backend,
     TerraformOutput,
@@ -83,26 +84,11 @@ class EnvironmentStack(TerraformStack):
         if environment.workspace.git_folder and not environment.instance:
             git = environment.workspace.git_folder
             Repo(self, "git-folder", url=git.url, git_provider=git.provider, path=git.path, branch=git.branch)
-        control = partial(AccessControl, self, permissions=environment.permissions)
-        shared = partial(control, service_principal=environment.workspace.run_as)
-        known: dict[str, Job] = {}
-        for job in environment.jobs:
-            deployed = known[job.name] = DeployedJob(
-                self,
-                job=job,
-                environment=environment,
-                machines=machines,
-                wheel=built,
-                after=catalog.model,
-                known=known,
-                scheduled=job.name == SCHEDULED,
-                # Not on the pool: machines that are warm would be replaced with each commit.
-                tags={**tags, "commit": commit},
-            ).job
-            control(of=job.name, levels=permissions.JOB, job_id=deployed.id)
-            _output(self, f"job_{job.name}", deployed.id, f"Id of the job {job.name}")
-            if job.name == SCHEDULED and environment.schedule and environment.schedule.engine == "airflow":
-                DeliveredDag(self, job=job, environment=environment, schedule=environment.schedule, after=deployed)
+        # The commit is not on the pool: machines that are warm would be replaced with each commit.
+        _jobs(self, environment, machines=machines, wheel=built, model=catalog.model, tags={**tags, "commit": commit})
+        shared = partial(
+            AccessControl, self, permissions=environment.permissions, service_principal=environment.workspace.run_as
+        )
         shared(of="experiment", levels=permissions.EXPERIMENT, experiment_id=experiment.experiment.id)
         if machines.pool:
             pool = machines.pool.id
@@ -114,6 +100,36 @@ class EnvironmentStack(TerraformStack):
             self.add_override("import", [{"to": address, "id": id_} for address, id_ in imported.items()])
         if forgotten:
             self.add_override("removed", [{"from": each, "lifecycle": {"destroy": False}} for each in forgotten])
+
+
+def _jobs(
+    stack: TerraformStack,
+    environment: Environment,
+    *,
+    machines: Machines,
+    wheel: Wheel,
+    model: RegisteredModel,
+    tags: Mapping[str, str],
+) -> None:
+    known: dict[str, Job] = {}
+    for job in environment.jobs:
+        deployed = known[job.name] = DeployedJob(
+            stack,
+            job=job,
+            environment=environment,
+            machines=machines,
+            wheel=wheel,
+            after=model,
+            known=known,
+            scheduled=job.name == SCHEDULED,
+            tags=tags,
+        ).job
+        AccessControl(
+            stack, permissions=environment.permissions, of=job.name, levels=permissions.JOB, job_id=deployed.id
+        )
+        _output(stack, f"job_{job.name}", deployed.id, f"Id of the job {job.name}")
+        if job.name == SCHEDULED and environment.schedule and environment.schedule.engine == "airflow":
+            DeliveredDag(stack, job=job, environment=environment, schedule=environment.schedule, after=deployed)
 
 
 def _backend(stack: TerraformStack, environment: Environment) -> None:

@@ -6,18 +6,13 @@ A registered model is MLflow's, under its full name; what Unity Catalog knows be
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from flask import Blueprint, request
-
-from infra.rehearsal import shapes
-from infra.rehearsal.api import USER, ApiError, Document, body, flag, invalid, now, text
+from infra.rehearsal.api import USER, ApiError, Document, body, invalid, now, text
+from infra.rehearsal.files import Files
+from infra.rehearsal.mlflow_server import Mlflow
 from infra.rehearsal.store import Store
-from infra.rehearsal.workspace import Files
-
-Mlflow = Callable[[str, str, Document], tuple[int, Document]]
-"""Calls MLflow's server: method, path below ``/api/2.0/mlflow/``, and content."""
 
 METASTORE = "00000000-0000-0000-0000-000000000001"
 
@@ -197,137 +192,4 @@ class Catalog:
                 held[principal] = sorted(privileges)
             held = {principal: privileges for principal, privileges in held.items() if privileges}
             self.store.put("grants", f"{kind}/{full_name.lower()}", held)
-        return _assignments(held)
-
-
-def _assignments(held: Document) -> Document:
-    entries = [{"principal": principal, "privileges": privileges} for principal, privileges in held.items()]
-    return {"privilege_assignments": entries} if entries else {}
-
-
-def _model(document: Document) -> Document:
-    catalog, schema, _ = document["full_name"].split(".")
-    return {"catalog_name": catalog, "schema_name": schema} | document
-
-
-def blueprint(catalog: Catalog) -> Blueprint:
-    """The endpoints."""
-    routes = Blueprint("unity-catalog", __name__, url_prefix="/api/2.1/unity-catalog")
-    store = catalog.store
-
-    def of_schema(kind: str) -> list[Document]:
-        wanted = {key: request.args[key] for key in ("catalog_name", "schema_name") if key in request.args}
-        found = store.all(kind)
-        return [one for one in found if all(one[key].lower() == value.lower() for key, value in wanted.items())]
-
-    @routes.get("/current-metastore-assignment")
-    def assignment() -> Document:
-        return {"metastore_id": METASTORE, "workspace_id": 1, "default_catalog_name": "main"}
-
-    @routes.get("/metastore_summary")
-    def summary() -> Document:
-        return {"metastore_id": METASTORE, "name": "rehearsal", "owner": USER, "cloud": "aws", "region": "local"}
-
-    @routes.get("/catalogs")
-    def list_catalogs() -> Document:
-        return {"catalogs": store.all("catalogs")}
-
-    @routes.get("/catalogs/<name>")
-    def get_catalog(name: str) -> Document:
-        catalog.name_catalog(name)
-        return catalog.get("catalogs", name)
-
-    @routes.get("/<any(schemas, volumes):kind>")
-    def list_(kind: str) -> Document:
-        return {kind: of_schema(kind)}
-
-    @routes.get("/<any(schemas, volumes):kind>/<name>")
-    def get(kind: str, name: str) -> Document:
-        return catalog.get(kind, name)
-
-    @routes.post("/schemas")
-    def create_schema() -> Document:
-        given = body()
-        return catalog.create("schemas", text(given, "catalog_name"), given | {"schema_id": str(store.number())})
-
-    @routes.patch("/schemas/<name>")
-    def update_schema(name: str) -> Document:
-        return catalog.update("schemas", name)
-
-    @routes.delete("/schemas/<name>")
-    def delete_schema(name: str) -> Document:
-        catalog.delete_schema(name, force=flag(request.args.get("force")))
-        return {}
-
-    @routes.post("/volumes")
-    def create_volume() -> Document:
-        given = body()
-        parent = f"{text(given, 'catalog_name')}.{text(given, 'schema_name')}"
-        if given.get("volume_type") != "MANAGED":
-            raise invalid("volume_type: only MANAGED volumes can be rehearsed")
-        return catalog.create("volumes", parent, given | {"volume_id": str(store.number())})
-
-    @routes.patch("/volumes/<name>")
-    def update_volume(name: str) -> Document:
-        if body().get("new_name"):
-            raise invalid("a volume can't be renamed here")
-        return catalog.update("volumes", name)
-
-    @routes.delete("/volumes/<name>")
-    def delete_volume(name: str) -> Document:
-        catalog.delete("volumes", name)
-        return {}
-
-    @routes.post("/models")
-    def create_model() -> Document:
-        given = body()
-        parent = f"{text(given, 'catalog_name')}.{text(given, 'schema_name')}"
-        model = catalog.create("models", parent, given | {"storage_location": ""})
-        # MLflow may have it already: a task registered it before it was declared.
-        catalog.mlflow("POST", "registered-models/create", {"name": model["full_name"]})
-        return model
-
-    @routes.get("/models")
-    def list_models() -> Document:
-        return {"registered_models": [_model(model) for model in of_schema("models")]}
-
-    @routes.get("/models/<name>")
-    def get_model(name: str) -> Document:
-        return _model(catalog.get("models", name))
-
-    @routes.patch("/models/<name>")
-    def update_model(name: str) -> Document:
-        old = catalog.get("models", name)["full_name"]
-        new = catalog.update("models", name)
-        if new["full_name"] != old:
-            catalog.mlflow("POST", "registered-models/rename", {"name": old, "new_name": new["full_name"]})
-        return _model(new)
-
-    @routes.delete("/models/<name>")
-    def delete_model(name: str) -> Document:
-        catalog.delete_model(name)
-        return {}
-
-    @routes.get("/tables")
-    def list_tables() -> Document:
-        return {"tables": []}
-
-    @routes.get("/permissions/<kind>/<name>")
-    def get_grants(kind: str, name: str) -> Document:
-        return _assignments(catalog.grants(kind, name))
-
-    @routes.patch("/permissions/<kind>/<name>")
-    def change_grants(kind: str, name: str) -> Document:
-        given = shapes.shaped(body(), shapes.GRANTS)
-        return catalog.change_grants(kind, name, given.get("changes", []))
-
-    @routes.get("/effective-permissions/<kind>/<name>")
-    def effective(kind: str, name: str) -> Document:
-        entries = _assignments(catalog.grants(kind, name)).get("privilege_assignments", [])
-        shown = [
-            {"principal": entry["principal"], "privileges": [{"privilege": one} for one in entry["privileges"]]}
-            for entry in entries
-        ]
-        return {"privilege_assignments": shown}
-
-    return routes
+        return held

@@ -8,9 +8,9 @@ from flask import Blueprint
 
 from infra.rehearsal import permissions, shapes
 from infra.rehearsal.api import Document, body, invalid, missing, text
-from infra.rehearsal.catalog import Mlflow
+from infra.rehearsal.files import Files, clean
+from infra.rehearsal.mlflow_server import Mlflow
 from infra.rehearsal.store import Store
-from infra.rehearsal.workspace import Files, clean
 
 _PREFIX = "/api/2.0/mlflow/experiments"
 OURS = tuple(f"POST {_PREFIX}/{what}" for what in ("create", "delete", "search"))

@@ -25,8 +25,8 @@ from infra.rehearsal.api import (
     text,
     versioned,
 )
+from infra.rehearsal.files import Files
 from infra.rehearsal.store import Store
-from infra.rehearsal.workspace import Files
 from ml_pipeline.settings import quartz
 
 RUN_IF = ("ALL_SUCCESS", "ALL_DONE", "NONE_FAILED", "AT_LEAST_ONE_SUCCESS", "ALL_FAILED", "AT_LEAST_ONE_FAILED")
@@ -207,6 +207,17 @@ def job(store: Store, job_id: object) -> Document:
     return found
 
 
+def asked_job(store: Store, given: Mapping[str, Any]) -> Document:
+    """The job that a request names.
+
+    Raises:
+        ApiError: it names none, or there is none.
+    """
+    if "job_id" not in given:
+        raise invalid("Missing required field: job_id")
+    return job(store, number(given["job_id"], "job_id"))
+
+
 def blueprint(store: Store, rules: Rules, cancel_all: Callable[[int], None]) -> Blueprint:
     """The endpoints of jobs.
 
@@ -216,11 +227,6 @@ def blueprint(store: Store, rules: Rules, cancel_all: Callable[[int], None]) -> 
         cancel_all: Cancels the runs of a job.
     """
     routes = versioned("jobs", "2.0", "2.1", "2.2")
-
-    def job_id(given: Mapping[str, Any]) -> int:
-        if "job_id" not in given:
-            raise invalid("Missing required field: job_id")
-        return number(given["job_id"], "job_id")
 
     @routes.post("/create")
     def create() -> Document:
@@ -232,7 +238,7 @@ def blueprint(store: Store, rules: Rules, cancel_all: Callable[[int], None]) -> 
 
     @routes.get("/get")
     def get() -> Document:
-        return job(store, job_id(request.args))
+        return asked_job(store, request.args)
 
     @routes.get("/list")
     def list_() -> Document:
@@ -245,12 +251,17 @@ def blueprint(store: Store, rules: Rules, cancel_all: Callable[[int], None]) -> 
             shown = [one | {"settings": without(one["settings"], ("tasks", "job_clusters"))} for one in shown]
         return {"jobs": shown, **more} if shown else more
 
+    _changing(routes, store, rules, cancel_all)
+    return routes
+
+
+def _changing(routes: Blueprint, store: Store, rules: Rules, cancel_all: Callable[[int], None]) -> None:
     @routes.post("/reset")
     def reset() -> Document:
         given = shapes.shaped(body(), shapes.CHANGE)
         if "new_settings" not in given:
             raise invalid("Missing required field: new_settings")
-        old = job(store, job_id(given))
+        old = asked_job(store, given)
         settings = rules.checked(given["new_settings"])
         settings.setdefault("name", _UNTITLED)
         store.put("jobs", old["job_id"], old | {"settings": settings})
@@ -260,7 +271,7 @@ def blueprint(store: Store, rules: Rules, cancel_all: Callable[[int], None]) -> 
     def update() -> Document:
         given = shapes.shaped(body(), shapes.CHANGE)
         with store.locked():
-            old = job(store, job_id(given))
+            old = asked_job(store, given)
             settings = without(old["settings"], given.get("fields_to_remove", []))
             settings = rules.checked(merged(settings, given.get("new_settings", {})))
             settings.setdefault("name", _UNTITLED)
@@ -269,10 +280,8 @@ def blueprint(store: Store, rules: Rules, cancel_all: Callable[[int], None]) -> 
 
     @routes.post("/delete")
     def delete() -> Document:
-        gone = job(store, job_id(body()))["job_id"]
+        gone = asked_job(store, body())["job_id"]
         cancel_all(gone)
         store.delete("jobs", gone)
         permissions.forget(store, "jobs", gone)
         return {}
-
-    return routes

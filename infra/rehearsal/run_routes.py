@@ -9,7 +9,7 @@ from flask import Blueprint, request
 
 from infra.rehearsal import shapes
 from infra.rehearsal.api import Document, asked, body, flag, invalid, missing, not_implemented, number, page, versioned
-from infra.rehearsal.jobs import Rules, job
+from infra.rehearsal.jobs import Rules, asked_job
 from infra.rehearsal.run_state import became, ended, graph, latest
 from infra.rehearsal.runs import Runs
 from infra.rehearsal.store import Store
@@ -51,7 +51,7 @@ def _run_of_task(run: Document, task: Document) -> Document:
     return shared | {key: value for key, value in task.items() if key not in (*settings, *_INNER)} | own
 
 
-def blueprint(store: Store, rules: Rules, runs: Runs) -> Blueprint:  # noqa: PLR0915 (one function an endpoint)
+def blueprint(store: Store, rules: Rules, runs: Runs) -> Blueprint:
     """The endpoints.
 
     Args:
@@ -61,25 +61,17 @@ def blueprint(store: Store, rules: Rules, runs: Runs) -> Blueprint:  # noqa: PLR
     """
     routes = versioned("jobs", "2.0", "2.1", "2.2")
     routes.name = "runs"
+    _starting(routes, store, rules, runs)
+    _reading(routes, store, runs)
+    _ending(routes, store, runs)
+    return routes
 
-    def the_run(given: Mapping[str, Any]) -> Document:
-        if "run_id" not in given:
-            raise invalid("Missing required field: run_id")
-        return find(store, number(given["run_id"], "run_id"))
 
-    def the_task(task_run_id: object) -> tuple[Document, Document] | None:
-        kept = store.get("task_runs", task_run_id)
-        if kept is None:
-            return None
-        run = find(store, kept["run_id"])
-        return run, next(task for task in run["tasks"] if str(task["run_id"]) == str(task_run_id))
-
+def _starting(routes: Blueprint, store: Store, rules: Rules, runs: Runs) -> None:
     @routes.post("/run-now")
     def run_now() -> Document:
         given = shapes.honoured(body(), shapes.RUN_NOW)
-        if "job_id" not in given:
-            raise invalid("Missing required field: job_id")
-        found = job(store, given["job_id"])
+        found = asked_job(store, given)
         settings = found["settings"] | {key: given[key] for key in ("queue",) if key in given}
         if not settings.get("tasks"):
             raise invalid("The job has no task.")
@@ -102,84 +94,11 @@ def blueprint(store: Store, rules: Rules, runs: Runs) -> Blueprint:  # noqa: PLR
         token = settings.pop("idempotency_token", None)
         return {"run_id": runs.start(None, settings, parameters={}, token=token)["run_id"]}
 
-    @routes.get("/runs/get")
-    def get() -> Document:
-        given = asked()
-        task = the_task(given.get("run_id"))
-        if task:
-            return _run_of_task(*task)
-        run = the_run(given)
-        return _shown(run) | (_history(run) if flag(given.get("include_history")) else {})
-
-    @routes.get("/runs/list")
-    def list_() -> Document:
-        active, completed = (flag(request.args.get(key)) for key in ("active_only", "completed_only"))
-        if active and completed:
-            raise invalid("active_only and completed_only can't both be true")
-        limit = number(request.args.get("limit", 20), "limit") or 25
-        if not 1 <= limit <= 26:
-            raise invalid("limit must be between 1 and 25")
-        found = [run for run in store.all("runs") if not ((active and ended(run)) or (completed and not ended(run)))]
-        if "job_id" in request.args:
-            found = [run for run in found if str(run["job_id"]) == request.args["job_id"]]
-        for key, keep in (("start_time_from", 1), ("start_time_to", -1)):
-            if key in request.args:
-                border = number(request.args[key], key)
-                found = [run for run in found if (run["start_time"] - border) * keep >= 0]
-        if "run_type" in request.args:
-            found = [run for run in found if run["run_type"] == request.args["run_type"]]
-        shown, more = page(found[::-1], limit=limit)
-        whole = flag(request.args.get("expand_tasks"))
-        listed = [
-            {k: v for k, v in _shown(run).items() if whole or k not in ("tasks", "job_clusters")} for run in shown
-        ]
-        return {"runs": listed, **more} if listed else more
-
-    @routes.post("/runs/cancel")
-    def cancel() -> Document:
-        given = body()
-        task = the_task(given.get("run_id"))
-        runs.cancel((task[0] if task else the_run(given))["run_id"])
-        return {}
-
-    @routes.post("/runs/cancel-all")
-    def cancel_all() -> Document:
-        given = body()
-        if "job_id" in given:
-            runs.cancel_all(job(store, given["job_id"])["job_id"], queued=flag(given.get("all_queued_runs")))
-        elif flag(given.get("all_queued_runs")):
-            runs.cancel_all(None, queued=True)
-        else:
-            raise invalid("Missing required field: job_id")
-        return {}
-
-    @routes.post("/runs/delete")
-    def delete() -> Document:
-        run = the_run(body())
-        if not ended(run):
-            raise invalid(f"Run {run['run_id']} is still active; cancel it first.")
-        store.delete("runs", run["run_id"])
-        for task in run["tasks"]:
-            store.delete("task_runs", task["run_id"])
-        return {}
-
-    @routes.get("/runs/get-output")
-    def get_output() -> Document:
-        given = asked()
-        task = the_task(given.get("run_id"))
-        if task is None:
-            the_run(given)
-            raise invalid(
-                "Retrieving the output of runs with multiple tasks is not supported."
-                " Please retrieve the output of each individual task run instead."
-            )
-        return {"metadata": _run_of_task(*task), **runs.logs.output(task[1])}
-
     @routes.post("/runs/repair")
     def repair() -> Document:
         given = shapes.honoured(body(), shapes.REPAIR)
         with store.locked():
-            run = the_run(given)
+            run = _the_run(store, given)
             if not ended(run):
                 raise invalid("Only a run that has ended can be repaired.")
             previous = run["repair_history"][-1].get("id")
@@ -191,11 +110,106 @@ def blueprint(store: Store, rules: Rules, runs: Runs) -> Blueprint:  # noqa: PLR
             parameters = given.get("job_parameters", {})
             return {"repair_id": runs.repair(run["run_id"], keys, parameters=parameters, overriding=_overriding(given))}
 
+
+def _reading(routes: Blueprint, store: Store, runs: Runs) -> None:
+    @routes.get("/runs/get")
+    def get() -> Document:
+        given = asked()
+        task = _the_task(store, given.get("run_id"))
+        if task:
+            return _run_of_task(*task)
+        run = _the_run(store, given)
+        return _shown(run) | (_history(run) if flag(given.get("include_history")) else {})
+
+    @routes.get("/runs/list")
+    def list_() -> Document:
+        limit = number(request.args.get("limit", 20), "limit") or 25
+        if not 1 <= limit <= 26:
+            raise invalid("limit must be between 1 and 25")
+        found = _asked_for(store)
+        shown, more = page(found[::-1], limit=limit)
+        whole = flag(request.args.get("expand_tasks"))
+        listed = [
+            {k: v for k, v in _shown(run).items() if whole or k not in ("tasks", "job_clusters")} for run in shown
+        ]
+        return {"runs": listed, **more} if listed else more
+
+    @routes.get("/runs/get-output")
+    def get_output() -> Document:
+        given = asked()
+        task = _the_task(store, given.get("run_id"))
+        if task is None:
+            _the_run(store, given)
+            raise invalid(
+                "Retrieving the output of runs with multiple tasks is not supported."
+                " Please retrieve the output of each individual task run instead."
+            )
+        return {"metadata": _run_of_task(*task), **runs.logs.output(task[1])}
+
     @routes.get("/runs/export")
     def export() -> Document:
         raise not_implemented("jobs/runs/export: there are no notebooks")
 
-    return routes
+
+def _ending(routes: Blueprint, store: Store, runs: Runs) -> None:
+    @routes.post("/runs/cancel")
+    def cancel() -> Document:
+        given = body()
+        task = _the_task(store, given.get("run_id"))
+        runs.cancel((task[0] if task else _the_run(store, given))["run_id"])
+        return {}
+
+    @routes.post("/runs/cancel-all")
+    def cancel_all() -> Document:
+        given = body()
+        if "job_id" in given:
+            runs.cancel_all(asked_job(store, given)["job_id"], queued=flag(given.get("all_queued_runs")))
+        elif flag(given.get("all_queued_runs")):
+            runs.cancel_all(None, queued=True)
+        else:
+            raise invalid("Missing required field: job_id")
+        return {}
+
+    @routes.post("/runs/delete")
+    def delete() -> Document:
+        run = _the_run(store, body())
+        if not ended(run):
+            raise invalid(f"Run {run['run_id']} is still active; cancel it first.")
+        store.delete("runs", run["run_id"])
+        for task in run["tasks"]:
+            store.delete("task_runs", task["run_id"])
+        return {}
+
+
+def _asked_for(store: Store) -> list[Document]:
+    """The runs that the query of a list asks for."""
+    active, completed = (flag(request.args.get(key)) for key in ("active_only", "completed_only"))
+    if active and completed:
+        raise invalid("active_only and completed_only can't both be true")
+    found = [run for run in store.all("runs") if not ((active and ended(run)) or (completed and not ended(run)))]
+    if "job_id" in request.args:
+        found = [run for run in found if str(run["job_id"]) == request.args["job_id"]]
+    for key, keep in (("start_time_from", 1), ("start_time_to", -1)):
+        if key in request.args:
+            border = number(request.args[key], key)
+            found = [run for run in found if (run["start_time"] - border) * keep >= 0]
+    if "run_type" in request.args:
+        found = [run for run in found if run["run_type"] == request.args["run_type"]]
+    return found
+
+
+def _the_run(store: Store, given: Mapping[str, Any]) -> Document:
+    if "run_id" not in given:
+        raise invalid("Missing required field: run_id")
+    return find(store, number(given["run_id"], "run_id"))
+
+
+def _the_task(store: Store, task_run_id: object) -> tuple[Document, Document] | None:
+    kept = store.get("task_runs", task_run_id)
+    if kept is None:
+        return None
+    run = find(store, kept["run_id"])
+    return run, next(task for task in run["tasks"] if str(task["run_id"]) == str(task_run_id))
 
 
 def _again(run: Document, given: Document) -> set[str]:

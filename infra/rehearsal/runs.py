@@ -10,13 +10,13 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 from infra.rehearsal.api import USER, Document, invalid, now
+from infra.rehearsal.files import Files
 from infra.rehearsal.references import reference_values, substitute
 from infra.rehearsal.run_state import became, conclude, ended, graph, interrupt, latest, state
 from infra.rehearsal.store import Store
 from infra.rehearsal.task_log import Logs
 from infra.rehearsal.task_process import PATIENCE, Stop
 from infra.rehearsal.tasks import Tasks, new_attempt
-from infra.rehearsal.workspace import Files
 
 
 class Runs:

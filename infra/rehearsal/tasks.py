@@ -10,12 +10,12 @@ from pathlib import Path
 
 from infra.rehearsal import environments, task_process
 from infra.rehearsal.api import Document, now
+from infra.rehearsal.files import Files
 from infra.rehearsal.references import reference_values, substitute
 from infra.rehearsal.run_state import ended, hinders, latest, state
 from infra.rehearsal.store import Store
 from infra.rehearsal.task_log import Logs
 from infra.rehearsal.task_process import Stop
-from infra.rehearsal.workspace import Files
 
 
 class Tasks:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,21 +17,32 @@ Document = dict[str, Any]
 _NOTIFICATIONS = ("email_notifications", "webhook_notifications", "notification_settings", "health")
 
 
-def find_wheel(given: Path | None, *, folder: Path = Path("dist")) -> Path:
-    """The wheel to run: the given one, or the only one that was built.
+def find_wheel(given: Path | None = None, *, package: str | None = None) -> Path:
+    """The wheel in a file, or the only one in a folder; by default the one in ``dist``.
+
+    Args:
+        given: The file or folder.
+        package: The package that the wheel must hold; by default any.
 
     Raises:
-        InputError: there is none, or more than one.
+        InputError: there is none, more than one, or one of another package.
     """
-    if given is not None:
-        if given.suffix != ".whl" or not given.is_file():
-            raise InputError(f"--wheel {given}: no such wheel")
-        return given
-    found = sorted(folder.glob("*.whl"))
-    if len(found) != 1:
-        there = ", ".join(file.name for file in found) or "no wheel"
-        raise InputError(f"{folder}/ holds {there}; build exactly one (make wheel), or name it by --wheel FILE")
-    return found[0]
+    given = given or Path("dist")
+    wheels = sorted(given.glob(f"{package or '*'}-*.whl")) if given.is_dir() else [given]
+    if len(wheels) != 1:
+        held = ", ".join(wheel.name for wheel in wheels) or "no wheel"
+        raise InputError(f"{given}: holds {held}; expected exactly one, which 'make wheel' builds")
+    (wheel,) = wheels
+    if not wheel.is_file():
+        raise InputError(f"{wheel}: there is no such wheel; expected one that 'make wheel' built, or its folder")
+    names: list[str] = []
+    with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    name = _distribution(wheel.name)
+    if not name or (package and (name != package or f"{package}/__init__.py" not in names)):
+        of = f" of {package}" if package else ""
+        raise InputError(f"{wheel}: is not a wheel{of}; expected one that 'make wheel' built, or its folder")
+    return wheel
 
 
 def settings_of(deployed: Document, parameters: Mapping[str, str], *, wheel: str, cluster: str | None) -> Document:

@@ -51,11 +51,11 @@ def test_what_is_no_wheel_of_this_package_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "two" / NAME)
     write(tmp_path / "two" / NAME.replace("0.1", "0.2"))
     refused = {
-        other: "is no wheel of ml_pipeline; accepted: one that 'make wheel' built",
-        empty: "is no wheel of ml_pipeline",
-        text: "is no wheel of ml_pipeline",
-        other.parent: "holds no wheel; accepted: exactly one",
-        tmp_path / "two": f"holds {NAME}, ml_pipeline-0.2.0-py3-none-any.whl; accepted: exactly one",
+        other: "is not a wheel of ml_pipeline; expected one that 'make wheel' built",
+        empty: "is not a wheel of ml_pipeline",
+        text: "is not a wheel of ml_pipeline",
+        other.parent: "holds no wheel; expected exactly one",
+        tmp_path / "two": f"holds {NAME}, ml_pipeline-0.2.0-py3-none-any.whl; expected exactly one",
         tmp_path / "nowhere.whl": "there is no such wheel",
     }
     for given, said in refused.items():
@@ -152,7 +152,7 @@ def test_make_installs_the_wheel_that_is_given_and_builds_none(clone: Path, give
     assert find(clone / "dist").read_bytes() == content
     done = run(clone, "make", "setup", "WHEEL=nowhere")
     assert done.returncode != 0
-    assert "error: nowhere: there is no such wheel; accepted: one that 'make wheel' built, or its folder" in done.stderr
+    assert "error: nowhere: there is no such wheel; expected one that 'make wheel' built, or its folder" in done.stderr
 
     built = run(clone, "make", "setup")
     assert built.returncode == 0, built.stderr

@@ -13,7 +13,7 @@ from databricks.sdk import errors
 from databricks.sdk.errors import NotFound, PermissionDenied
 
 from infra import caller, synthesis
-from infra.review import recovery
+from infra.review import leftovers, recovery
 from ml_pipeline.errors import InputError
 
 ME = "me@example.com"
@@ -109,12 +109,12 @@ class Workspace:
 
 
 def test_all_that_this_deployment_made_is_found() -> None:
-    assert recovery.find(STACK, set(), Workspace().connect) == ALL
+    assert leftovers.find(STACK, set(), Workspace().connect) == ALL
 
 
 def test_what_the_state_holds_is_not_looked_for() -> None:
     held = {"databricks_schema.all", "databricks_job.train"}
-    found = recovery.find(STACK, held, Workspace().connect)
+    found = leftovers.find(STACK, held, Workspace().connect)
     assert found == {address: id_ for address, id_ in ALL.items() if address not in held}
 
 
@@ -122,14 +122,14 @@ def test_the_workspace_is_not_asked_where_the_state_lacks_nothing() -> None:
     def connect(_provider: Any) -> Any:
         raise AssertionError("asked")
 
-    assert recovery.find(STACK, set(ALL), connect) == {}
+    assert leftovers.find(STACK, set(ALL), connect) == {}
 
 
 def test_nothing_is_found_where_nothing_is() -> None:
     workspace = Workspace()
     workspace.schema = workspace.volume = workspace.model = workspace.experiment = None  # type: ignore[assignment]
     workspace.job_list, workspace.pool.instance_pool_name = [], "other"
-    assert recovery.find(STACK, set(), workspace.connect) == {}
+    assert leftovers.find(STACK, set(), workspace.connect) == {}
 
 
 OTHERS: list[tuple[str, tuple[str, ...], Callable[[Workspace], object]]] = [
@@ -162,13 +162,13 @@ def test_what_differs_in_a_mark_or_in_who_made_it_is_left_alone(
 ) -> None:
     workspace = Workspace()
     change(workspace)
-    found = recovery.find(STACK, set(), workspace.connect)
+    found = leftovers.find(STACK, set(), workspace.connect)
     assert found == {address: id_ for address, id_ in ALL.items() if address not in left}
 
 
 def test_an_experiment_outside_the_own_folder_is_left_alone() -> None:
     moved = {**STACK["resource"], "databricks_directory": {"folder": {"path": "/Shared/de"}}}
-    found = recovery.find({**STACK, "resource": moved}, set(), Workspace().connect)
+    found = leftovers.find({**STACK, "resource": moved}, set(), Workspace().connect)
     assert "databricks_mlflow_experiment.runs" not in found
 
 
@@ -176,7 +176,7 @@ def test_two_jobs_that_it_could_be_are_both_named() -> None:
     workspace = Workspace()
     workspace.job_list = [job(1), job(2)]
     with pytest.raises(InputError, match=r"databricks_job\.train: 1, 2 have the name"):
-        recovery.find(STACK, set(), workspace.connect)
+        leftovers.find(STACK, set(), workspace.connect)
 
 
 @pytest.fixture
@@ -211,7 +211,7 @@ FOLDER = "databricks_directory.folder"
 
 
 def test_a_folder_is_of_this_deployment_where_something_else_is() -> None:
-    assert recovery.find(STACK, set(), Workspace().connect, folder=True) == {**ALL, FOLDER: "/Shared/dev"}
+    assert leftovers.find(STACK, set(), Workspace().connect, folder=True) == {**ALL, FOLDER: "/Shared/dev"}
 
 
 @pytest.mark.parametrize(("content", "found"), [([], {FOLDER: "/Shared/dev"}), (["theirs"], {})])
@@ -219,7 +219,7 @@ def test_a_folder_alone_is_of_this_deployment_where_it_is_empty(content: list[st
     workspace = Workspace()
     workspace.files = content
     stack = {**STACK, "resource": {"databricks_directory": STACK["resource"]["databricks_directory"]}}
-    assert recovery.find(stack, set(), workspace.connect, folder=True) == found
+    assert leftovers.find(stack, set(), workspace.connect, folder=True) == found
 
 
 GIT = {"path": "/Repos/ml/iris", "url": "https://example.com/iris.git"}
@@ -241,7 +241,7 @@ def test_a_git_folder_is_of_whoever_may_manage_it_by_its_own_entry(
     workspace = Workspace()
     workspace.repos, workspace.levels = [SimpleNamespace(id=9, **repo)], levels
     stack = {**STACK, "resource": {"databricks_repo": {"git-folder": GIT}}}
-    assert recovery.find(stack, set(), workspace.connect) == found
+    assert leftovers.find(stack, set(), workspace.connect) == found
 
 
 def test_a_workspace_that_knows_nothing_of_a_thing_holds_none() -> None:
@@ -250,7 +250,7 @@ def test_a_workspace_that_knows_nothing_of_a_thing_holds_none() -> None:
 
     client = Workspace().connect(None)
     client.jobs.list = client.instance_pools.list = unknown
-    found = recovery.find(STACK, set(), lambda _provider: client)
+    found = leftovers.find(STACK, set(), lambda _provider: client)
     assert found == {a: i for a, i in ALL.items() if a not in {"databricks_job.train", "databricks_instance_pool.pool"}}
 
 

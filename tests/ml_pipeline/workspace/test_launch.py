@@ -277,8 +277,8 @@ def test_two_jobs_of_one_name_are_refused_with_their_ids(project: Project) -> No
         pytest.param(["training", "--parameter", "reason"], "KEY=VALUE", id="no value"),
         pytest.param(["trainin"], "job 'trainin' is unknown; accepted: datasets", id="job"),
         pytest.param(["training", "--existing-cluster", "1"], "--as-run-submit", id="cluster without wheel"),
-        pytest.param(["training", "--as-run-submit"], "dist/ holds no wheel", id="no wheel"),
-        pytest.param(["training", "--as-run-submit", "--wheel", "x.whl"], "x.whl: no such wheel", id="absent wheel"),
+        pytest.param(["training", "--as-run-submit"], "dist: there is no such wheel", id="no wheel"),
+        pytest.param(["training", "--as-run-submit", "--wheel", "x.whl"], "there is no such wheel", id="absent wheel"),
     ],
 )
 def test_bad_input_is_refused_before_the_workspace_is_asked(alone: Project, arguments: list[str], match: str) -> None:

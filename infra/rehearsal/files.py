@@ -1,27 +1,19 @@
-"""Workspace files and folders, files of volumes, and Git folders: files below the state folder."""
+"""Workspace files and folders, and files of volumes: files below the state folder."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import shutil
-from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-
-from flask import Blueprint, Response, request, send_file
 
 from infra.rehearsal import permissions
 from infra.rehearsal.api import (
     USER,
     ApiError,
     Document,
-    body,
     exists,
-    flag,
     invalid,
     missing,
     now,
-    text,
 )
 from infra.rehearsal.store import Store
 
@@ -223,202 +215,3 @@ class Files:
         self._file(path).mkdir(parents=True)
         own = {"object_type": "REPO", "object_id": document["id"], "created_at": now(), "path": path}
         self._store.put("objects", path, own)
-
-
-def blueprint(files: Files) -> Blueprint:
-    """The endpoints of the workspace's tree."""
-    routes = Blueprint("workspace", __name__, url_prefix="/api/2.0")
-
-    @routes.post("/workspace/import")
-    def import_() -> Document:
-        if request.mimetype == "multipart/form-data":
-            given: Document = dict(request.form)
-            sent = request.files.get("content")
-            content = sent.read() if sent else str(given.get("content", "")).encode()
-        else:
-            given = body()
-            try:
-                content = base64.b64decode(given.get("content") or "", validate=True)
-            except (binascii.Error, TypeError, ValueError):
-                raise invalid("content is not Base64") from None
-        shown = files.write(
-            text(given, "path"),
-            content,
-            form=str(given.get("format") or "SOURCE"),
-            language=given.get("language"),
-            overwrite=flag(given.get("overwrite")),
-        )
-        return {"object_id": shown["object_id"]}
-
-    @routes.post("/workspace-files/import-file/<path:path>")
-    def import_file(path: str) -> Document:
-        overwrite = flag(request.args.get("overwrite"))
-        files.write(f"/{path}", request.get_data(), form="RAW", language=None, overwrite=overwrite)
-        return {}
-
-    @routes.get("/workspace/get-status")
-    def get_status() -> Document:
-        return files.status(text(dict(request.args), "path"))
-
-    @routes.get("/workspace/list")
-    def list_() -> Document:
-        return {"objects": files.children(text(dict(request.args), "path"))}
-
-    @routes.get("/workspace/export")
-    def export() -> Response | Document:
-        file = files.read(text(dict(request.args), "path"))
-        if flag(request.args.get("direct_download")):
-            return send_file(file, mimetype="application/octet-stream")
-        kind = file.suffix.lstrip(".")
-        return {"content": base64.b64encode(file.read_bytes()).decode(), "file_type": kind}
-
-    @routes.post("/workspace/mkdirs")
-    def mkdirs() -> Document:
-        files.make_folder(text(body(), "path"))
-        return {}
-
-    @routes.post("/workspace/delete")
-    def delete() -> Document:
-        given = body()
-        files.remove(text(given, "path"), recursive=flag(given.get("recursive")))
-        return {}
-
-    return routes
-
-
-def volumes(files: Files) -> Blueprint:
-    """The endpoints of the files in volumes."""
-    routes = Blueprint("fs", __name__, url_prefix="/api/2.0/fs")
-
-    def absent(path: str) -> ApiError:
-        return ApiError(404, "NOT_FOUND", f"/{path} does not exist.")
-
-    def make_folder(folder: Path, path: str) -> None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError):
-            raise ApiError(409, "ALREADY_EXISTS", f"A file is at {path} or above it.") from None
-
-    @routes.put("/files/<path:path>")
-    def put_file(path: str) -> tuple[str, int]:
-        file = files.volume_file(f"/{path}")
-        if file.is_dir():
-            raise exists(f"/{path} is a folder")
-        if file.exists() and not flag(request.args.get("overwrite")):
-            raise ApiError(409, "ALREADY_EXISTS", f"/{path} already exists; overwrite=true replaces it.")
-        make_folder(file.parent, f"/{path}")
-        file.write_bytes(request.get_data())
-        return "", 204
-
-    # Flask answers HEAD by it too.
-    @routes.get("/files/<path:path>")
-    def get_file(path: str) -> Response:
-        file = files.volume_file(f"/{path}")
-        if not file.is_file():
-            raise absent(path)
-        return send_file(file, mimetype="application/octet-stream")
-
-    @routes.delete("/files/<path:path>")
-    def delete_file(path: str) -> tuple[str, int]:
-        file = files.volume_file(f"/{path}")
-        if not file.is_file():
-            raise absent(path)
-        file.unlink()
-        return "", 204
-
-    @routes.put("/directories/<path:path>")
-    def put_folder(path: str) -> tuple[str, int]:
-        make_folder(files.volume_file(f"/{path}"), f"/{path}")
-        return "", 204
-
-    @routes.get("/directories/<path:path>")
-    def list_folder(path: str) -> Document:
-        folder = files.volume_file(f"/{path}")
-        below = path.split("/")[4:]
-        if not folder.is_dir() and below:
-            raise absent(path)
-        found = sorted(folder.iterdir()) if folder.is_dir() else []
-        return {"contents": [_entry(f"/{path.rstrip('/')}/{file.name}", file) for file in found]}
-
-    @routes.delete("/directories/<path:path>")
-    def delete_folder(path: str) -> tuple[str, int]:
-        folder = files.volume_file(f"/{path}")
-        if not folder.is_dir():
-            raise absent(path)
-        if any(folder.iterdir()):
-            raise ApiError(400, "DIRECTORY_NOT_EMPTY", f"/{path} is not empty")
-        folder.rmdir()
-        return "", 204
-
-    return routes
-
-
-def _entry(path: str, file: Path) -> Document:
-    shown = {"path": path, "name": file.name, "is_directory": file.is_dir()}
-    changed = int(datetime.fromtimestamp(file.stat().st_mtime, UTC).timestamp() * 1000)
-    return shown if file.is_dir() else shown | {"file_size": file.stat().st_size, "last_modified": changed}
-
-
-def repos(store: Store, files: Files) -> Blueprint:
-    """The endpoints of Git folders; nothing is cloned."""
-    routes = Blueprint("repos", __name__, url_prefix="/api/2.0/repos")
-
-    def repo(repo_id: str) -> Document:
-        found = store.get("repos", repo_id)
-        if found is None:
-            raise missing(f"Repo {repo_id} could not be found.")
-        return found
-
-    @routes.post("")
-    def create() -> Document:
-        given = body()
-        url, provider = text(given, "url"), text(given, "provider")
-        name = PurePosixPath(url).name.removesuffix(".git")
-        path = clean(str(given.get("path") or f"/Repos/{USER}/{name}"))
-        with store.locked():
-            if files.is_folder(path):
-                raise exists(f"RESOURCE_ALREADY_EXISTS: {path} already exists. Please choose another name.")
-            if not given.get("path"):
-                files.make_folder(str(PurePosixPath(path).parent))
-            if not files.is_folder(str(PurePosixPath(path).parent)):
-                raise missing(f"The parent folder ({PurePosixPath(path).parent}) does not exist.")
-            document: Document = {
-                "id": store.number(),
-                "url": url,
-                "provider": provider,
-                "path": path,
-                "branch": "main",
-                # No clone, so no commit: Git's own word for none.
-                "head_commit_id": "0" * 40,
-            }
-            if given.get("sparse_checkout"):
-                document["sparse_checkout"] = given["sparse_checkout"]
-            store.put("repos", document["id"], document)
-            files.adopt(path, document)
-        return document
-
-    @routes.get("")
-    def list_() -> Document:
-        prefix = request.args.get("path_prefix", "").removeprefix("/Workspace")
-        return {"repos": [found for found in store.all("repos") if found["path"].startswith(prefix)]}
-
-    @routes.get("/<repo_id>")
-    def get(repo_id: str) -> Document:
-        return repo(repo_id)
-
-    @routes.patch("/<repo_id>")
-    def update(repo_id: str) -> Document:
-        changed, given = repo(repo_id), body()
-        if "tag" in given:
-            # At a tag, no branch is checked out.
-            changed.pop("branch", None)
-        changed |= {key: given[key] for key in ("branch", "sparse_checkout") if key in given}
-        store.put("repos", repo_id, changed)
-        return {}
-
-    @routes.delete("/<repo_id>")
-    def delete(repo_id: str) -> Document:
-        files.remove(repo(repo_id)["path"], recursive=True)
-        return {}
-
-    return routes
