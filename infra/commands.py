@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from infra.guard import guarded
+from ml_pipeline.cli.guard import guarded
 from ml_pipeline.errors import InputError, PipelineError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(done)
         return done if isinstance(done, int) else 0
 
-    return guarded(run)
+    return guarded(run, faults=(OSError,))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,4 +1,7 @@
-"""How a command ends: with an exit code, and one message if something went wrong."""
+"""How a command of the project ends: with an exit code, and one message if something went wrong.
+
+Standard library only: some jobs of the workflows install nothing.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,6 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import click
-
 from ml_pipeline import errors
 from ml_pipeline.errors import PipelineError
 
@@ -17,12 +18,13 @@ _UNEXPECTED = 70
 """Exit code of a failure that is no check's and no person's (sysexits.h: EX_SOFTWARE)."""
 
 
-def guarded(command: Callable[[], Any], *, verbose: bool = False) -> int:
+def guarded(command: Callable[[], Any], *, verbose: bool = False, faults: tuple[type[Exception], ...] = ()) -> int:
     """Run a command; a failure becomes one message on stderr.
 
     Args:
         command: Returns its exit code, or something false for 0.
         verbose: Whether to show the traceback of a failure, and what libraries warn of.
+        faults: Errors that explain themselves, beside the project's own; their exit code is 1.
 
     Returns:
         The exit code: 0, 1 for a failed check, 2 for wrong input, 130 for an interruption, 70 for anything else.
@@ -32,14 +34,11 @@ def guarded(command: Callable[[], Any], *, verbose: bool = False) -> int:
         warnings.simplefilter("ignore", FutureWarning)
     try:
         return int(command() or 0)
-    except click.exceptions.Exit as error:
-        return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return 2
-    except (KeyboardInterrupt, click.Abort):
+    except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except faults as error:
+        return explain(PipelineError(str(error)), verbose=verbose)
     except Exception as error:
         return explain(error, verbose=verbose)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import sys
+from typing import Any
 
 import click
 
@@ -30,10 +31,22 @@ for _command in (
     cli.add_command(_command)
 
 
+def _run() -> Any:
+    try:
+        return cli.main(standalone_mode=False)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    except click.ClickException as error:
+        error.show()
+        return 2
+
+
 def main() -> None:
     """Run the command line; a person's mistake ends with one message and exit code 2."""
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    code = guarded(lambda: cli.main(standalone_mode=False) or 0, verbose="--verbose" in sys.argv[1:])
+    code = guarded(_run, verbose="--verbose" in sys.argv[1:])
     # As it ends, Python would look for garbage in all that was imported: most of a second, for nothing.
     gc.freeze()
     sys.exit(code)
