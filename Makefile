@@ -72,7 +72,7 @@ report: setup ## Write the report of the last run
 ui: setup ## Open the local MLflow's user interface
 	@.venv/bin/ml-pipeline ui
 
-synth: setup $(NODE_MODULES) ## Write the stack of every environment (INSTANCE=name: of an isolated copy of each)
+synth: setup $(NODE_MODULES) ## Write the stack of every environment (INSTANCE=name: that instance of each)
 	@$(CDKTF) synth
 
 diff: setup $(NODE_MODULES) ## Show what a deployment would change (ENV=dev)
@@ -88,14 +88,14 @@ ifdef REVIEWED
 deploy: setup $(NODE_MODULES)
 	@.venv/bin/python -m infra apply $(stack) --reviewed $(REVIEWED)
 else
-deploy: setup $(NODE_MODULES) ## Deploy an environment (ENV=dev, INSTANCE=name for an isolated copy of it, REVIEWED=changes.json)
+deploy: setup $(NODE_MODULES) ## Deploy an environment (ENV=dev, INSTANCE=name for an instance of it, REVIEWED=changes.json)
 	@$(CDKTF) deploy $(stack) $(OPTIONS)
 endif
 
 destroy: setup $(NODE_MODULES) ## Destroy what was deployed (ENV=dev, INSTANCE=name)
 	@$(CDKTF) destroy $(stack) $(OPTIONS)
 
-rehearse: setup $(NODE_MODULES) ## Deploy to a stand-in for the workspace on this machine, run all jobs, destroy
+rehearse: setup $(NODE_MODULES) ## Deploy to a rehearsal workspace on this machine, run all jobs, destroy
 	@.venv/bin/python -m infra rehearse
 
 check: setup ## Lint code and workflows, check the format, the types and the import contracts

@@ -1,6 +1,6 @@
 """Rehearses a deployment on this machine: ``python -m infra rehearse``, or ``make rehearse``.
 
-Real cdktf, real Terraform and the real Databricks provider deploy the environment ``rehearsal`` to a stand-in for the
+Real cdktf, real Terraform and the real Databricks provider deploy the environment ``rehearsal`` to a rehearsal
 workspace, which runs the deployed jobs for real; then it is destroyed, and nothing may be left.
 """
 
@@ -168,7 +168,7 @@ class _Rehearsal:
 
     def _ask(self, path: str) -> dict[str, list[object]]:
         request = urllib.request.Request(f"{self.host}{path}", headers={"Authorization": f"Bearer {self.token}"})  # noqa: S310
-        with urllib.request.urlopen(request) as answer:  # noqa: S310 (the stand-in, on loopback)
+        with urllib.request.urlopen(request) as answer:  # noqa: S310 (the rehearsal workspace, on loopback)
             return dict(json.load(answer))
 
     def _summarize(self) -> None:

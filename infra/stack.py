@@ -35,7 +35,7 @@ SCHEDULED = "batch_inference"
 
 
 class EnvironmentStack(TerraformStack):
-    """All that an environment, or an isolated copy of it, has in its workspace.
+    """All that an environment, or an instance of it, has in its workspace.
 
     Args:
         scope: What it is a part of.

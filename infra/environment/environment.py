@@ -34,7 +34,7 @@ def _instance(name: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """One environment, or an isolated copy of it, as it is deployed."""
+    """One environment, or an instance of it, as it is deployed."""
 
     name: str
     """The file's name."""
@@ -86,7 +86,7 @@ def load(file: Path, *, instance: str = "") -> Environment:
 
     Args:
         file: The file.
-        instance: Name of an isolated copy; the environment itself where it is empty.
+        instance: Name of an instance; the environment itself where it is empty.
 
     Raises:
         InputError: the file, or the instance's name, is not what is accepted.
@@ -174,5 +174,6 @@ def _check_collisions(files: list[Path], instance: str) -> None:
         for other in files:
             if len(other.stem) > len(file.stem) and f"{name}-".startswith(f"{other.stem}-"):
                 raise InputError(
-                    f"INSTANCE '{instance}': '{name}' is the name of {other} or of a copy of it; accepted: another name"
+                    f"INSTANCE '{instance}': '{name}' is the name of {other} or of an instance of it; "
+                    "accepted: another name"
                 )

@@ -1,4 +1,4 @@
-"""A stand-in for a Databricks workspace on this machine, to rehearse a deployment without an account.
+"""A server that takes the place of a Databricks workspace on this machine, to rehearse a deployment without an account.
 
 It is not Databricks, not a mock of all of it, and no place for real data: it has one user, no clusters, no serverless
 compute, no SQL, no notebooks that run, and it grants nothing and refuses nothing by permission. It answers the calls

@@ -13,7 +13,7 @@ Document = dict[str, Any]
 """An object as JSON has it."""
 
 USER = "rehearsal@localhost"
-"""The only user of the stand-in."""
+"""The only user of the rehearsal workspace."""
 
 
 class ApiError(Exception):
@@ -42,7 +42,7 @@ def exists(message: str) -> ApiError:
 
 
 def not_implemented(what: str) -> ApiError:
-    """Databricks may do it; the stand-in does not."""
+    """Databricks may do it; the rehearsal workspace does not."""
     return ApiError(501, "NOT_IMPLEMENTED", f"the rehearsal workspace does not implement {what}")
 
 

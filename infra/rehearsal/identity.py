@@ -1,4 +1,4 @@
-"""Who asks: always the one user of the stand-in."""
+"""Who asks: always the one user of the rehearsal workspace."""
 
 from __future__ import annotations
 

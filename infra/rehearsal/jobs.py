@@ -59,7 +59,7 @@ class Rules:
         """A job's settings, which hold as a whole.
 
         Raises:
-            ApiError: Databricks would refuse them, the stand-in doesn't honour one, or a task's wheel isn't there.
+            ApiError: Databricks would reject them, the rehearsal workspace ignores one, or a task's wheel is missing.
         """
         settings: Document = shapes.shaped(given, shapes.JOB)
         for field in _NOT_HONOURED:

@@ -26,7 +26,7 @@ class Runs:
         store: Where runs are kept.
         files: Where wheels are found.
         folder: The state folder.
-        host: URL of the stand-in.
+        host: URL of the rehearsal workspace.
         token: What opens it.
     """
 

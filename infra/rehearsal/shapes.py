@@ -1,4 +1,4 @@
-"""What a request is made of, as far as the stand-in reads it; the rest is kept as it was sent."""
+"""What a request is made of, as far as the rehearsal workspace reads it; the rest is kept as it was sent."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _typed(value: Any, kind: type, field: str) -> Any:
 
 
 def honoured(given: Document, shape: Shape) -> Document:
-    """A request that holds nothing that the stand-in doesn't do.
+    """A request that holds nothing that the rehearsal workspace doesn't do.
 
     Raises:
         ApiError: it does, or a part of it has another type.

@@ -1,4 +1,4 @@
-"""What the stand-in remembers: JSON documents in one SQLite file."""
+"""What the rehearsal workspace remembers: JSON documents in one SQLite file."""
 
 from __future__ import annotations
 

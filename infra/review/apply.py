@@ -65,7 +65,7 @@ def _check_state(stack: str) -> None:
         return
     for each in environment.load_all(_FILES, instance=os.environ.get("INSTANCE", "")):
         host = each.workspace.host or os.environ.get("DATABRICKS_HOST", "")
-        # The stand-in for a workspace ends with the machine, too.
+        # The rehearsal workspace ends with the machine, too.
         local = each.state.backend == "local" and not host.startswith("http://")
         if each.full_name == stack and local:
             raise InputError(

@@ -26,7 +26,7 @@ class Chosen:
     Args:
         pipeline: Name or file of the pipeline; the only one there is if empty.
         environment: Name or file of the environment; if left out, the local one, which need not have a file.
-        instance: An isolated copy of the environment.
+        instance: An instance of the environment.
         state: The state folder that takes the place of the environment's workspace.
     """
 

@@ -93,7 +93,7 @@ def load(pipeline: Path, environment: Path | None = None, *, instance: str = "")
     Args:
         pipeline: The pipeline's file.
         environment: The environment's file; without one, settings are those of a run on this machine.
-        instance: Name of an isolated copy of the environment, which has a schema and an experiment of its own.
+        instance: Name of an instance of the environment, which has a schema and an experiment of its own.
 
     Raises:
         InputError: a file can't be read or is not TOML, or a key is missing, unknown or has a wrong value.
@@ -126,12 +126,12 @@ def _explained(error: ValidationError, found: tuple[Layer, ...]) -> str:
 
 
 def full_name(environment: str, instance: str = "") -> str:
-    """What the names of all that an environment, or an isolated copy of it, deploys start with."""
+    """What the names of all that an environment, or an instance of it, deploys start with."""
     return f"{environment}-{instance}" if instance else environment
 
 
 def own_folder(folder: str, environment: str, instance: str = "") -> str:
-    """The folder of a workspace that an environment, or an isolated copy of it, makes and removes."""
+    """The folder of a workspace that an environment, or an instance of it, makes and removes."""
     return f"{folder}/ml-pipeline-{full_name(environment, instance)}"
 
 

@@ -107,7 +107,7 @@ def main() -> None:
         }
         for make in (stack, sensitive):
             plan = make(Path(name) / make.__name__, environment)
-            # The address of the stand-in is another each time.
+            # The address of the rehearsal workspace is another each time.
             text = json.dumps(plan, indent=1, sort_keys=True).replace(workspace.host, "https://example.com")
             (target / f"{make.__name__}.json").write_text(text + "\n", encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Real cdktf, real Terraform and the real Databricks provider, against the stand-in for a workspace."""
+"""Real cdktf, real Terraform and the real Databricks provider, against the rehearsal workspace."""
 
 from __future__ import annotations
 

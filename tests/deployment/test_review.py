@@ -1,4 +1,4 @@
-"""What was reviewed is applied, and nothing else: real Terraform and the real provider, against the stand-in."""
+"""Only what was reviewed is applied: real Terraform and the real provider, against the rehearsal workspace."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def what_holds_state_in_production_is_protected(stack: Stack, environment: Envir
                 yield f"{kind}.{name}"
 
 
-@rule("An isolated copy goes when its pull request is closed.")
+@rule("An instance goes when its pull request is closed.")
 def instances_can_be_destroyed(stack: Stack, environment: Environment) -> Iterator[str]:
     if not environment.instance:
         return
@@ -152,7 +152,7 @@ def instances_can_be_destroyed(stack: Stack, environment: Environment) -> Iterat
                 yield f"{kind}.{name}"
 
 
-@rule("An isolated copy and an environment that is not production run when somebody asks.")
+@rule("An instance and an environment that is not production run when somebody asks.")
 def only_production_runs_by_itself(stack: Stack, environment: Environment) -> Iterator[str]:
     if environment.name != "prod" or environment.instance:
         yield from running_by_itself(stack)

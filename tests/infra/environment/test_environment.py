@@ -393,7 +393,7 @@ def test_a_copy_never_has_the_name_of_another_environment_or_of_its_copy(
         environment.load_all(tmp_path, instance=instance)
     assert str(caught.value) == (
         f"INSTANCE '{instance}': '{names[0]}-{instance}' is the name of {tmp_path / colliding}.toml "
-        "or of a copy of it; accepted: another name"
+        "or of an instance of it; accepted: another name"
     )
 
 
@@ -457,7 +457,7 @@ def test_a_quartz_expression_is_said_to_airflow(quartz_cron: str, cron: str) -> 
             content("dev"),
             "",
             "eu",
-            "INSTANCE 'eu': 'dev-eu' is the name of environments/dev-eu.toml or of a copy of it; ",
+            "INSTANCE 'eu': 'dev-eu' is the name of environments/dev-eu.toml or of an instance of it; ",
         ),
     ],
     ids=["key", "digits", "brackets", "collision"],
