@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import sys
 from typing import Any
@@ -11,6 +10,7 @@ import click
 
 from ml_pipeline.cli import launch, models, run
 from ml_pipeline.cli.guard import guarded
+from ml_pipeline.local import warm_up
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -47,6 +47,5 @@ def main() -> None:
     """Run the command line; a person's mistake ends with one message and exit code 2."""
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     code = guarded(_run, verbose="--verbose" in sys.argv[1:])
-    # As it ends, Python would look for garbage in all that was imported: most of a second, for nothing.
-    gc.freeze()
+    warm_up.skip_last_collection()
     sys.exit(code)

@@ -37,6 +37,11 @@ def without_collection(import_: Callable[[], T]) -> T:
         gc.enable()
 
 
+def skip_last_collection() -> None:
+    """Spare the process, as it ends, a search for garbage among all that it imported: most of a second."""
+    gc.freeze()
+
+
 def start_spark() -> None:
     """Start the JVM while Python imports the libraries of the steps, each of which takes seconds."""
     from ml_pipeline.data import session
