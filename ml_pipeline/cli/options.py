@@ -24,7 +24,7 @@ class Chosen:
     """A pipeline in an environment, and the jobs that are declared for it.
 
     Args:
-        pipeline: Name or file of the pipeline; the only one there is if empty.
+        pipeline: Name or file of the pipeline; if empty, the one that the environment deploys, or the only one.
         environment: Name or file of the environment; if left out, the local one, which need not have a file.
         instance: An instance of the environment.
         state: The state folder that takes the place of the environment's workspace.
@@ -33,9 +33,13 @@ class Chosen:
     def __init__(
         self, pipeline: str, environment: str | None, *, instance: str = "", state: Path | None = None
     ) -> None:
-        self.file = files.find_pipeline(pipeline)
         here = environment is None and not _LOCAL.exists()
         self.environment = None if here else files.find(environment or _LOCAL.stem, folder=_LOCAL.parent)
+        deployed = self.environment is not None and "workspace" in files.read(self.environment)
+        if self.environment and deployed and not pipeline:
+            self.file = files.deployed_pipeline(self.environment)
+        else:
+            self.file = files.find_pipeline(pipeline)
         self.settings = files.load(self.file, self.environment, instance=instance)
         self.full_name = files.full_name((self.environment or _LOCAL).stem, instance)
         self.jobs = jobs.declare(self.settings)

@@ -235,3 +235,22 @@ def find_pipeline(pipeline: str = "") -> Path:
         problem = f"pipeline '{pipeline}' is unknown" if pipeline else f"there are {len(files)} pipelines; name one"
         raise InputError(f"{problem}; accepted: {known}, or the path of a .toml file")
     return chosen[0]
+
+
+def deployed_pipeline(environment: Path) -> Path:
+    """The file of the pipeline that an environment deploys: the one that it names, or else the only one there is.
+
+    Raises:
+        InputError: it names more than one, or none of several.
+    """
+    named = read(environment).get("pipelines", {})
+    known = {file.parent.name: file for file in _pipelines()}
+    chosen = [name for name in known if name in named] if isinstance(named, dict) else []
+    if len(chosen) == 1:
+        return known[chosen[0]]
+    if chosen or len(known) > 1:
+        raise InputError(
+            f"{environment}: pipelines: an environment deploys one pipeline, and this file names "
+            f"{', '.join(chosen) or 'none'}; accepted: one table [pipelines.NAME] of {', '.join(known)}"
+        )
+    return find_pipeline()
