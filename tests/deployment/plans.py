@@ -96,7 +96,7 @@ def main() -> None:
     from infra import terraform
     from infra.rehearsal import server
 
-    target = ROOT / "tests" / "infra" / "plans"
+    target = ROOT / "tests" / "infra" / "review" / "plans"
     target.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as name, server.serve(Path(name) / "workspace") as workspace:
         environment = {
