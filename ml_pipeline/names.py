@@ -9,6 +9,7 @@ VALIDATION = "validation"
 PROMOTION = "promotion"
 BATCH_INFERENCE = "batch_inference"
 """Also the tag ``job`` of the MLflow run of a batch; training runs have no such tag."""
+JOBS = (DATASETS, TRAINING, VALIDATION, PROMOTION, BATCH_INFERENCE)
 
 # Columns of the predictions table. No column of the source, and no feature, may have one of these names.
 PREDICTION = "prediction"

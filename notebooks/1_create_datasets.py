@@ -6,7 +6,7 @@
 # MAGIC no row ever changes sides. The test table is for validation alone: look at the other one.
 # MAGIC
 # MAGIC `ML_PIPELINE_ENVIRONMENT` chooses the environment; on this machine it is `local`. `ML_PIPELINE_FILE`
-# MAGIC chooses a pipeline's file; by default it is that of the only pipeline.
+# MAGIC chooses a pipeline's file; by default it is the pipeline that the environment names, or the only one.
 
 # COMMAND ----------
 
@@ -20,8 +20,8 @@ from ml_pipeline.settings import files
 
 root = next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "environments").is_dir())
 environment = os.environ.get("ML_PIPELINE_ENVIRONMENT", "local")
-pipeline = files.find_pipeline(os.environ.get("ML_PIPELINE_FILE", ""))
-chosen = files.load(pipeline, files.find(environment, folder=root / "environments"))
+place = files.find(environment, folder=root / "environments")
+chosen = files.load(files.find_pipeline(os.environ.get("ML_PIPELINE_FILE", ""), place), place)
 
 # COMMAND ----------
 

@@ -15,8 +15,8 @@ from ml_pipeline.settings import files
 
 root = next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "environments").is_dir())
 environment = os.environ.get("ML_PIPELINE_ENVIRONMENT", "local")
-pipeline = files.find_pipeline(os.environ.get("ML_PIPELINE_FILE", ""))
-chosen = files.load(pipeline, files.find(environment, folder=root / "environments"))
+place = files.find(environment, folder=root / "environments")
+chosen = files.load(files.find_pipeline(os.environ.get("ML_PIPELINE_FILE", ""), place), place)
 
 # COMMAND ----------
 

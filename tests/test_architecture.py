@@ -63,7 +63,7 @@ def test_the_picture_of_the_data_has_each_task_and_each_table_that_the_jobs_decl
 
     declared: list[Task] = [
         task
-        for job in jobs.declare(files.load(files.find_pipeline(), ROOT / "environments" / "dev.toml"))
+        for job in jobs.declare(files.load(files.find_pipeline("iris"), ROOT / "environments" / "dev.toml"))
         for task in job.tasks
         if task.entry_point
     ]

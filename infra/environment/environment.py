@@ -104,7 +104,7 @@ def load(file: Path, *, instance: str = "") -> Environment:
         tables = Tables.model_validate(content)
     except ValidationError as error:
         raise InputError(f"{file}: " + messages.explain(error, Tables)) from None
-    layers = files.layers(pipeline_file := files.deployed_pipeline(file), file)
+    layers = files.layers(pipeline_file := files.find_pipeline(environment=file), file)
     _check_texts(pipeline_file, layers[0].content)
     _check_sources(layers)
     pipeline = files.load(pipeline_file, file, instance=instance)

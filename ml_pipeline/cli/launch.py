@@ -51,6 +51,7 @@ def launch_job(
     built = one_time_run.find_wheel(wheel) if as_run_submit else None
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
     assert chosen.environment is not None, "an environment that is named has a file"
+    chosen.check_deployed(chosen.environment)
     launcher = Launcher(chosen.environment, console)
     job_id = launcher.find(environment=chosen.environment.stem, instance=instance, job=job.name)
     if built is None:

@@ -24,7 +24,7 @@ class Chosen:
     """A pipeline in an environment, and the jobs that are declared for it.
 
     Args:
-        pipeline: Name or file of the pipeline; if empty, the one that the environment deploys, or the only one.
+        pipeline: Name or file of the pipeline; if empty, the one that the environment names, or the only one.
         environment: Name or file of the environment; if left out, the local one, which need not have a file.
         instance: An instance of the environment.
         state: The state folder that takes the place of the environment's workspace.
@@ -35,16 +35,22 @@ class Chosen:
     ) -> None:
         here = environment is None and not _LOCAL.exists()
         self.environment = None if here else files.find(environment or _LOCAL.stem, folder=_LOCAL.parent)
-        deployed = self.environment is not None and "workspace" in files.read(self.environment)
-        if self.environment and deployed and not pipeline:
-            self.file = files.deployed_pipeline(self.environment)
-        else:
-            self.file = files.find_pipeline(pipeline)
+        self.file = files.find_pipeline(pipeline, self.environment)
         self.settings = files.load(self.file, self.environment, instance=instance)
         self.full_name = files.full_name((self.environment or _LOCAL).stem, instance)
         self.jobs = jobs.declare(self.settings)
         self.model = f"{self.settings.schema_name}.{self.settings.model}"
         self.state, self._instance = state, instance
+
+    def check_deployed(self, environment: Path) -> None:
+        """Whether the environment deploys this pipeline.
+
+        Raises:
+            InputError: it deploys another one.
+        """
+        deployed = files.find_pipeline(environment=environment)
+        if deployed.resolve() != self.file.resolve():
+            raise InputError(f"--pipeline {self.file}: {environment} deploys another one, {deployed}")
 
     @contextlib.contextmanager
     def tracked(self, *, new: bool = False) -> Iterator[str]:
@@ -67,6 +73,7 @@ class Chosen:
                 )
             yield tracking.local_uri(state_folder(self.state or DEFAULT_STATE))
             return
+        self.check_deployed(self.environment)
         where, experiment = connection.open_mlflow(self.environment), self.settings.experiment
         with tracking.faults_of(where):
             if not (new or tracking.has_experiment(experiment)):
@@ -131,7 +138,7 @@ PIPELINE = click.option(
     "--pipeline",
     default="",
     metavar="NAME|FILE",
-    help="Pipeline: a folder's name in ml_pipeline/pipelines/, or the path of a file; if left out, the only one.",
+    help="Pipeline: a folder's name in ml_pipeline/pipelines/, or a file; default: the environment's, or the only one.",
 )
 
 

@@ -32,7 +32,8 @@ from ml_pipeline.names import TRAINING
 def run_jobs(names: Sequence[str], parameters: tuple[str, ...], environment: str | None, state: Path) -> int:
     """Run jobs of a pipeline in dependency order; without a job's name, all of them in flow order.
 
-    NAME is a folder in ml_pipeline/pipelines/, FILE a pipeline file anywhere; without either, the only pipeline is run.
+    NAME is a folder in ml_pipeline/pipelines/, FILE a pipeline file anywhere; without either, it is the pipeline
+    that the environment names, or the only one.
     """
     pipeline, names = options.named(names)
     chosen = options.Chosen(pipeline, environment)

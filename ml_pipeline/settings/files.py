@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ml_pipeline.errors import InputError
+from ml_pipeline.names import JOBS
 from ml_pipeline.settings import messages
 from ml_pipeline.settings.layers import LEVELS, Layer, absolute, leaves, merged, origin
 from ml_pipeline.settings.messages import one_line, suggest
@@ -69,19 +70,28 @@ def layers(pipeline: Path, environment: Path | None = None) -> tuple[Layer, ...]
     """
     name = pipeline_name(pipeline)
     own = Layer(file=pipeline, content=_read(pipeline))
-    overrides = read(environment).get("pipelines", {}) if environment else {}
-    if environment is None or not overrides:
+    if environment is None:
         return (own,)
+    overrides = _overrides(environment, tuple(sorted({name, *(file.parent.name for file in _pipelines())})))
+    return (
+        (own, Layer(file=environment, table=f"pipelines.{name}", content=overrides.get(name, {})))
+        if overrides
+        else (own,)
+    )
+
+
+def _overrides(environment: Path, known: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """The tables of ``[pipelines]``, by the pipelines' names."""
+    overrides = read(environment).get("pipelines", {})
     if not isinstance(overrides, dict):
         raise InputError(f"{environment}: pipelines: must be a table (given: {overrides!r})")
-    known = tuple(sorted({name, *map(pipeline_name, _pipelines())}))
-    for other, table in overrides.items():
-        key = f"pipelines.{one_line(other)}"
-        if other not in known:
-            raise InputError(f"{environment}: {key}: unknown pipeline{suggest(other, known)}")
+    for name, table in overrides.items():
+        key = f"pipelines.{one_line(name)}"
+        if name not in known:
+            raise InputError(f"{environment}: {key}: unknown pipeline{suggest(name, known)}")
         if not isinstance(table, dict):
             raise InputError(f"{environment}: {key}: must be a table (given: {table!r})")
-    return own, Layer(file=environment, table=f"pipelines.{name}", content=overrides.get(name, {}))
+    return overrides
 
 
 def load(pipeline: Path, environment: Path | None = None, *, instance: str = "") -> PipelineSettings:
@@ -198,6 +208,8 @@ def pipeline_name(file: Path) -> str:
         InputError: names of schemas and experiments can't be made from it.
     """
     name = file.resolve().parent.name if file.name == _FILE else file.stem
+    if name in JOBS:
+        raise InputError(f"{str(file)!r}: a job has the name {name!r}; accepted: another name for the pipeline")
     if not re.fullmatch("[a-z][a-z0-9_]{0,59}", name):
         raise InputError(
             f"{str(file)!r}: a pipeline can't be called {name!r}; accepted: up to 60 lower-case letters, digits and "
@@ -218,8 +230,12 @@ def is_pipeline(text: str) -> bool:
     return text.endswith(".toml") or text in [file.parent.name for file in _pipelines()]
 
 
-def find_pipeline(pipeline: str = "") -> Path:
-    """The file of a pipeline, given by its name or its path; without one, that of the only pipeline.
+def find_pipeline(pipeline: str = "", environment: Path | None = None) -> Path:
+    """The file of a pipeline.
+
+    Args:
+        pipeline: Its name or its path; if empty, the pipeline that the environment names, or the only one there is.
+        environment: The environment's file.
 
     Raises:
         InputError: there is no such file, or there is not exactly one; the message lists the pipelines.
@@ -228,29 +244,13 @@ def find_pipeline(pipeline: str = "") -> Path:
         if not Path(pipeline).is_file():
             raise InputError(f"{pipeline}: no such pipeline file")
         return Path(pipeline)
-    files = _pipelines()
-    chosen = [file for file in files if pipeline in ("", file.parent.name)]
-    if len(chosen) != 1:
-        known = ", ".join(file.parent.name for file in files) or "none is there"
-        problem = f"pipeline '{pipeline}' is unknown" if pipeline else f"there are {len(files)} pipelines; name one"
-        raise InputError(f"{problem}; accepted: {known}, or the path of a .toml file")
-    return chosen[0]
-
-
-def deployed_pipeline(environment: Path) -> Path:
-    """The file of the pipeline that an environment deploys: the one that it names, or else the only one there is.
-
-    Raises:
-        InputError: it names more than one, or none of several.
-    """
-    named = read(environment).get("pipelines", {})
     known = {file.parent.name: file for file in _pipelines()}
-    chosen = [name for name in known if name in named] if isinstance(named, dict) else []
-    if len(chosen) == 1:
-        return known[chosen[0]]
-    if chosen or len(known) > 1:
-        raise InputError(
-            f"{environment}: pipelines: an environment deploys one pipeline, and this file names "
-            f"{', '.join(chosen) or 'none'}; accepted: one table [pipelines.NAME] of {', '.join(known)}"
-        )
-    return find_pipeline()
+    accepted = f"accepted: {', '.join(known) or 'none is there'}, or the path of a .toml file"
+    if pipeline and pipeline not in known:
+        raise InputError(f"pipeline '{pipeline}' is unknown; {accepted}")
+    named = _overrides(environment, tuple(known)) if environment and not pipeline else {}
+    chosen = [pipeline] if pipeline else list(named) or list(known)
+    if len(chosen) != 1:
+        where = f"{environment}: pipelines: " if environment else ""
+        raise InputError(f"{where}there are {len(chosen)} pipelines; name one; {accepted}")
+    return known[chosen[0]]

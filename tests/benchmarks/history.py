@@ -89,7 +89,7 @@ def add_batches(schema: str, count: int) -> None:
 
 def measure(environment: Path, passes: int) -> dict[str, float]:
     """Median seconds of each step, after one that warms it up."""
-    declared = {job.name: job for job in jobs.declare(files.load(files.find_pipeline(), environment))}
+    declared = {job.name: job for job in jobs.declare(files.load(files.find_pipeline("iris"), environment))}
     took = {}
     for job_name, step in STEPS.items():
         job = declared[job_name]
@@ -143,7 +143,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.grow:
         add_runs(Path(os.environ["ML_PIPELINE_STATE"], "mlflow.db"), arguments.runs)
-        add_batches(files.load(files.find_pipeline(), Path(arguments.grow)).schema_name, arguments.batches)
+        add_batches(files.load(files.find_pipeline("iris"), Path(arguments.grow)).schema_name, arguments.batches)
         print("{}")
         session.close()
         return

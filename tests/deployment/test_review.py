@@ -116,7 +116,9 @@ def test_the_plans_that_other_tests_read_are_what_terraform_makes(deployment: De
     from infra.review.plan import Changes
 
     for make in (plans.stack, plans.sensitive):
-        kept = json.loads((ROOT / "tests" / "infra" / "review" / "plans" / f"{make.__name__}.json").read_text(encoding="utf-8"))
+        kept = json.loads(
+            (ROOT / "tests" / "infra" / "review" / "plans" / f"{make.__name__}.json").read_text(encoding="utf-8")
+        )
         made = make(tmp_path / make.__name__, deployment.environment())
         assert actions(made) == actions(kept)
         assert [change.address for change in Changes.of(made).items] == [

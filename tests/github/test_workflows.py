@@ -562,7 +562,7 @@ def test_a_job_that_a_workflow_launches_is_declared_with_its_parameters(line: st
     assert launched
     declared = {
         job.name: job
-        for job in jobs.declare(files.load(files.find_pipeline(), ROOT / "environments" / f"{launched[2]}.toml"))
+        for job in jobs.declare(files.load(files.find_pipeline("iris"), ROOT / "environments" / f"{launched[2]}.toml"))
     }
     known = {parameter.name for parameter in declared[launched[1]].parameters}
     assert set(re.findall(r"--parameter (\w+)=", line)) <= known

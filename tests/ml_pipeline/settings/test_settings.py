@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ml_pipeline.errors import InputError
-from ml_pipeline.settings.files import TABLES, deployed_pipeline, find, find_pipeline, is_pipeline, load, pipeline_name
+from ml_pipeline.settings.files import TABLES, find, find_pipeline, is_pipeline, load, pipeline_name
 from ml_pipeline.settings.messages import suggest
 from ml_pipeline.settings.pipeline import Pipeline, Source
 
@@ -911,26 +911,36 @@ def test_an_unknown_pipeline_is_refused_with_the_known_ones(
         find_pipeline(name)
 
 
-def test_an_environment_deploys_the_pipeline_that_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_environment_chooses_the_pipeline_that_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project(tmp_path, "churn", "sales"))
     environment = tmp_path / "dev.toml"
 
     environment.write_text('[catalog]\nname = "dev"\n[pipelines.sales]\n')
-    assert deployed_pipeline(environment) == Path("ml_pipeline/pipelines/sales/pipeline.toml")
+    assert find_pipeline(environment=environment) == Path("ml_pipeline/pipelines/sales/pipeline.toml")
+    assert find_pipeline("churn", environment) == Path("ml_pipeline/pipelines/churn/pipeline.toml")
 
-    for text, named in (("", "none"), ("[pipelines.sales]\n[pipelines.churn]\n", "churn, sales")):
+    for text, problem in (
+        ("", "dev.toml: pipelines: there are 2 pipelines; name one; accepted: churn, sales"),
+        ("[pipelines.sales]\n[pipelines.churn]\n", "dev.toml: pipelines: there are 2 pipelines; name one"),
+        ("[pipelines.chrun]\n", "dev.toml: pipelines.chrun: unknown pipeline, did you mean 'churn'?"),
+    ):
         environment.write_text(f'[catalog]\nname = "dev"\n{text}')
-        with pytest.raises(InputError, match=rf"names {named}; accepted: one table \[pipelines.NAME\] of churn"):
-            deployed_pipeline(environment)
+        with pytest.raises(InputError, match=re.escape(problem)):
+            find_pipeline(environment=environment)
 
 
-def test_an_environment_that_names_none_deploys_the_only_pipeline(
+def test_an_environment_that_names_none_chooses_the_only_pipeline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project(tmp_path, "churn"))
     (tmp_path / "dev.toml").write_text('[catalog]\nname = "dev"\n')
 
-    assert deployed_pipeline(tmp_path / "dev.toml") == Path("ml_pipeline/pipelines/churn/pipeline.toml")
+    assert find_pipeline(environment=tmp_path / "dev.toml") == Path("ml_pipeline/pipelines/churn/pipeline.toml")
+
+
+def test_a_pipeline_that_has_the_name_of_a_job_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a job has the name 'training'; accepted: another name for the pipeline"):
+        pipeline_name(tmp_path / "training" / "pipeline.toml")
 
 
 @pytest.mark.parametrize("name", ["My", "my-data", "1st", "_a", "a" * 61, "ä", "a b"])
