@@ -22,7 +22,15 @@ def write() -> None:
     partial = archive.with_suffix(f".{os.getpid()}")
     options = f'{local_spark.DEFAULT_JAVA_OPTIONS} -Xlog:disable "-XX:ArchiveClassesAtExit={partial}"'
     with tempfile.TemporaryDirectory() as state:
-        command = [sys.executable, "-P", "-c", "from ml_pipeline.data import class_archive as c; c._session()", state]
+        command = [
+            sys.executable,
+            "-P",
+            "-W",
+            "ignore",
+            "-c",
+            "from ml_pipeline.data import class_archive as c; c._session()",
+            state,
+        ]
         if not any(cache.path("").glob("*.jars")):
             # The archive is for the class path of a session that need not ask Maven Central for Delta.
             subprocess.run(command, check=True)
