@@ -17,7 +17,6 @@ INSTALLED := .venv/.installed
 ARCHIVED := .venv/.archived
 SYNCED_LATEST := .venv-latest/.synced
 INSTALLED_LATEST := .venv-latest/.installed
-ARCHIVED_LATEST := .venv-latest/.archived
 SYNCED_FORK := .venv-fork/.synced
 SYNCED_AIRFLOW := .venv-airflow-3/.synced .venv-airflow-2/.synced
 # Amazon's Airflow runs on Python 3.12; neither of the two runs on 3.13.
@@ -119,7 +118,7 @@ test: check $(ARCHIVED) $(if $(shell command -v npm),$(NODE_MODULES)) ## Check, 
 # Minutes of killed processes, which show the pipeline's own doing.
 once := --deselect tests/ml_pipeline/steps/test_exactly_once.py::test_killed_and_started_twice_from_the_command_line
 
-test-latest: $(INSTALLED_LATEST) $(ARCHIVED_LATEST) ## Test the wheel with the newest libraries
+test-latest: $(INSTALLED_LATEST) ## Test the wheel with the newest libraries
 	.venv-latest/bin/pytest $(PARALLEL) tests/ml_pipeline tests/test_foundation.py $(once)
 
 test-fork: setup $(SYNCED_FORK) ## Test that the framework's community fork synthesizes the same stacks
@@ -221,9 +220,9 @@ $(INSTALLED_LATEST): $(BUILT) $(SYNCED_LATEST)
 	@touch $@
 
 # Every test that starts Spark saves seconds by it.
-$(ARCHIVED) $(ARCHIVED_LATEST): %/.archived: %/.synced | %/.installed
-	@echo "setup: archiving Java classes for $* (once: a minute)"
-	@$*/bin/python -P -m ml_pipeline.data.class_archive
+$(ARCHIVED): $(SYNCED) | $(INSTALLED)
+	@echo "setup: archiving Java classes (once: a minute)"
+	@.venv/bin/python -P -m ml_pipeline.data.class_archive
 	@touch $@
 
 $(NODE_MODULES): package.json package-lock.json .npmrc

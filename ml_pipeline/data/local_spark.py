@@ -55,6 +55,7 @@ def create(state: Path) -> SparkSession:
             f"{error.name} is not installed; install the wheel with its extra: 'ml-pipeline[spark]'"
         ) from error
     cores, java = str(os.cpu_count() or 2), os.environ.get(JAVA_OPTIONS, DEFAULT_JAVA_OPTIONS)
+    archived = archive().is_file() or "ArchiveClassesAtExit" in java
     if archive().is_file():
         java += f' "-XX:SharedArchiveFile={archive()}"'
     logs = state / "logs"
@@ -86,8 +87,10 @@ def create(state: Path) -> SparkSession:
     jars = _known_jars(packages)
     if jars:
         del builder._options["spark.jars.packages"]  # noqa: SLF001
-        # On the class path rather than in spark.jars: an archive holds no classes of other class loaders.
-        builder = builder.config("spark.driver.extraClassPath", os.pathsep.join(jars))
+        # An archive holds no classes of spark.jars, which have a class loader of their own. Spark's own jars come first,
+        # as they do for that class loader: Delta's may bring an older version of a library that Spark has.
+        path = ("spark.driver.extraClassPath", os.pathsep.join([f"{_home()}/jars/*", *jars]))
+        builder = builder.config(*(path if archived else ("spark.jars", ",".join(jars))))
     session = _open(builder, logs / "java.log")
     _remember_jars(packages, session.conf.get("spark.jars", "") or "", folder=logs)
     return session
@@ -95,9 +98,13 @@ def create(state: Path) -> SparkSession:
 
 def archive() -> Path:
     """Where the archive of Java classes lies (``class_archive``): beside the jars whose paths and times it records."""
+    return _home() / "classes.jsa"
+
+
+def _home() -> Path:
     import pyspark
 
-    return Path(pyspark.__file__).parent / "classes.jsa"
+    return Path(os.environ.get("SPARK_HOME") or Path(pyspark.__file__).parent)
 
 
 def _known_jars(packages: str) -> list[str]:
