@@ -87,8 +87,8 @@ def create(state: Path) -> SparkSession:
     jars = _known_jars(packages)
     if jars:
         del builder._options["spark.jars.packages"]  # noqa: SLF001
-        # An archive holds no classes of spark.jars, which have a class loader of their own. Spark's own jars come first,
-        # as they do for that class loader: Delta's may bring an older version of a library that Spark has.
+        # An archive holds no classes of spark.jars, which have a class loader of their own. Spark's own jars come
+        # first, as they do for that class loader: Delta's may bring an older version of a library that Spark has.
         path = ("spark.driver.extraClassPath", os.pathsep.join([f"{_home()}/jars/*", *jars]))
         builder = builder.config(*(path if archived else ("spark.jars", ",".join(jars))))
     session = _open(builder, logs / "java.log")
