@@ -12,13 +12,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ml_pipeline.data import cache, local_spark
+from ml_pipeline.data import cache, jvm, local_spark
 
 
 def write() -> None:
     """Write the archive from the classes that a session with a Delta table loads; takes most of a minute."""
     archive = local_spark.archive()
     archive.unlink(missing_ok=True)
+    java = jvm.find()
+    if java.is_relative_to(sys.prefix):
+        # Its package leaves out the archive of Java's own classes, to which ours is an addition.
+        subprocess.run([java, "-Xshare:dump", "-Xlog:disable", "-XX:+UseSerialGC"], check=True)
     partial = archive.with_suffix(f".{os.getpid()}")
     options = f'{local_spark.DEFAULT_JAVA_OPTIONS} -Xlog:disable "-XX:ArchiveClassesAtExit={partial}"'
     with tempfile.TemporaryDirectory() as state:
