@@ -81,9 +81,6 @@ def shaped(value: Any, shape: Any, field: str = "") -> Any:
         value: What was sent.
         shape: A type; ``[shape]``; or a shape for each of some names, ``*`` for any.
         field: Where it was sent.
-
-    Raises:
-        ApiError: a part has another type.
     """
     if isinstance(shape, list):
         return [shaped(one, shape[0], f"{field}[{index}]") for index, one in enumerate(_typed(value, list, field))]
@@ -116,11 +113,7 @@ def _typed(value: Any, kind: type, field: str) -> Any:
 
 
 def honoured(given: Document, shape: Shape) -> Document:
-    """A request that holds nothing that the rehearsal workspace doesn't do.
-
-    Raises:
-        ApiError: it does, or a part of it has another type.
-    """
+    """A request that holds nothing that the rehearsal workspace doesn't do."""
     for field, value in given.items():
         if value and field not in shape:
             raise not_implemented(f"the field {field} of {request.path}")
