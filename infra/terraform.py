@@ -1,4 +1,4 @@
-"""Whether Terraform can be had here, with the provider that the stacks need."""
+"""Calls Terraform, and tells whether it can be had here with the provider that the stacks need."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from ml_pipeline.errors import InputError
+
 QUIET = {"CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1", "DISABLE_VERSION_CHECK": "1"}
 """Lets Terraform and cdktf ask nothing of the network that the work doesn't need."""
 
@@ -17,6 +19,20 @@ QUIET = {"CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1", "DISABLE_VERSION_CH
 def program() -> str:
     """What is called for Terraform; cdktf reads the same variable."""
     return os.environ.get("TERRAFORM_BINARY_NAME", "terraform")
+
+
+def run(folder: Path, *arguments: str) -> str:
+    """Run Terraform in a folder; what it prints.
+
+    Raises:
+        InputError: it fails.
+    """
+    done = subprocess.run(
+        [program(), *arguments], cwd=folder, env={**os.environ, **QUIET}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise InputError(f"terraform {arguments[0]}:\n{(done.stderr or done.stdout).strip()}")
+    return done.stdout
 
 
 @functools.cache

@@ -24,11 +24,7 @@ _MOST = 256
 
 
 def left(repository: api.Repository) -> list[str]:
-    """The instances that may be left of pull requests that were closed lately, of the newest ones first.
-
-    Raises:
-        PipelineError: GitHub refuses, or can't be reached.
-    """
+    """The instances that may be left of pull requests that were closed lately, of the newest ones first."""
     now = datetime.datetime.now(datetime.UTC)
     found = []
     for pull in repository.pages("pulls", state="closed", sort="updated", direction="desc"):

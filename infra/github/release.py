@@ -153,7 +153,6 @@ def publish(repository: api.Repository, *, commit: str, wheel: Path) -> str:
     Raises:
         InputError: the version can't be released, or has no notes.
         CheckFailedError: it is released with another commit.
-        PipelineError: GitHub refuses, or can't be reached.
     """
     tag = check(repository, commit=commit)
     releases = (one for one in repository.pages("releases") if one["tag_name"] == tag)
@@ -174,11 +173,7 @@ def publish(repository: api.Repository, *, commit: str, wheel: Path) -> str:
 
 
 def mark(repository: api.Repository, *, environment: str, commit: str) -> str:
-    """Move the tag of what is deployed in an environment; the tag.
-
-    Raises:
-        PipelineError: GitHub refuses, or can't be reached.
-    """
+    """Move the tag of what is deployed in an environment; the tag."""
     tag = f"deployed/{environment}"
     if repository.get(f"git/ref/tags/{tag}") is None:
         repository.send("POST", "git/refs", ref=f"refs/tags/{tag}", sha=commit)
@@ -188,9 +183,5 @@ def mark(repository: api.Repository, *, environment: str, commit: str) -> str:
 
 
 def deployed(repository: api.Repository) -> list[str]:
-    """The environments to which something was deployed.
-
-    Raises:
-        PipelineError: GitHub refuses, or can't be reached.
-    """
+    """The environments to which something was deployed."""
     return [name for name in _ENVIRONMENTS if repository.get(f"git/ref/tags/deployed/{name}") is not None]
