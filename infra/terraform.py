@@ -15,6 +15,9 @@ from ml_pipeline.errors import InputError
 QUIET = {"CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1", "DISABLE_VERSION_CHECK": "1"}
 """Lets Terraform and cdktf ask nothing of the network that the work doesn't need."""
 
+_PROVIDER = "1.99.0"
+"""Version of the Databricks provider."""
+
 
 def program() -> str:
     """What is called for Terraform; cdktf reads the same variable."""
@@ -36,24 +39,17 @@ def run(folder: Path, *arguments: str) -> str:
 
 
 @functools.cache
-def problem(version: str = "1.99.0") -> str | None:
-    """What keeps a plan from being made on this machine; ``None`` where nothing does.
-
-    Args:
-        version: Version of the Databricks provider.
-    """
-    if shutil.which("terraform") is None:
+def problem() -> str | None:
+    """What keeps a plan from being made on this machine; ``None`` where nothing does."""
+    if shutil.which(program()) is None:
         return "Terraform is missing: install it, 1.10 or later"
-    needed = {"databricks": {"source": "databricks/databricks", "version": version}}
+    needed = {"databricks": {"source": "databricks/databricks", "version": _PROVIDER}}
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "main.tf.json").write_text(json.dumps({"terraform": {"required_providers": needed}}))
-        command = ["terraform", "init", "-input=false", "-no-color"]
-        done = subprocess.run(
-            command, cwd=folder, env={**os.environ, **QUIET}, capture_output=True, text=True, check=False
-        )
-    if done.returncode:
-        return (
-            f"the Databricks provider {version} is neither in Terraform's plugin mirror nor can it be downloaded: "
-            + " ".join(done.stderr.split())[:300]
-        )
+        try:
+            run(Path(folder), "init", "-input=false", "-no-color")
+        except InputError as error:
+            reason = " ".join(str(error).split())[:300]
+            where = "neither in Terraform's plugin mirror nor can it be downloaded"
+            return f"the Databricks provider {_PROVIDER} is {where}: {reason}"
     return None

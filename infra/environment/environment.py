@@ -80,11 +80,7 @@ class Environment:
 
 
 def load(file: Path, *, instance: str = "") -> Environment:
-    """Read an environment file.
-
-    Args:
-        file: The file.
-        instance: Name of an instance; the environment itself where it is empty.
+    """Read an environment file, for an instance if it has a name.
 
     Raises:
         InputError: the file, or the instance's name, is not what is accepted.

@@ -2,7 +2,7 @@
 
 - ``left`` lists those that a closed pull request may have left: closed with a conflict or for another branch, where
   GitHub starts no workflow; deployed anew by a run that was repeated; or not destroyed by a fault of their own code.
-- ``check`` refuses a pull request that is closed: its instance would be left.
+- ``check`` rejects a pull request that is closed: its instance would be left.
 """
 
 from __future__ import annotations

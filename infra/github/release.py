@@ -1,12 +1,4 @@
-"""What a release is made of.
-
-- ``check`` refuses a version that has no notes in the changelog, or that is released with another commit.
-- ``source`` finds the release branch's commit that a commit of ``main`` brings, and the run that built its wheel.
-- ``publish`` makes tag and GitHub release, with the changelog's notes and the wheel.
-- ``mark`` moves the tag ``deployed/ENVIRONMENT``; ``deployed`` lists the environments that have one.
-- ``merged`` refuses a merge that holds other files than the head whose model it would get.
-- ``newest`` says whether a commit is a branch's last one: only that one is deployed.
-"""
+"""What a release is made of: `python -m infra release --help` lists the commands."""
 
 from __future__ import annotations
 
@@ -30,7 +22,7 @@ def version(project: Path = _PROJECT) -> str:
     """The version to release.
 
     Raises:
-        InputError: it is none that can be released.
+        InputError: it can't be released.
     """
     said = str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
     if not re.fullmatch(r"\d+\.\d+\.\d+", said):

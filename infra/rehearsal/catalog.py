@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from flask import Blueprint, request
@@ -35,21 +36,15 @@ PRIVILEGES: Mapping[str, tuple[str, ...]] = {
 }
 
 
+@dataclass(frozen=True)
 class Catalog:
-    """What is in the catalogs.
+    """What is in the catalogs."""
 
-    Args:
-        store: Where it is kept.
-        files: The volumes' files.
-        tables: The folder of the tables that tasks write.
-        mlflow: Calls MLflow's server.
-    """
-
-    def __init__(self, store: Store, files: Files, tables: Path, mlflow: Mlflow) -> None:
-        self.store = store
-        self._files = files
-        self._tables = tables
-        self._mlflow = mlflow
+    store: Store
+    files: Files
+    tables: Path
+    """The folder of the tables that tasks write."""
+    mlflow: Mlflow
 
     def name_catalog(self, name: str) -> None:
         """Note that a catalog was named, which makes it one."""
@@ -94,7 +89,7 @@ class Catalog:
             self.store.put(kind, full_name.lower(), made)
         if kind == "models":
             # MLflow may have it already: a task registered it before it was declared.
-            self._mlflow("POST", "registered-models/create", {"name": full_name})
+            self.mlflow("POST", "registered-models/create", {"name": full_name})
         return made
 
     def update(self, kind: str, full_name: str) -> Document:
@@ -112,7 +107,7 @@ class Catalog:
             self.store.delete(kind, full_name.lower())
             if kind == "models":
                 names = {"name": old["full_name"], "new_name": new["full_name"]}
-                self._mlflow("POST", "registered-models/rename", names)
+                self.mlflow("POST", "registered-models/rename", names)
         self.store.put(kind, new["full_name"].lower(), new)
         return new
 
@@ -122,9 +117,9 @@ class Catalog:
         if kind == "schemas":
             self._empty(name)
         elif kind == "models":
-            self._mlflow("DELETE", "registered-models/delete", {"name": name})
+            self.mlflow("DELETE", "registered-models/delete", {"name": name})
         else:
-            self._files.drop_volume(name.lower())
+            self.files.drop_volume(name.lower())
         self.store.delete(kind, name.lower())
         self.store.delete("grants", f"{_SECURABLE[kind]}/{name.lower()}")
         return {}
@@ -133,7 +128,7 @@ class Catalog:
         """What is in a schema, by kind and full name."""
         kinds = ("volumes", "models")
         found = [(kind, name) for kind in kinds for name, _ in self.store.items(kind)]
-        folder = self._tables.joinpath(*schema.split("."))
+        folder = self.tables.joinpath(*schema.split("."))
         found += [("tables", f"{schema}.{table.name}") for table in folder.glob("*")]
         return [(kind, name) for kind, name in found if name.lower().startswith(f"{schema.lower()}.")]
 
@@ -144,7 +139,7 @@ class Catalog:
             raise ApiError(400, "INVALID_STATE", f"Cannot delete the schema '{schema}' as it is not empty: {names}")
         for kind, name in held:
             if kind == "tables":
-                shutil.rmtree(self._tables.joinpath(*name.split(".")))
+                shutil.rmtree(self.tables.joinpath(*name.split(".")))
             else:
                 self.delete(kind, name)
 
@@ -156,7 +151,7 @@ class Catalog:
         elif kind in kinds:
             self.get(kinds[kind], full_name)
         elif kind == "table":
-            if not self._tables.joinpath(*full_name.split(".")).is_dir():
+            if not self.tables.joinpath(*full_name.split(".")).is_dir():
                 raise _absent("Table", full_name)
         else:
             raise invalid(f"securable type '{kind}' is not supported here; accepted: {', '.join(PRIVILEGES)}")

@@ -96,7 +96,7 @@ class Files:
         return any(_PERMISSIONS[self.status(entry["path"])["object_type"]] == kind for entry in known)
 
     def children(self, path: str) -> list[Document]:
-        """What is in a folder; the object itself if it is no folder."""
+        """What is in a folder; the object itself if it is not a folder."""
         shown = self.status(path)
         if shown["object_type"] != "DIRECTORY" and not self.is_folder(shown["path"]):
             return [shown]

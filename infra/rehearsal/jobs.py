@@ -1,4 +1,4 @@
-"""Jobs: what they are made of, what is refused, and their endpoints."""
+"""Jobs: what they are made of, what is rejected, and their endpoints."""
 
 from __future__ import annotations
 

@@ -38,7 +38,6 @@ _KINDS = {
 }
 _STORED = {"jobs": "jobs", "instance-pools": "pools", "clusters": "clusters", "repos": "repos"}
 _MLFLOW = {"experiments": "experiment_id", "registered-models": "name"}
-_PRINCIPALS = ("user_name", "group_name", "service_principal_name")
 
 
 def identity() -> Blueprint:
@@ -65,9 +64,9 @@ def _owner(kind: str) -> Document:
 
 
 def _principal(entry: Document) -> tuple[str, str]:
-    found = [(key, str(entry[key])) for key in _PRINCIPALS if entry.get(key)]
+    found = [(key, str(entry[key])) for key in shapes.PRINCIPALS if entry.get(key)]
     if len(found) != 1:
-        raise invalid(f"an access control entry names exactly one of {', '.join(_PRINCIPALS)}")
+        raise invalid(f"an access control entry names exactly one of {', '.join(shapes.PRINCIPALS)}")
     return found[0]
 
 
@@ -97,7 +96,7 @@ def _shown(kind: str, object_id: str, entries: list[Document]) -> Document:
     acl: list[Document] = []
     for entry in entries:
         permission = {"permission_level": entry["permission_level"], "inherited": False}
-        name = {key: entry[key] for key in _PRINCIPALS if key in entry}
+        name = {key: entry[key] for key in shapes.PRINCIPALS if key in entry}
         acl.append(name | {"all_permissions": [permission]})
     inherited = {"permission_level": "CAN_MANAGE", "inherited": True, "inherited_from_object": [f"/{kind}/"]}
     if not any(entry.get("group_name") == "admins" for entry in acl):

@@ -25,11 +25,7 @@ from infra.rehearsal.tasks import TIMES, Tasks, Workspace, new_attempt
 
 
 class Runs:
-    """Starts runs, follows them and ends them.
-
-    Args:
-        workspace: Where they run.
-    """
+    """Starts runs, follows them and ends them."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -83,13 +82,13 @@ class Tasks:
         return "FAILED" if result == "INTERNAL_ERROR" else result
 
     def _attempts(self, run_id: int, task: Document, stop: Stop) -> str:
-        most = int(task.get("max_retries") or 0)
-        pause = int(task.get("min_retry_interval_millis") or 0) / 1000
-        for attempt in itertools.count():
+        left, pause = task.get("max_retries", 0), task.get("min_retry_interval_millis", 0) / 1000
+        while True:
             result = self._attempt_once(run_id, task, stop)
             again = result == "FAILED" or (result == "TIMEDOUT" and task.get("retry_on_timeout"))
-            if not again or stop.result() or attempt == most:
+            if not again or stop.result() or not left:
                 return result
+            left -= 1
 
             def add(run: Document) -> None:
                 number = latest(run)[task["task_key"]]["attempt_number"] + 1
@@ -97,7 +96,6 @@ class Tasks:
 
             self._store.change("runs", run_id, add)
             stop.event.wait(min(pause, max(0.0, stop.deadline - time.monotonic())))
-        raise AssertionError("counting has no end")
 
     def _note(self, run_id: int, key: str, what: Document) -> Document:
         """Note what has become of the last attempt of a task; returns it."""

@@ -21,9 +21,7 @@ _FILES = Path("environments")
 def write_plan(stack: str, output: Path | None) -> Changes:
     """Write what a deployment would change, and its fingerprint: ``plan.md`` and ``changes.json``.
 
-    Args:
-        stack: Name of the stack.
-        output: Folder to write to; by default ``plans/STACK`` in cdktf's folder.
+    They lie in ``plans/STACK`` of cdktf's folder if no other one is given.
     """
     changes = _planned(_prepared(stack), _READING)
     print(_written(stack, changes, output or recovery.out() / "plans" / stack))
@@ -55,7 +53,7 @@ def apply_plan(stack: str, reviewed: Path) -> int:
             f"the plan of {stack} is not the one that was reviewed ({reviewed}); nothing was applied; accepted: a plan "
             "that is made and reviewed anew:\n" + "\n".join(f"  {line}" for line in differences)
         )
-    # Terraform refuses a plan whose state was written since: what is applied is what was compared.
+    # Terraform rejects a plan whose state was written since: what is applied is what was compared.
     command = [terraform.program(), "apply", *_OPTIONS, _WAITING, _PLAN]
     return subprocess.run(command, cwd=folder, env={**os.environ, **terraform.QUIET}, check=False).returncode
 
