@@ -140,10 +140,7 @@ class _Rehearsal:
         lists = {
             "jobs": ("/api/2.2/jobs/list", "jobs"),
             "instance pools": ("/api/2.0/instance-pools/list", "instance_pools"),
-            "schemas": (
-                f"/api/2.1/unity-catalog/schemas?catalog_name={self.environment.catalog.name}",
-                "schemas",
-            ),
+            "schemas": (f"/api/2.1/unity-catalog/schemas?catalog_name={self.environment.catalog.name}", "schemas"),
             "files": ("/api/2.0/workspace/list?path=/Shared", "objects"),
         }
         left = {what: objects for what, (path, key) in lists.items() if (objects := self._ask(path).get(key))}

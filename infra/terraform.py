@@ -45,7 +45,8 @@ def problem() -> str | None:
         return "Terraform is missing: install it, 1.10 or later"
     needed = {"databricks": {"source": "databricks/databricks", "version": _PROVIDER}}
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "main.tf.json").write_text(json.dumps({"terraform": {"required_providers": needed}}))
+        content = json.dumps({"terraform": {"required_providers": needed}})
+        Path(folder, "main.tf.json").write_text(content, encoding="utf-8")
         try:
             run(Path(folder), "init", "-input=false", "-no-color")
         except InputError as error:
