@@ -32,7 +32,7 @@ def _without_init(package: str) -> None:
 
 _without_init(_PROVIDER)
 
-# ruff: noqa: E402 (the provider's package is prepared first)
+# ruff: noqa: E402, F401 (the provider's package is prepared first; the names are for those who import this module)
 from cdktf import (
     App,
     ITerraformDependable,
@@ -125,49 +125,3 @@ class S3Object(TerraformResource):
         said = {"bucket": bucket, "key": key, "content": literal, "content_type": content_type, **encrypted}
         for name, value in said.items():
             self.add_override(name, value)
-
-
-__all__ = [
-    "AWS_VERSION",
-    "App",
-    "AwsProvider",
-    "Construct",
-    "DatabricksProvider",
-    "Directory",
-    "Grants",
-    "GrantsGrant",
-    "InstancePool",
-    "Job",
-    "JobEmailNotifications",
-    "JobHealth",
-    "JobHealthRules",
-    "JobJobCluster",
-    "JobJobClusterNewCluster",
-    "JobParameter",
-    "JobQueue",
-    "JobRunAs",
-    "JobSchedule",
-    "JobTask",
-    "JobTaskDependsOn",
-    "JobTaskEmailNotifications",
-    "JobTaskLibrary",
-    "JobTaskPythonWheelTask",
-    "JobTaskRunJobTask",
-    "LocalBackend",
-    "MlflowExperiment",
-    "Permissions",
-    "PermissionsAccessControl",
-    "RegisteredModel",
-    "Repo",
-    "S3Backend",
-    "S3Object",
-    "Schema",
-    "TerraformAsset",
-    "TerraformOutput",
-    "TerraformResourceLifecycle",
-    "TerraformStack",
-    "Testing",
-    "Token",
-    "Volume",
-    "WorkspaceFile",
-]

@@ -85,9 +85,9 @@ def _declare_review(commands: Any) -> None:
 
 def _declare_wheel(commands: Any) -> None:
     wheel = _group(commands.add_parser("wheel", help="Seal a wheel, or take one that was built elsewhere."))
-    seal = _command(wheel, "seal", _seal, "Write the SHA-256 of the folder's wheel beside it.")
+    seal = _command(wheel, "seal", _wheel, "Write the SHA-256 of the folder's wheel beside it.")
     seal.add_argument("folder", type=Path, metavar="FOLDER")
-    take = _command(wheel, "take", _take, "Put a wheel that was built elsewhere where a build would have put it.")
+    take = _command(wheel, "take", _wheel, "Put a wheel that was built elsewhere where a build would have put it.")
     take.add_argument("wheel", type=Path, metavar="FILE|FOLDER")
     take.add_argument("--into", type=Path, default=Path("dist"), metavar="FOLDER")
 
@@ -156,16 +156,13 @@ def _serve(given: Given) -> None:
     server.run(given.state.resolve(), port=given.port)
 
 
-def _seal(given: Given) -> None:
+def _wheel(given: Given) -> None:
     from infra import distribution
 
-    distribution.seal(distribution.find(given.folder))
-
-
-def _take(given: Given) -> None:
-    from infra import distribution
-
-    distribution.take(given.wheel, into=given.into)
+    if given.command == "seal":
+        distribution.seal(distribution.find(given.folder))
+    else:
+        distribution.take(given.wheel, into=given.into)
 
 
 def _repository() -> Repository:

@@ -18,6 +18,7 @@ import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -84,15 +85,15 @@ class _Rehearsal:
     def run(self) -> int:
         """Every step; after a failure only the destruction."""
         name = self.environment.full_name
-        launches = [(f"launch {job.name}", self._launching(job.name)) for job in self.environment.jobs]
+        launches = [(f"launch {job.name}", partial(self._launch, job.name)) for job in self.environment.jobs]
         steps: list[tuple[str, Callable[[], str]]] = [
-            ("deploy", lambda: self._cdktf("deploy", name, "--auto-approve", said="Apply complete!")),
+            ("deploy", partial(self._cdktf, "deploy", name, "--auto-approve", expected="Apply complete!")),
             *launches,
-            ("diff", lambda: self._cdktf("diff", name, said="No changes.")),
+            ("diff", partial(self._cdktf, "diff", name, expected="No changes.")),
         ]
         code = next((code for step, do in steps if (code := self._step(step, do))), 0)
-        last = ("destroy", lambda: self._cdktf("destroy", name, "--auto-approve", said="Destroy complete!"))
-        for step, do in (last, ("nothing is left", self._nothing_left)):
+        destroy = partial(self._cdktf, "destroy", name, "--auto-approve", expected="Destroy complete!")
+        for step, do in (("destroy", destroy), ("nothing is left", self._nothing_left)):
             code = self._step(step, do) or code
         self._summarize()
         return code
@@ -107,64 +108,45 @@ class _Rehearsal:
         self.steps.append((name, state, time.monotonic() - began, remark))
         return code
 
-    def _call(self, *command: str, hear: str = "") -> str:
-        """Run a command whose output is shown as it comes; the line of it that holds what is to be heard."""
-        heard = ""
+    def _call(self, *command: str, expected: str = "") -> str:
+        """Run a command whose output is shown as it comes; the line of it that holds what is expected."""
+        found = ""
         with subprocess.Popen(
             command, env=self._shell, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process:
             assert process.stdout is not None
             for line in process.stdout:
                 print(line, end="", flush=True)
-                heard = _STYLE.sub("", line).strip() if hear and hear in line else heard
+                found = _STYLE.sub("", line).strip() if expected and expected in line else found
         if process.returncode:
             raise CheckFailedError(f"exit code {process.returncode}")
-        if hear and not heard:
-            raise CheckFailedError(f"'{hear}' was not said")
-        return heard
+        if expected and not found:
+            raise CheckFailedError(f"'{expected}' was not said")
+        return found
 
-    def _cdktf(self, verb: str, stack: str, *options: str, said: str) -> str:
+    def _cdktf(self, verb: str, stack: str, *options: str, expected: str) -> str:
         # The registry that it would lock checksums from may be out of reach.
-        return (
-            self._call(
-                "npx",
-                "--no-install",
-                "cdktf",
-                verb,
-                stack,
-                "--skip-provider-lock",
-                "--output",
-                self._shell["CDKTF_OUTDIR"],
-                *options,
-                hear=said,
-            )
-            .rpartition(stack)[2]
-            .strip()
-        )
+        options = ("--skip-provider-lock", "--output", self._shell["CDKTF_OUTDIR"], *options)
+        line = self._call("npx", "--no-install", "cdktf", verb, stack, *options, expected=expected)
+        return line.rpartition(stack)[2].strip()
 
-    def _launching(self, job: str) -> Callable[[], str]:
+    def _launch(self, job: str) -> str:
         program = str(Path(sys.executable).with_name("ml-pipeline"))
         instance = ["--instance", self.environment.instance] if self.environment.instance else []
-
-        def launch() -> str:
-            self._call(program, "launch", job, "--environment", str(_FILE), *instance)
-            return jobs.deployed_name(environment=self.environment.name, instance=self.environment.instance, job=job)
-
-        return launch
+        self._call(program, "launch", job, "--environment", str(_FILE), *instance)
+        return jobs.deployed_name(environment=self.environment.name, instance=self.environment.instance, job=job)
 
     def _nothing_left(self) -> str:
-        left = {
-            "jobs": self._ask("/api/2.2/jobs/list").get("jobs", []),
-            "instance pools": self._ask("/api/2.0/instance-pools/list").get("instance_pools", []),
-            "schemas": self._ask(f"/api/2.1/unity-catalog/schemas?catalog_name={self.environment.catalog.name}").get(
-                "schemas", []
-            ),
-            "files": self._ask("/api/2.0/workspace/list?path=/Shared").get("objects", []),
+        lists = {
+            "jobs": ("/api/2.2/jobs/list", "jobs"),
+            "instance pools": ("/api/2.0/instance-pools/list", "instance_pools"),
+            "schemas": (f"/api/2.1/unity-catalog/schemas?catalog_name={self.environment.catalog.name}", "schemas"),
+            "files": ("/api/2.0/workspace/list?path=/Shared", "objects"),
         }
-        found = {what: len(objects) for what, objects in left.items() if objects}
-        if found:
-            raise CheckFailedError(", ".join(f"{count} {what}" for what, count in found.items()))
-        return f"no {', '.join(left)}"
+        left = {what: objects for what, (path, key) in lists.items() if (objects := self._ask(path).get(key))}
+        if left:
+            raise CheckFailedError(", ".join(f"{len(objects)} {what}" for what, objects in left.items()))
+        return f"no {', '.join(lists)}"
 
     def _ask(self, path: str) -> dict[str, list[object]]:
         request = urllib.request.Request(f"{self.host}{path}", headers={"Authorization": f"Bearer {self.token}"})  # noqa: S310

@@ -12,6 +12,7 @@ from infra.bindings import (
     Directory,
     Job,
     LocalBackend,
+    MlflowExperiment,
     RegisteredModel,
     Repo,
     S3Backend,
@@ -23,7 +24,6 @@ from infra.constructs import permissions
 from infra.constructs.airflow import DeliveredDag
 from infra.constructs.catalog import CatalogSchema
 from infra.constructs.cluster_pool import Machines
-from infra.constructs.experiment import Experiment
 from infra.constructs.job import DeployedJob
 from infra.constructs.permissions import AccessControl
 from infra.constructs.wheel import Wheel
@@ -69,18 +69,15 @@ class EnvironmentStack(TerraformStack):
         )
         built = Wheel(self, wheel=wheel, folder=folder, path=environment.folder)
         machines = Machines(self, name=environment.full_name, compute=environment.compute, tags=tags)
-        experiment = Experiment(self, name=environment.pipeline.experiment, after=folder, lifecycle=kept)
-        catalog = CatalogSchema(
-            self,
-            deployment=environment.full_name,
-            catalog=environment.catalog,
-            schema=environment.pipeline.schema_name.partition(".")[2],
-            model=environment.pipeline.model,
-            permissions=environment.permissions,
-            service_principal=environment.workspace.run_as,
-            disposable=not environment.protected,
+        experiment = MlflowExperiment(
+            # A scope of its own: it is a part of the address in the state.
+            Construct(self, "experiment"),
+            "experiment",
+            name=environment.pipeline.experiment,
+            depends_on=[folder],
             lifecycle=kept,
         )
+        catalog = CatalogSchema(self, environment=environment, lifecycle=kept)
         if environment.workspace.git_folder and not environment.instance:
             git = environment.workspace.git_folder
             Repo(self, "git-folder", url=git.url, git_provider=git.provider, path=git.path, branch=git.branch)
@@ -89,12 +86,12 @@ class EnvironmentStack(TerraformStack):
         shared = partial(
             AccessControl, self, permissions=environment.permissions, service_principal=environment.workspace.run_as
         )
-        shared(of="experiment", levels=permissions.EXPERIMENT, experiment_id=experiment.experiment.id)
+        shared(of="experiment", levels=permissions.EXPERIMENT, experiment_id=experiment.id)
         if machines.pool:
             pool = machines.pool.id
             shared(of="pool", levels=permissions.POOL, instance_pool_id=pool)
             _output(self, "pool", pool, "Id of the instance pool")
-        _output(self, "experiment", experiment.experiment.id, "Id of the MLflow experiment")
+        _output(self, "experiment", experiment.id, "Id of the MLflow experiment")
         _output(self, "model", catalog.model.id, "Full name of the registered model")
         if imported:
             self.add_override("import", [{"to": address, "id": id_} for address, id_ in imported.items()])

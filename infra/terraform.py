@@ -1,4 +1,4 @@
-"""Whether Terraform can be had here, with the provider that the stacks need."""
+"""Calls Terraform, and tells whether it can be had here with the provider that the stacks need."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from ml_pipeline.errors import InputError
+
 QUIET = {"CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1", "DISABLE_VERSION_CHECK": "1"}
 """Lets Terraform and cdktf ask nothing of the network that the work doesn't need."""
+
+_PROVIDER = "1.99.0"
+"""Version of the Databricks provider."""
 
 
 def program() -> str:
@@ -19,25 +24,33 @@ def program() -> str:
     return os.environ.get("TERRAFORM_BINARY_NAME", "terraform")
 
 
-@functools.cache
-def problem(version: str = "1.99.0") -> str | None:
-    """What keeps a plan from being made on this machine; ``None`` where nothing does.
+def run(folder: Path, *arguments: str) -> str:
+    """Run Terraform in a folder; what it prints.
 
-    Args:
-        version: Version of the Databricks provider.
+    Raises:
+        InputError: it fails.
     """
-    if shutil.which("terraform") is None:
-        return "Terraform is missing: install it, 1.10 or later"
-    needed = {"databricks": {"source": "databricks/databricks", "version": version}}
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "main.tf.json").write_text(json.dumps({"terraform": {"required_providers": needed}}))
-        command = ["terraform", "init", "-input=false", "-no-color"]
-        done = subprocess.run(
-            command, cwd=folder, env={**os.environ, **QUIET}, capture_output=True, text=True, check=False
-        )
+    done = subprocess.run(
+        [program(), *arguments], cwd=folder, env={**os.environ, **QUIET}, capture_output=True, text=True, check=False
+    )
     if done.returncode:
-        return (
-            f"the Databricks provider {version} is neither in Terraform's plugin mirror nor can it be downloaded: "
-            + " ".join(done.stderr.split())[:300]
-        )
+        raise InputError(f"terraform {arguments[0]}:\n{(done.stderr or done.stdout).strip()}")
+    return done.stdout
+
+
+@functools.cache
+def problem() -> str | None:
+    """What keeps a plan from being made on this machine; ``None`` where nothing does."""
+    if shutil.which(program()) is None:
+        return "Terraform is missing: install it, 1.10 or later"
+    needed = {"databricks": {"source": "databricks/databricks", "version": _PROVIDER}}
+    with tempfile.TemporaryDirectory() as folder:
+        content = json.dumps({"terraform": {"required_providers": needed}})
+        Path(folder, "main.tf.json").write_text(content, encoding="utf-8")
+        try:
+            run(Path(folder), "init", "-input=false", "-no-color")
+        except InputError as error:
+            reason = " ".join(str(error).split())[:300]
+            where = "neither in Terraform's plugin mirror nor can it be downloaded"
+            return f"the Databricks provider {_PROVIDER} is {where}: {reason}"
     return None

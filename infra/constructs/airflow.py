@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 from infra.bindings import AwsProvider, Construct, Job, S3Object
@@ -41,22 +42,17 @@ class DeliveredDag(Construct):
             "retries": airflow.retries,
             "timeout_seconds": job.timeout_seconds + _WAITING,
         }
-        provider = AwsProvider(self, "aws", region=airflow.region)
-
-        def delivered(suffix: str, content: str, content_type: str, after: Job | S3Object) -> S3Object:
-            return S3Object(
-                self,
-                suffix,
-                provider=provider,
-                bucket=airflow.bucket,
-                key=f"{airflow.prefix}/{name}.{suffix}",
-                content=content,
-                content_type=content_type,
-                kms_key_id=airflow.kms_key_id,
-                depends_on=[after],
-            )
-
-        # One after the other: the job's own schedule is paused by then, and the DAG finds its settings.
-        written = delivered("json", json.dumps(settings, indent=2) + "\n", "application/json", after)
+        delivered = partial(
+            S3Object,
+            self,
+            provider=AwsProvider(self, "aws", region=airflow.region),
+            bucket=airflow.bucket,
+            kms_key_id=airflow.kms_key_id,
+        )
+        place, content = f"{airflow.prefix}/{name}", json.dumps(settings, indent=2) + "\n"
         dag = (_DAGS / f"{job.name}.py").read_text(encoding="utf-8")
-        delivered("py", dag, "text/x-python", written)
+        # One after the other: the job's own schedule is paused by then, and the DAG finds its settings.
+        written = delivered(
+            "json", key=f"{place}.json", content=content, content_type="application/json", depends_on=[after]
+        )
+        delivered("py", key=f"{place}.py", content=dag, content_type="text/x-python", depends_on=[written])

@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from infra.bindings import (
-    Construct,
-    Grants,
-    GrantsGrant,
-    RegisteredModel,
-    Schema,
-    TerraformResourceLifecycle,
-    Volume,
-)
-from infra.environment.tables import Permissions
-from ml_pipeline.settings.workspace import Catalog
+from infra.bindings import Construct, Grants, GrantsGrant, RegisteredModel, Schema, TerraformResourceLifecycle, Volume
+from infra.environment.environment import Environment
 
 _VIEW = ("EXECUTE", "READ_VOLUME", "SELECT", "USE_SCHEMA")
 _RUN = ("APPLY_TAG", "CREATE_MODEL_VERSION", "CREATE_TABLE", "MODIFY", "WRITE_VOLUME")
@@ -21,29 +12,18 @@ _RUN = ("APPLY_TAG", "CREATE_MODEL_VERSION", "CREATE_TABLE", "MODIFY", "WRITE_VO
 class CatalogSchema(Construct):
     """A schema with a volume, a registered model and grants; tables are made by the pipeline's steps."""
 
-    def __init__(
-        self,
-        scope: Construct,
-        *,
-        deployment: str,
-        catalog: Catalog,
-        schema: str,
-        model: str,
-        permissions: Permissions,
-        service_principal: str | None,
-        disposable: bool,
-        lifecycle: TerraformResourceLifecycle,
-    ) -> None:
+    def __init__(self, scope: Construct, *, environment: Environment, lifecycle: TerraformResourceLifecycle) -> None:
         super().__init__(scope, "catalog")
+        catalog, permissions = environment.catalog, environment.permissions
         self.schema = Schema(
             self,
             "schema",
             catalog_name=catalog.name,
-            name=schema,
+            name=environment.pipeline.schema_name.partition(".")[2],
             # Tells whose it is: a schema that an interrupted deployment made is known by it.
-            comment=f"Tables, files and model of the pipeline, deployed as {deployment}",
+            comment=f"Tables, files and model of the pipeline, deployed as {environment.full_name}",
             # The steps make tables that Terraform knows nothing of.
-            force_destroy=disposable,
+            force_destroy=not environment.protected,
             lifecycle=lifecycle,
         )
         self.volume = Volume(
@@ -60,7 +40,7 @@ class CatalogSchema(Construct):
             "model",
             catalog_name=catalog.name,
             schema_name=self.schema.name,
-            name=model,
+            name=environment.pipeline.model,
             lifecycle=lifecycle,
         )
         privileges: dict[str, tuple[str, ...]] = {
@@ -68,8 +48,8 @@ class CatalogSchema(Construct):
             **dict.fromkeys(permissions.runners, (*_VIEW, *_RUN)),
             **dict.fromkeys(permissions.managers, ("ALL_PRIVILEGES",)),
         }
-        if service_principal:
-            privileges[service_principal] = ("ALL_PRIVILEGES",)
+        if environment.workspace.run_as:
+            privileges[environment.workspace.run_as] = ("ALL_PRIVILEGES",)
         Grants(
             self,
             "grants",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
+from infra import distribution
 from infra.bindings import Construct, Directory, TerraformAsset, TerraformResourceLifecycle, WorkspaceFile
 
 
@@ -17,7 +17,7 @@ class Wheel(Construct):
 
     def __init__(self, scope: Construct, *, wheel: Path, folder: Directory, path: str) -> None:
         super().__init__(scope, "wheel")
-        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()[:16]
+        digest = distribution.digest(wheel)[:16]
         path = f"{path}/wheels/{digest}/{wheel.name}"
         self.file = WorkspaceFile(
             self,

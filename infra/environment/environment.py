@@ -10,8 +10,7 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
-from infra.environment.tables import Compute, LocalState, Permissions, S3State, Schedule, Scheduler, Tables
-from infra.environment.types import Engine
+from infra.environment.tables import Compute, Engine, LocalState, Permissions, S3State, Schedule, Scheduler, Tables
 from ml_pipeline import jobs
 from ml_pipeline.errors import InputError
 from ml_pipeline.graph import Job
@@ -24,12 +23,11 @@ from ml_pipeline.settings.quartz import as_cron
 from ml_pipeline.settings.workspace import Catalog, Workspace
 
 
-def _instance(name: str) -> str:
+def _check_instance(name: str) -> None:
     if not re.fullmatch(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?", name):
         raise InputError(
             f"INSTANCE '{name}': accepted: up to 30 lower-case letters, digits and hyphens, such as 'pr-123'"
         )
-    return name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,17 +80,13 @@ class Environment:
 
 
 def load(file: Path, *, instance: str = "") -> Environment:
-    """Read an environment file.
-
-    Args:
-        file: The file.
-        instance: Name of an instance; the environment itself where it is empty.
+    """Read an environment file, for an instance if it has a name.
 
     Raises:
         InputError: the file, or the instance's name, is not what is accepted.
     """
     if instance:
-        _instance(instance)
+        _check_instance(instance)
     if not re.fullmatch("[a-z0-9][a-z0-9_-]{0,59}", file.stem):
         raise InputError(
             f"{str(file)!r}: the names of all that is deployed begin with the file's; accepted: up to 60 lower-case "

@@ -6,6 +6,7 @@ nothing, and so runs nobody else's code with it.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import urllib.error
@@ -28,6 +29,8 @@ _CUT = "\n\n_The rest does not fit here; the run of the workflow holds all of it
 
 class Repository:
     """One repository, as the token may see and change it.
+
+    Each call raises `PipelineError` if GitHub rejects it, or can't be reached.
 
     Args:
         name: ``OWNER/NAME``.
@@ -57,41 +60,31 @@ class Repository:
         )
 
     def get(self, path: str, **query: str) -> Any:
-        """What is under a path of the repository; ``None`` where there is nothing.
-
-        Raises:
-            PipelineError: GitHub refuses, or can't be reached.
-        """
+        """What is under a path of the repository; ``None`` where there is nothing."""
         return self._call("GET", self._address(path, query), missing_is_none=True)
 
-    def pages(self, path: str, **query: str) -> Iterator[Any]:
-        """Every item of a list, page by page.
+    def own(self, path: str, marker: str, **query: str) -> Any:
+        """The comment or issue of a list that begins with a marker; ``None`` where there is none."""
+        for item in self.pages(path, **query):
+            # Others may quote the marker; only a bot's own item can be changed by it.
+            if item["user"]["type"] == "Bot" and (item["body"] or "").startswith(marker) and "pull_request" not in item:
+                return item
+        return None
 
-        Raises:
-            PipelineError: GitHub refuses, or can't be reached.
-        """
-        page = 1
-        while True:
+    def pages(self, path: str, **query: str) -> Iterator[Any]:
+        """Every item of a list, page by page."""
+        for page in itertools.count(1):
             items = self._call("GET", self._address(path, {**query, "per_page": str(_PAGE), "page": str(page)}))
             yield from items
             if len(items) < _PAGE:
                 return
-            page += 1
 
     def send(self, method: Method, path: str, **content: Any) -> Any:
-        """Make or change something of the repository.
-
-        Raises:
-            PipelineError: GitHub refuses, or can't be reached.
-        """
+        """Make or change something of the repository."""
         return self._call(method, self._address(path, {}), json.dumps(content).encode())
 
     def upload(self, address: str, *, name: str, content: bytes) -> Any:
-        """Attach a file to a release, at the address that the release names.
-
-        Raises:
-            PipelineError: GitHub refuses, or can't be reached.
-        """
+        """Attach a file to a release, at the address that the release names."""
         place = f"{address.partition('{')[0]}?{urllib.parse.urlencode({'name': name})}"
         return self._call("POST", place, content, kind="application/octet-stream")
 

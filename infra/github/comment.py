@@ -44,15 +44,8 @@ def _share(lengths: Sequence[int], room: int) -> int:
 
 
 def post(repository: api.Repository, *, pull_request: int, body: str) -> str:
-    """Change the comment that an earlier run left, or make it; the comment's address.
-
-    Raises:
-        PipelineError: GitHub refuses, or can't be reached.
-    """
-    comments = repository.pages(f"issues/{pull_request}/comments")
-    # Others may quote the marker; only a bot's own comment can be changed by it.
-    ours = (one for one in comments if one["user"]["type"] == "Bot" and (one["body"] or "").startswith(MARKER))
-    found = next(ours, None)
+    """Change the comment that an earlier run left, or make it; the comment's address."""
+    found = repository.own(f"issues/{pull_request}/comments", MARKER)
     if found is None:
         made = repository.send("POST", f"issues/{pull_request}/comments", body=body)
     else:

@@ -2,7 +2,7 @@
 
 - ``left`` lists those that a closed pull request may have left: closed with a conflict or for another branch, where
   GitHub starts no workflow; deployed anew by a run that was repeated; or not destroyed by a fault of their own code.
-- ``check`` refuses a pull request that is closed: its instance would be left.
+- ``check`` rejects a pull request that is closed: its instance would be left.
 """
 
 from __future__ import annotations
@@ -24,11 +24,7 @@ _MOST = 256
 
 
 def left(repository: api.Repository) -> list[str]:
-    """The instances that may be left of pull requests that were closed lately, of the newest ones first.
-
-    Raises:
-        PipelineError: GitHub refuses, or can't be reached.
-    """
+    """The instances that may be left of pull requests that were closed lately, of the newest ones first."""
     now = datetime.datetime.now(datetime.UTC)
     found = []
     for pull in repository.pages("pulls", state="closed", sort="updated", direction="desc"):

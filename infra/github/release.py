@@ -1,12 +1,4 @@
-"""What a release is made of.
-
-- ``check`` refuses a version that has no notes in the changelog, or that is released with another commit.
-- ``source`` finds the release branch's commit that a commit of ``main`` brings, and the run that built its wheel.
-- ``publish`` makes tag and GitHub release, with the changelog's notes and the wheel.
-- ``mark`` moves the tag ``deployed/ENVIRONMENT``; ``deployed`` lists the environments that have one.
-- ``merged`` refuses a merge that holds other files than the head whose model it would get.
-- ``newest`` says whether a commit is a branch's last one: only that one is deployed.
-"""
+"""What a release is made of: `python -m infra release --help` lists the commands."""
 
 from __future__ import annotations
 
@@ -30,7 +22,7 @@ def version(project: Path = _PROJECT) -> str:
     """The version to release.
 
     Raises:
-        InputError: it is none that can be released.
+        InputError: it can't be released.
     """
     said = str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
     if not re.fullmatch(r"\d+\.\d+\.\d+", said):
@@ -153,7 +145,6 @@ def publish(repository: api.Repository, *, commit: str, wheel: Path) -> str:
     Raises:
         InputError: the version can't be released, or has no notes.
         CheckFailedError: it is released with another commit.
-        PipelineError: GitHub refuses, or can't be reached.
     """
     tag = check(repository, commit=commit)
     releases = (one for one in repository.pages("releases") if one["tag_name"] == tag)
@@ -174,11 +165,7 @@ def publish(repository: api.Repository, *, commit: str, wheel: Path) -> str:
 
 
 def mark(repository: api.Repository, *, environment: str, commit: str) -> str:
-    """Move the tag of what is deployed in an environment; the tag.
-
-    Raises:
-        PipelineError: GitHub refuses, or can't be reached.
-    """
+    """Move the tag of what is deployed in an environment; the tag."""
     tag = f"deployed/{environment}"
     if repository.get(f"git/ref/tags/{tag}") is None:
         repository.send("POST", "git/refs", ref=f"refs/tags/{tag}", sha=commit)
@@ -188,9 +175,5 @@ def mark(repository: api.Repository, *, environment: str, commit: str) -> str:
 
 
 def deployed(repository: api.Repository) -> list[str]:
-    """The environments to which something was deployed.
-
-    Raises:
-        PipelineError: GitHub refuses, or can't be reached.
-    """
+    """The environments to which something was deployed."""
     return [name for name in _ENVIRONMENTS if repository.get(f"git/ref/tags/deployed/{name}") is not None]

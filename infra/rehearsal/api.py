@@ -1,23 +1,28 @@
-"""What every endpoint shares: the errors in Databricks' form, and reading a request."""
+"""What every endpoint shares: the errors in Databricks' form, and reading a request.
+
+Whatever reads a request, or looks for what it names, raises `ApiError` if Databricks would reject it.
+"""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask import Blueprint, request
 
 Document = dict[str, Any]
 """An object as JSON has it."""
+Mlflow = Callable[[str, str, Document], tuple[Document, int]]
+"""Calls MLflow's server with method, path below ``/api/2.0/mlflow/`` and content; returns its answer and the status."""
 
 USER = "rehearsal@localhost"
 """The only user of the rehearsal workspace."""
 
 
 class ApiError(Exception):
-    """A refusal, as Databricks words it: a status, an error code and a message."""
+    """A rejection, as Databricks words it: a status, an error code and a message."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -47,11 +52,7 @@ def not_implemented(what: str) -> ApiError:
 
 
 def body() -> Document:
-    """The request's JSON object, whatever its content type says; what is null counts as left out, as on Databricks.
-
-    Raises:
-        ApiError: there is none.
-    """
+    """The request's JSON object, whatever its content type; a null counts as left out, as on Databricks."""
     try:
         content = json.loads(request.get_data() or b"{}", object_hook=_without_null)
         # Python reads what JSON can't say to others: NaN, and half of a character that takes two.
@@ -72,12 +73,15 @@ def asked() -> Mapping[str, Any]:
     return request.args or body()
 
 
-def text(source: Document, key: str) -> str:
-    """A text that the request must hold.
+def required(source: Mapping[str, Any], key: str) -> Any:
+    """A field that the request must hold."""
+    if key not in source:
+        raise invalid(f"Missing required field: {key}")
+    return source[key]
 
-    Raises:
-        ApiError: it doesn't.
-    """
+
+def text(source: Mapping[str, Any], key: str) -> str:
+    """A text that the request must hold."""
     value = source.get(key)
     if not isinstance(value, str) or not value:
         raise invalid(f"Missing required field: {key}")
@@ -85,11 +89,7 @@ def text(source: Document, key: str) -> str:
 
 
 def number(value: object, key: str) -> int:
-    """A whole number, which a query has as text.
-
-    Raises:
-        ApiError: it is none.
-    """
+    """A whole number, which a query has as text."""
     try:
         return int(str(value))
     except ValueError:
@@ -102,11 +102,7 @@ def flag(value: object) -> bool:
 
 
 def page(found: list[Document], *, limit: int) -> tuple[list[Document], Document]:
-    """The page of what was found that the request asks for, and the fields that lead to the next.
-
-    Raises:
-        ApiError: it asks for none that there can be.
-    """
+    """The page of what was found that the request asks for, and the fields that lead to the next."""
     # A token is an offset, which older callers give themselves.
     field = "page_token" if request.args.get("page_token") else "offset"
     start = number(request.args.get(field) or 0, field)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from infra.rehearsal.api import USER, ApiError, Document, body, invalid, now, text
+from flask import Blueprint, request
+
+from infra.rehearsal import shapes
+from infra.rehearsal.api import USER, ApiError, Document, Mlflow, body, flag, invalid, now, text
 from infra.rehearsal.files import Files
-from infra.rehearsal.mlflow_server import Mlflow
 from infra.rehearsal.store import Store
 
 METASTORE = "00000000-0000-0000-0000-000000000001"
@@ -33,29 +36,19 @@ PRIVILEGES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def _absent(what: str, name: str) -> ApiError:
-    return ApiError(404, f"{what.upper()}_DOES_NOT_EXIST", f"{what} '{name}' does not exist.")
-
-
+@dataclass(frozen=True)
 class Catalog:
-    """What is in the catalogs.
+    """What is in the catalogs."""
 
-    Args:
-        store: Where it is kept.
-        files: The volumes' files.
-        tables: The folder of the tables that tasks write.
-        mlflow: Calls MLflow's server.
-    """
-
-    def __init__(self, store: Store, files: Files, tables: Path, mlflow: Mlflow) -> None:
-        self.store = store
-        self._files = files
-        self._tables = tables
-        self.mlflow = mlflow
+    store: Store
+    files: Files
+    tables: Path
+    """The folder of the tables that tasks write."""
+    mlflow: Mlflow
 
     def name_catalog(self, name: str) -> None:
         """Note that a catalog was named, which makes it one."""
-        with self.store.locked():
+        with self.store.lock:
             if self.store.get("catalogs", name.lower()) is None:
                 self.store.put("catalogs", name.lower(), self._stamped({"name": name}, name))
 
@@ -65,35 +58,38 @@ class Catalog:
         return {"owner": USER, "metastore_id": METASTORE, "full_name": full_name} | made | document
 
     def get(self, kind: str, full_name: str) -> Document:
-        """A schema, volume or model.
-
-        Raises:
-            ApiError: there is none.
-        """
+        """A catalog, schema, volume or model."""
         found = self.store.get(kind, full_name.lower())
         if found is None:
             raise _absent(kind.removesuffix("s").title(), full_name)
         return found
 
-    def create(self, kind: str, parent: str, document: Document) -> Document:
-        """Make a schema, volume or model.
-
-        Raises:
-            ApiError: it is there already, its schema isn't, or its name can't be one.
-        """
+    def create(self, kind: str) -> Document:
+        """Make the schema, volume or model that a request describes."""
+        document = body()
+        parent = text(document, "catalog_name")
+        if kind != "schemas":
+            parent += f".{text(document, 'schema_name')}"
+        if kind == "volumes" and document.get("volume_type") != "MANAGED":
+            raise invalid("volume_type: only MANAGED volumes can be rehearsed")
         name = text(document, "name")
         if any(character in name for character in ". /") or not name.isprintable():
             raise invalid(f"'{name}' is not a valid name: it holds a period, a space or a slash")
-        self.name_catalog(parent.split(".", maxsplit=1)[0])
+        self.name_catalog(parent.partition(".")[0])
         if "." in parent:
             self.get("schemas", parent)
         full_name = f"{parent}.{name}"
-        with self.store.locked():
+        ids = {"schemas": "schema_id", "volumes": "volume_id"}
+        own = {ids[kind]: str(self.store.number())} if kind in ids else {"storage_location": ""}
+        with self.store.lock:
             if self.store.get(kind, full_name.lower()):
                 what = kind.removesuffix("s").title()
                 raise ApiError(400, f"{what.upper()}_ALREADY_EXISTS", f"{what} '{full_name}' already exists")
-            made = self._stamped(document, full_name)
+            made = self._stamped(document | own, full_name)
             self.store.put(kind, full_name.lower(), made)
+        if kind == "models":
+            # MLflow may have it already: a task registered it before it was declared.
+            self.mlflow("POST", "registered-models/create", {"name": full_name})
         return made
 
     def update(self, kind: str, full_name: str) -> Document:
@@ -102,94 +98,145 @@ class Catalog:
         new = old | {"updated_at": now()} | {key: value for key, value in given.items() if key != "new_name"}
         new["name"], new["full_name"] = old["name"], old["full_name"]
         name = given.get("new_name")
+        if name and kind == "volumes":
+            raise invalid("a volume can't be renamed here")
         if name and name != old["name"]:
             if kind == "schemas" and self._held(full_name):
                 raise invalid("a schema that holds something can't be renamed here")
             new["name"], new["full_name"] = name, f"{old['full_name'].rpartition('.')[0]}.{name}"
             self.store.delete(kind, full_name.lower())
+            if kind == "models":
+                names = {"name": old["full_name"], "new_name": new["full_name"]}
+                self.mlflow("POST", "registered-models/rename", names)
         self.store.put(kind, new["full_name"].lower(), new)
         return new
 
-    def delete(self, kind: str, full_name: str) -> None:
-        """Remove a schema, volume or model, and the grants on it."""
-        self.get(kind, full_name)
-        self.store.delete(kind, full_name.lower())
-        self.store.delete("grants", f"{_SECURABLE[kind]}/{full_name.lower()}")
-        if kind == "volumes":
-            self._files.drop_volume(full_name.lower())
+    def delete(self, kind: str, full_name: str) -> Document:
+        """Remove a volume or model, or a schema that holds nothing or is forced; and the grants on it."""
+        name = self.get(kind, full_name)["full_name"]
+        if kind == "schemas":
+            self._empty(name)
+        elif kind == "models":
+            self.mlflow("DELETE", "registered-models/delete", {"name": name})
+        else:
+            self.files.drop_volume(name.lower())
+        self.store.delete(kind, name.lower())
+        self.store.delete("grants", f"{_SECURABLE[kind]}/{name.lower()}")
+        return {}
 
     def _held(self, schema: str) -> list[tuple[str, str]]:
         """What is in a schema, by kind and full name."""
         kinds = ("volumes", "models")
         found = [(kind, name) for kind in kinds for name, _ in self.store.items(kind)]
-        folder = self._tables.joinpath(*schema.split("."))
+        folder = self.tables.joinpath(*schema.split("."))
         found += [("tables", f"{schema}.{table.name}") for table in folder.glob("*")]
         return [(kind, name) for kind, name in found if name.lower().startswith(f"{schema.lower()}.")]
 
-    def delete_schema(self, full_name: str, *, force: bool) -> None:
-        """Remove a schema.
-
-        Raises:
-            ApiError: it holds something, and it is not forced.
-        """
-        self.get("schemas", full_name)
-        held = self._held(full_name)
-        if held and not force:
+    def _empty(self, schema: str) -> None:
+        held = self._held(schema)
+        if held and not flag(request.args.get("force")):
             names = ", ".join(name for _, name in held)
-            raise ApiError(400, "INVALID_STATE", f"Cannot delete the schema '{full_name}' as it is not empty: {names}")
+            raise ApiError(400, "INVALID_STATE", f"Cannot delete the schema '{schema}' as it is not empty: {names}")
         for kind, name in held:
             if kind == "tables":
-                shutil.rmtree(self._tables.joinpath(*name.split(".")))
-            elif kind == "models":
-                self.delete_model(name)
+                shutil.rmtree(self.tables.joinpath(*name.split(".")))
             else:
                 self.delete(kind, name)
-        self.delete("schemas", full_name)
-
-    def delete_model(self, full_name: str) -> None:
-        """Remove a registered model, and MLflow's."""
-        name = self.get("models", full_name)["full_name"]
-        self.mlflow("DELETE", "registered-models/delete", {"name": name})
-        self.delete("models", full_name)
 
     def grants(self, kind: str, full_name: str) -> Document:
-        """Who has which privileges on something.
-
-        Raises:
-            ApiError: there is no such thing.
-        """
+        """Who has which privileges on something."""
+        kinds = {securable: plural for plural, securable in _SECURABLE.items()}
         if kind == "catalog":
             self.name_catalog(full_name)
-        elif kind == "function":
-            self.get("models", full_name)
-        elif kind in ("schema", "volume"):
-            self.get(f"{kind}s", full_name)
+        elif kind in kinds:
+            self.get(kinds[kind], full_name)
         elif kind == "table":
-            if not self._tables.joinpath(*full_name.split(".")).is_dir():
+            if not self.tables.joinpath(*full_name.split(".")).is_dir():
                 raise _absent("Table", full_name)
         else:
             raise invalid(f"securable type '{kind}' is not supported here; accepted: {', '.join(PRIVILEGES)}")
         return self.store.get("grants", f"{kind}/{full_name.lower()}") or {}
 
     def change_grants(self, kind: str, full_name: str, changes: list[Document]) -> Document:
-        """Add and take away privileges.
-
-        Raises:
-            ApiError: a privilege doesn't apply to what it is granted on.
-        """
-        with self.store.locked():
+        """Add and take away privileges."""
+        with self.store.lock:
             held = self.grants(kind, full_name)
             for change in changes:
                 principal = text(change, "principal")
-                privileges = set(held.get(principal, []))
-                for privilege in change.get("add") or []:
+                added = change.get("add") or []
+                for privilege in added:
                     if privilege not in PRIVILEGES[kind]:
-                        raise invalid(
-                            f"Privilege {privilege} is not applicable to this entity [{full_name}:{kind.upper()}]"
-                        )
-                    privileges.add(privilege)
-                privileges -= set(change.get("remove") or [])
-                held[principal] = sorted(privileges)
+                        where = f"[{full_name}:{kind.upper()}]"
+                        raise invalid(f"Privilege {privilege} is not applicable to this entity {where}")
+                held[principal] = sorted({*held.get(principal, []), *added} - {*(change.get("remove") or [])})
             held = {principal: privileges for principal, privileges in held.items() if privileges}
             self.store.put("grants", f"{kind}/{full_name.lower()}", held)
         return held
+
+
+def _absent(what: str, name: str) -> ApiError:
+    return ApiError(404, f"{what.upper()}_DOES_NOT_EXIST", f"{what} '{name}' does not exist.")
+
+
+def blueprint(catalog: Catalog) -> Blueprint:
+    """The endpoints."""
+    routes = Blueprint("unity-catalog", __name__, url_prefix="/api/2.1/unity-catalog")
+
+    @routes.get("/current-metastore-assignment")
+    def assignment() -> Document:
+        return {"metastore_id": METASTORE, "workspace_id": 1, "default_catalog_name": "main"}
+
+    @routes.get("/metastore_summary")
+    def summary() -> Document:
+        return {"metastore_id": METASTORE, "name": "rehearsal", "owner": USER, "cloud": "aws", "region": "local"}
+
+    @routes.get("/catalogs")
+    def list_catalogs() -> Document:
+        return {"catalogs": catalog.store.all("catalogs")}
+
+    @routes.get("/catalogs/<name>")
+    def get_catalog(name: str) -> Document:
+        catalog.name_catalog(name)
+        return catalog.get("catalogs", name)
+
+    @routes.get("/tables")
+    def list_tables() -> Document:
+        return {"tables": []}
+
+    kinds = f"/<any({', '.join(_SECURABLE)}):kind>"
+
+    @routes.get(kinds)
+    def list_(kind: str) -> Document:
+        wanted = {key: request.args[key].lower() for key in ("catalog_name", "schema_name") if key in request.args}
+        found = catalog.store.all(kind)
+        shown = [one for one in found if all(one[key].lower() == value for key, value in wanted.items())]
+        return {"registered_models" if kind == "models" else kind: shown}
+
+    routes.post(kinds)(catalog.create)
+    routes.get(f"{kinds}/<full_name>")(catalog.get)
+    routes.patch(f"{kinds}/<full_name>")(catalog.update)
+    routes.delete(f"{kinds}/<full_name>")(catalog.delete)
+    _add_grants(routes, catalog)
+    return routes
+
+
+def _add_grants(routes: Blueprint, catalog: Catalog) -> None:
+    @routes.get("/permissions/<kind>/<name>")
+    def get_grants(kind: str, name: str) -> Document:
+        return _assignments(catalog.grants(kind, name))
+
+    @routes.patch("/permissions/<kind>/<name>")
+    def change_grants(kind: str, name: str) -> Document:
+        given = shapes.shaped(body(), shapes.GRANTS)
+        return _assignments(catalog.change_grants(kind, name, given.get("changes", [])))
+
+    @routes.get("/effective-permissions/<kind>/<name>")
+    def effective(kind: str, name: str) -> Document:
+        held = catalog.grants(kind, name)
+        shown = {principal: [{"privilege": one} for one in privileges] for principal, privileges in held.items()}
+        return {"privilege_assignments": [], **_assignments(shown)}
+
+
+def _assignments(held: Document) -> Document:
+    entries = [{"principal": principal, "privileges": privileges} for principal, privileges in held.items()]
+    return {"privilege_assignments": entries} if entries else {}

@@ -1,10 +1,10 @@
-"""Clusters: kept and shown, so that a run can name one; none has machines."""
+"""Instance pools, and clusters that a run can name: kept and shown, none has machines."""
 
 from __future__ import annotations
 
 from flask import Blueprint, request
 
-from infra.rehearsal.api import USER, Document, body, missing, text, versioned
+from infra.rehearsal.api import USER, Document, body, text, versioned
 from infra.rehearsal.store import Store
 
 NODE_TYPES = ("i3.xlarge", "m5d.large", "Standard_DS3_v2", "n2-highmem-4")
@@ -15,31 +15,55 @@ SPARK_VERSIONS = {
     "16.4.x-cpu-ml-scala2.12": "16.4 LTS ML (includes Apache Spark 3.5.2, Scala 2.12)",
 }
 _DISKS = {"local_disks": 1, "local_disk_size_gb": 75, "local_nvme_disks": 0, "local_nvme_disk_size_gb": 0}
+_OWN = ("instance_pool_id", "state", "stats", "status", "default_tags")
+"""What an instance pool has beside the settings that were sent."""
 
 
-def cluster(store: Store, cluster_id: str) -> Document:
-    """A cluster.
+def pools(store: Store) -> Blueprint:
+    """The endpoints of instance pools."""
+    routes = versioned("instance-pools", "2.0")
+    _keep(routes, store, kind="pools", key="instance_pool_id", delete="/delete")
 
-    Raises:
-        ApiError: there is none with this id.
-    """
-    found = store.get("clusters", cluster_id)
-    if found is None:
-        raise missing(f"Cluster {cluster_id} does not exist")
-    return found
+    @routes.post("/create")
+    def create_pool() -> Document:
+        settings = body()
+        name = text(settings, "instance_pool_name")
+        text(settings, "node_type_id")
+        pool_id = f"0101-000000-pool{store.number()}-pool-rehearsal"
+        tags = {"Vendor": "Databricks", "DatabricksInstancePoolId": pool_id, "DatabricksInstancePoolCreatorId": "1"}
+        # Databricks replaces what a tag can't hold; the name is shown as it was sent.
+        tags["DatabricksInstancePoolName"] = name
+        stats = dict.fromkeys(("used_count", "idle_count", "pending_used_count", "pending_idle_count"), 0)
+        own = {"instance_pool_id": pool_id, "state": "ACTIVE", "stats": stats, "status": {}, "default_tags": tags}
+        store.put("pools", pool_id, settings | own)
+        return {"instance_pool_id": pool_id}
+
+    @routes.post("/edit")
+    def edit_pool() -> Document:
+        settings = body()
+        old = store.find("pools", text(settings, "instance_pool_id"))
+        text(settings, "instance_pool_name")
+        store.put("pools", old["instance_pool_id"], settings | {key: old[key] for key in _OWN})
+        return {}
+
+    return routes
 
 
-def blueprint(store: Store) -> Blueprint:
-    """The endpoints."""
+def clusters(store: Store) -> Blueprint:
+    """The endpoints of clusters."""
     routes = versioned("clusters", "2.0", "2.1")
+    _keep(routes, store, kind="clusters", key="cluster_id", delete="/permanent-delete")
 
     @routes.get("/list-node-types")
     def node_types() -> Document:
-        shared = {"category": "General Purpose", "description": "", "is_deprecated": False}
-        size = {"memory_mb": 31232, "num_cores": 4.0, "num_gpus": 0}
-        named = [{"node_type_id": name, "instance_type_id": name} for name in NODE_TYPES]
-        disks = [{"node_instance_type": {"instance_type_id": name, **_DISKS}} for name in NODE_TYPES]
-        return {"node_types": [shared | size | one | two for one, two in zip(named, disks, strict=True)]}
+        kind = {"category": "General Purpose", "description": "", "is_deprecated": False}
+        shared = kind | {"memory_mb": 31232, "num_cores": 4.0, "num_gpus": 0}
+        types = [(name, {"instance_type_id": name}) for name in NODE_TYPES]
+        return {
+            "node_types": [
+                shared | {"node_type_id": name, **of, "node_instance_type": of | _DISKS} for name, of in types
+            ]
+        }
 
     @routes.get("/spark-versions")
     def spark_versions() -> Document:
@@ -54,17 +78,23 @@ def blueprint(store: Store) -> Blueprint:
         store.put("clusters", cluster_id, settings | own)
         return {"cluster_id": cluster_id}
 
+    return routes
+
+
+def _keep(routes: Blueprint, store: Store, *, kind: str, key: str, delete: str) -> None:
+    """The endpoints that are alike for pools and clusters."""
+
     @routes.get("/get")
-    def get_cluster() -> Document:
-        return cluster(store, text(dict(request.args), "cluster_id"))
+    def get() -> Document:
+        return store.find(kind, text(request.args, key))
 
     @routes.get("/list")
-    def list_clusters() -> Document:
-        return {"clusters": store.all("clusters")}
+    def list_() -> Document:
+        return {routes.name.replace("-", "_"): store.all(kind)}
 
-    @routes.post("/permanent-delete")
-    def delete_cluster() -> Document:
-        store.delete("clusters", cluster(store, text(body(), "cluster_id"))["cluster_id"])
+    @routes.post(delete)
+    def forget() -> Document:
+        gone = store.find(kind, text(body(), key))[key]
+        store.delete(kind, gone)
+        store.delete("permissions", f"{routes.name}/{gone}")
         return {}
-
-    return routes

@@ -5,16 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path, PurePosixPath
 
-from infra.rehearsal import permissions
-from infra.rehearsal.api import (
-    USER,
-    ApiError,
-    Document,
-    exists,
-    invalid,
-    missing,
-    now,
-)
+from infra.rehearsal.api import USER, ApiError, Document, exists, invalid, missing, now
 from infra.rehearsal.store import Store
 
 MOST_BYTES = 10 * 1024 * 1024
@@ -29,11 +20,7 @@ _PERMISSIONS = {"FILE": "files", "NOTEBOOK": "notebooks", "DIRECTORY": "director
 
 
 def clean(path: str) -> str:
-    """A workspace path in its one form: without ``/Workspace`` before it and a slash behind it.
-
-    Raises:
-        ApiError: it is not absolute, leads out of the workspace, or is too long.
-    """
+    """A workspace path in its one form: without ``/Workspace`` before it and a slash behind it."""
     if not path.startswith("/"):
         raise invalid(f"Path ({path}) doesn't start with '/'")
     parts = PurePosixPath(path).parts[1:]
@@ -68,11 +55,7 @@ class Files:
         return found if found.is_file() else None
 
     def volume_file(self, path: str) -> Path:
-        """The file that stands for a path of a volume.
-
-        Raises:
-            ApiError: there is no such volume.
-        """
+        """The file that stands for a path of a volume."""
         parts = PurePosixPath(clean(path)).parts[1:]
         if len(parts) < 4 or parts[0] != "Volumes":
             raise invalid(f"Invalid path {path}: expected /Volumes/catalog/schema/volume/...")
@@ -90,16 +73,12 @@ class Files:
         return self._file(path).is_dir()
 
     def status(self, path: str) -> Document:
-        """What the workspace says of an object.
-
-        Raises:
-            ApiError: there is none.
-        """
+        """What the workspace says of an object."""
         path = clean(path)
         file = self._file(path)
         if not file.exists():
             raise missing(f"Path ({path}) doesn't exist.")
-        with self._store.locked():
+        with self._store.lock:
             kept = self._store.get("objects", path)
             if kept is None:
                 kept = {"object_id": self._store.number(), "created_at": now(), "path": path}
@@ -117,28 +96,19 @@ class Files:
         return any(_PERMISSIONS[self.status(entry["path"])["object_type"]] == kind for entry in known)
 
     def children(self, path: str) -> list[Document]:
-        """What is in a folder; the object itself if it is no folder."""
+        """What is in a folder; the object itself if it is not a folder."""
         shown = self.status(path)
         if shown["object_type"] != "DIRECTORY" and not self.is_folder(shown["path"]):
             return [shown]
-        return [
-            self.status(f"{shown['path'].rstrip('/')}/{file.name}")
-            for file in sorted(self._file(shown["path"]).iterdir())
-        ]
+        below = shown["path"].rstrip("/")
+        return [self.status(f"{below}/{file.name}") for file in sorted(self._file(shown["path"]).iterdir())]
 
     def write(self, path: str, content: bytes, *, form: str, language: str | None, overwrite: bool) -> Document:
-        """Import a file or a notebook.
-
-        Raises:
-            ApiError: it is too large, its folder isn't there, or something else is.
-        """
+        """Import a file or a notebook."""
         path = clean(path)
         if len(content) > MOST_BYTES:
-            raise ApiError(
-                400,
-                "MAX_NOTEBOOK_SIZE_EXCEEDED",
-                f"File size imported is ({len(content)} bytes), exceeded max size ({MOST_BYTES} bytes)",
-            )
+            message = f"File size imported is ({len(content)} bytes), exceeded max size ({MOST_BYTES} bytes)"
+            raise ApiError(400, "MAX_NOTEBOOK_SIZE_EXCEEDED", message)
         suffix = PurePosixPath(path).suffix.lower()
         known = {} if form == "RAW" else {"language": language or _LANGUAGES.get(suffix)}
         notebook = form in ("SOURCE", "JUPYTER") or (form == "AUTO" and content.startswith(_NOTEBOOK))
@@ -151,7 +121,7 @@ class Files:
         file = self._file(path)
         if not file.parent.is_dir():
             raise missing(f"The parent folder ({PurePosixPath(path).parent}) does not exist.")
-        with self._store.locked():
+        with self._store.lock:
             if file.is_dir() or (file.exists() and not overwrite):
                 raise exists(f"Node with name {path} already exists. Please pass overwrite=true to update it.")
             part = file.with_name(f".{self._store.number()}.part")
@@ -163,11 +133,7 @@ class Files:
         return self.status(path)
 
     def read(self, path: str) -> Path:
-        """The file behind an object.
-
-        Raises:
-            ApiError: there is none, or it is a folder.
-        """
+        """The file behind an object."""
         shown = self.status(path)
         file = self._file(shown["path"])
         if file.is_dir():
@@ -175,11 +141,7 @@ class Files:
         return file
 
     def make_folder(self, path: str) -> None:
-        """Make a folder and those above it.
-
-        Raises:
-            ApiError: a file is there.
-        """
+        """Make a folder and those above it."""
         path = clean(path)
         try:
             self._file(path).mkdir(parents=True, exist_ok=True)
@@ -187,11 +149,7 @@ class Files:
             raise exists(f"The path {path} is a file already") from None
 
     def remove(self, path: str, *, recursive: bool) -> None:
-        """Remove an object.
-
-        Raises:
-            ApiError: there is none, or it holds others.
-        """
+        """Remove an object."""
         shown = self.status(path)
         path, file = shown["path"], self._file(shown["path"])
         if path == "/":
@@ -206,7 +164,7 @@ class Files:
             if known["path"] == path or known["path"].startswith(f"{path}/"):
                 self._store.delete("objects", known["path"])
                 for kind in _PERMISSIONS.values():
-                    permissions.forget(self._store, kind, known["object_id"])
+                    self._store.delete("permissions", f"{kind}/{known['object_id']}")
                 if known.get("object_type") == "REPO":
                     self._store.delete("repos", known["object_id"])
 

@@ -1,4 +1,4 @@
-"""Jobs: what they are made of, what is refused, and their endpoints."""
+"""Jobs: what they are made of, what is rejected, and their endpoints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from flask import Blueprint, request
 
-from infra.rehearsal import clusters, permissions, pools, shapes
+from infra.rehearsal import shapes
 from infra.rehearsal.api import (
     USER,
     ApiError,
@@ -22,11 +22,12 @@ from infra.rehearsal.api import (
     now,
     number,
     page,
+    required,
     text,
     versioned,
 )
-from infra.rehearsal.files import Files
 from infra.rehearsal.store import Store
+from infra.rehearsal.tasks import Workspace
 from ml_pipeline.settings import quartz
 
 RUN_IF = ("ALL_SUCCESS", "ALL_DONE", "NONE_FAILED", "AT_LEAST_ONE_SUCCESS", "ALL_FAILED", "AT_LEAST_ONE_FAILED")
@@ -43,110 +44,95 @@ _KEYED = {
 _NOT_HONOURED = ("access_control_list", "environment_variables")
 
 
-class Rules:
-    """What a job must be.
+def checked(workspace: Workspace, given: Document) -> Document:
+    """The settings of a job that Databricks would accept, whose wheels exist, and of which nothing is ignored here."""
+    settings: Document = shapes.shaped(given, shapes.JOB)
+    for field in _NOT_HONOURED:
+        if settings.get(field):
+            raise not_implemented(f"the field {field} of a job")
+    for name, key in _KEYED.items():
+        _unique(settings.get(name) or [], key, name)
+    shared = settings.get("job_clusters") or []
+    for cluster in shared:
+        _check_cluster(workspace, cluster.get("new_cluster") or {}, f"job cluster '{cluster['job_cluster_key']}'")
+    tasks = settings.get("tasks") or []
+    _check_graph(tasks)
+    for task in tasks:
+        _check_task(workspace, task, [cluster["job_cluster_key"] for cluster in shared])
+    _check_schedule(settings.get("schedule"))
+    for key in ("timeout_seconds", "max_concurrent_runs"):
+        if settings.get(key, 0) < 0:
+            raise invalid(f"{key} must not be negative")
+    return settings
 
-    Args:
-        store: Where instance pools and clusters are found.
-        files: Where wheels are found.
-    """
 
-    def __init__(self, store: Store, files: Files) -> None:
-        self._store = store
-        self._files = files
+def _check_graph(tasks: list[Document]) -> None:
+    graph = {task["task_key"]: [one.get("task_key") for one in task.get("depends_on") or []] for task in tasks}
+    for key, before in graph.items():
+        if not _KEY.fullmatch(key):
+            raise invalid(f"task_key '{key}' holds more than letters, digits, '-' and '_', or is longer than 100")
+        for other in before:
+            if other not in graph:
+                raise invalid(f"Invalid task dependency: task '{key}' depends on unknown task '{other}'")
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        raise invalid(f"Invalid task dependencies: a cycle, {' -> '.join(map(str, error.args[1]))}") from None
 
-    def checked(self, given: Document) -> Document:
-        """A job's settings, which hold as a whole.
 
-        Raises:
-            ApiError: Databricks would reject them, the rehearsal workspace ignores one, or a task's wheel is missing.
-        """
-        settings: Document = shapes.shaped(given, shapes.JOB)
-        for field in _NOT_HONOURED:
-            if settings.get(field):
-                raise not_implemented(f"the field {field} of a job")
-        for name, key in _KEYED.items():
-            _unique(settings.get(name) or [], key, name)
-        shared = [cluster["job_cluster_key"] for cluster in settings.get("job_clusters") or []]
-        for cluster in settings.get("job_clusters") or []:
-            self._check_cluster(cluster.get("new_cluster") or {}, f"job cluster '{cluster['job_cluster_key']}'")
-        tasks = settings.get("tasks") or []
-        self._check_graph(tasks)
-        for task in tasks:
-            self._check_task(task, shared)
-        _check_schedule(settings.get("schedule"))
-        for key in ("timeout_seconds", "max_concurrent_runs"):
-            if settings.get(key, 0) < 0:
-                raise invalid(f"{key} must not be negative")
-        return settings
+def _check_task(workspace: Workspace, task: Document, shared: list[str]) -> None:
+    where = f"task '{task['task_key']}'"
+    if task.get("disabled"):
+        raise not_implemented(f"the field disabled of a task ({task['task_key']})")
+    if task.get("run_if", "ALL_SUCCESS") not in RUN_IF:
+        raise invalid(f"{where}: run_if {task['run_if']} is unknown; accepted: {', '.join(RUN_IF)}")
+    if "job_cluster_key" in task and task["job_cluster_key"] not in shared:
+        raise invalid(f"{where}: job_cluster_key '{task['job_cluster_key']}' is not one of the job's clusters")
+    if "new_cluster" in task:
+        _check_cluster(workspace, task["new_cluster"], where)
+    if task.get("existing_cluster_id"):
+        _check_known(workspace, "clusters", task["existing_cluster_id"], where)
+    if "run_job_task" in task:
+        _check_known(workspace, "jobs", task["run_job_task"].get("job_id"), where)
+    if "python_wheel_task" in task:
+        _check_wheel_task(task["python_wheel_task"], where)
+    for library in task.get("libraries") or []:
+        if "whl" in library and _wheel_is_missing(workspace, library["whl"]):
+            raise invalid(f"{where}: library {library['whl']} does not exist in the workspace")
 
-    @staticmethod
-    def _check_graph(tasks: list[Document]) -> None:
-        graph = {task["task_key"]: [one.get("task_key") for one in task.get("depends_on") or []] for task in tasks}
-        for key, before in graph.items():
-            if not _KEY.fullmatch(key):
-                raise invalid(f"task_key '{key}' holds more than letters, digits, '-' and '_', or is longer than 100")
-            for other in before:
-                if other not in graph:
-                    raise invalid(f"Invalid task dependency: task '{key}' depends on unknown task '{other}'")
-        try:
-            TopologicalSorter(graph).prepare()
-        except CycleError as error:
-            raise invalid(f"Invalid task dependencies: a cycle, {' -> '.join(map(str, error.args[1]))}") from None
 
-    def _check_task(self, task: Document, shared: list[str]) -> None:
-        where = f"task '{task['task_key']}'"
-        if task.get("disabled"):
-            raise not_implemented(f"the field disabled of a task ({task['task_key']})")
-        if task.get("run_if", "ALL_SUCCESS") not in RUN_IF:
-            raise invalid(f"{where}: run_if {task['run_if']} is unknown; accepted: {', '.join(RUN_IF)}")
-        if "job_cluster_key" in task and task["job_cluster_key"] not in shared:
-            raise invalid(f"{where}: job_cluster_key '{task['job_cluster_key']}' is not one of the job's clusters")
-        if "new_cluster" in task:
-            self._check_cluster(task["new_cluster"], where)
-        if task.get("existing_cluster_id"):
-            try:
-                clusters.cluster(self._store, task["existing_cluster_id"])
-            except ApiError as error:
-                raise invalid(f"{where}: {error.message}") from None
-        self._check_work(task, where)
-        for library in task.get("libraries") or []:
-            if "whl" in library and self._wheel_is_missing(library["whl"]):
-                raise invalid(f"{where}: library {library['whl']} does not exist in the workspace")
+def _check_known(workspace: Workspace, kind: str, key: object, where: str) -> None:
+    try:
+        workspace.store.find(kind, key)
+    except ApiError as error:
+        raise invalid(f"{where}: {error.message}") from None
 
-    def _check_work(self, task: Document, where: str) -> None:
-        if "run_job_task" in task:
-            try:
-                job(self._store, task["run_job_task"].get("job_id"))
-            except ApiError as error:
-                raise invalid(f"{where}: {error.message}") from None
-        if "python_wheel_task" in task:
-            wheel = task["python_wheel_task"]
-            for key in ("package_name", "entry_point"):
-                if not wheel.get(key):
-                    raise invalid(f"{where}: python_wheel_task must have a {key}")
-            if wheel.get("parameters") and wheel.get("named_parameters"):
-                raise invalid(f"{where}: python_wheel_task has parameters and named_parameters; only one is accepted")
 
-    def _wheel_is_missing(self, path: str) -> bool:
-        try:
-            return self._files.library(path) is None
-        except ApiError:
-            return True
+def _check_wheel_task(wheel: Document, where: str) -> None:
+    for key in ("package_name", "entry_point"):
+        if not wheel.get(key):
+            raise invalid(f"{where}: python_wheel_task must have a {key}")
+    if wheel.get("parameters") and wheel.get("named_parameters"):
+        raise invalid(f"{where}: python_wheel_task has parameters and named_parameters; only one is accepted")
 
-    def _check_cluster(self, cluster: Document, where: str) -> None:
-        for key in ("instance_pool_id", "driver_instance_pool_id"):
-            if cluster.get(key):
-                try:
-                    pools.pool(self._store, cluster[key])
-                except ApiError as error:
-                    raise invalid(f"{where}: {error.message}") from None
-        if cluster.get("instance_pool_id") and (cluster.get("node_type_id") or cluster.get("driver_node_type_id")):
-            raise invalid(f"{where}: the node type can't be given where an instance pool is: the pool has its own")
-        if not cluster.get("spark_version"):
-            raise invalid(f"{where}: Missing required field: spark_version")
-        if not cluster.get("instance_pool_id") and not cluster.get("node_type_id"):
-            raise invalid(f"{where}: neither node_type_id nor instance_pool_id is given")
+
+def _wheel_is_missing(workspace: Workspace, path: str) -> bool:
+    try:
+        return workspace.files.library(path) is None
+    except ApiError:
+        return True
+
+
+def _check_cluster(workspace: Workspace, cluster: Document, where: str) -> None:
+    for key in ("instance_pool_id", "driver_instance_pool_id"):
+        if cluster.get(key):
+            _check_known(workspace, "pools", cluster[key], where)
+    if cluster.get("instance_pool_id") and (cluster.get("node_type_id") or cluster.get("driver_node_type_id")):
+        raise invalid(f"{where}: the node type can't be given where an instance pool is: the pool has its own")
+    if not cluster.get("spark_version"):
+        raise invalid(f"{where}: Missing required field: spark_version")
+    if not cluster.get("instance_pool_id") and not cluster.get("node_type_id"):
+        raise invalid(f"{where}: neither node_type_id nor instance_pool_id is given")
 
 
 def _unique(entries: Iterable[Document], key: str, what: str) -> None:
@@ -194,46 +180,25 @@ def without(settings: Document, fields: Iterable[str]) -> Document:
     return result
 
 
-def job(store: Store, job_id: object) -> Document:
-    """A job.
-
-    Raises:
-        ApiError: there is none with this id.
-    """
-    found = store.get("jobs", job_id)
-    if found is None:
-        # Databricks answers so, with 400, and the provider looks for the words.
-        raise ApiError(400, "INVALID_PARAMETER_VALUE", f"Job {job_id} does not exist.")
-    return found
-
-
 def asked_job(store: Store, given: Mapping[str, Any]) -> Document:
-    """The job that a request names.
-
-    Raises:
-        ApiError: it names none, or there is none.
-    """
-    if "job_id" not in given:
-        raise invalid("Missing required field: job_id")
-    return job(store, number(given["job_id"], "job_id"))
+    """The job that a request names."""
+    return store.find("jobs", number(required(given, "job_id"), "job_id"))
 
 
-def blueprint(store: Store, rules: Rules, cancel_all: Callable[[int], None]) -> Blueprint:
-    """The endpoints of jobs.
-
-    Args:
-        store: Where jobs are kept.
-        rules: What a job must be.
-        cancel_all: Cancels the runs of a job.
-    """
+def blueprint(workspace: Workspace, cancel_all: Callable[[int], None]) -> Blueprint:
+    """The endpoints of jobs; `cancel_all` cancels the runs of one."""
+    store = workspace.store
     routes = versioned("jobs", "2.0", "2.1", "2.2")
+
+    def keep(own: Document, given: Document) -> None:
+        settings = checked(workspace, given)
+        settings.setdefault("name", _UNTITLED)
+        store.put("jobs", own["job_id"], own | {"settings": settings})
 
     @routes.post("/create")
     def create() -> Document:
-        settings = rules.checked(body())
-        settings.setdefault("name", _UNTITLED)
         new = {"job_id": store.number(), "creator_user_name": USER, "run_as_user_name": USER, "created_time": now()}
-        store.put("jobs", new["job_id"], new | {"settings": settings})
+        keep(new, body())
         return {"job_id": new["job_id"]}
 
     @routes.get("/get")
@@ -251,31 +216,20 @@ def blueprint(store: Store, rules: Rules, cancel_all: Callable[[int], None]) -> 
             shown = [one | {"settings": without(one["settings"], ("tasks", "job_clusters"))} for one in shown]
         return {"jobs": shown, **more} if shown else more
 
-    _changing(routes, store, rules, cancel_all)
-    return routes
-
-
-def _changing(routes: Blueprint, store: Store, rules: Rules, cancel_all: Callable[[int], None]) -> None:
     @routes.post("/reset")
     def reset() -> Document:
         given = shapes.shaped(body(), shapes.CHANGE)
-        if "new_settings" not in given:
-            raise invalid("Missing required field: new_settings")
-        old = asked_job(store, given)
-        settings = rules.checked(given["new_settings"])
-        settings.setdefault("name", _UNTITLED)
-        store.put("jobs", old["job_id"], old | {"settings": settings})
+        settings = required(given, "new_settings")
+        keep(asked_job(store, given), settings)
         return {}
 
     @routes.post("/update")
     def update() -> Document:
         given = shapes.shaped(body(), shapes.CHANGE)
-        with store.locked():
+        with store.lock:
             old = asked_job(store, given)
             settings = without(old["settings"], given.get("fields_to_remove", []))
-            settings = rules.checked(merged(settings, given.get("new_settings", {})))
-            settings.setdefault("name", _UNTITLED)
-            store.put("jobs", old["job_id"], old | {"settings": settings})
+            keep(old, merged(settings, given.get("new_settings", {})))
         return {}
 
     @routes.post("/delete")
@@ -283,5 +237,7 @@ def _changing(routes: Blueprint, store: Store, rules: Rules, cancel_all: Callabl
         gone = asked_job(store, body())["job_id"]
         cancel_all(gone)
         store.delete("jobs", gone)
-        permissions.forget(store, "jobs", gone)
+        store.delete("permissions", f"jobs/{gone}")
         return {}
+
+    return routes

@@ -9,11 +9,9 @@ from graphlib import TopologicalSorter
 from flask import Blueprint, render_template
 
 from infra.rehearsal.api import Document, now
-from infra.rehearsal.jobs import job
-from infra.rehearsal.run_routes import find
 from infra.rehearsal.run_state import ended, graph, latest
 from infra.rehearsal.runs import Runs
-from infra.rehearsal.store import Store
+from infra.rehearsal.task_process import output
 
 _MOST_RUNS = 50
 _BOX = (190, 46)
@@ -66,9 +64,9 @@ def said(run: Document) -> str:
     return str(run["state"].get("result_state") or run["state"]["life_cycle_state"])
 
 
-def blueprint(store: Store, runs: Runs) -> Blueprint:
+def blueprint(runs: Runs) -> Blueprint:
     """The pages."""
-    routes = Blueprint("pages", __name__, template_folder="templates")
+    routes, store = Blueprint("pages", __name__, template_folder="templates"), runs.workspace.store
     for helper in (duration, moment, said):
         routes.add_app_template_filter(helper)
 
@@ -86,14 +84,14 @@ def blueprint(store: Store, runs: Runs) -> Blueprint:
 
     @routes.get("/jobs/<int:job_id>")
     def show_job(job_id: int) -> str:
-        found, shown = job(store, job_id), newest(job_id)
+        found, shown = store.find("jobs", job_id), newest(job_id)
         return render_template("job.html", job=found, runs=shown, busy=not all(map(ended, shown)))
 
     @routes.get("/jobs/<int:_job_id>/runs/<int:run_id>")
     def show_run(_job_id: int, run_id: int) -> str:
-        run = find(store, run_id)
+        run = store.find("runs", run_id)
         boxes, width, height = picture(list(latest(run).values()))
-        attempts = [(task, runs.logs.output(task)["logs"]) for task in run["tasks"]]
+        attempts = [(task, output(task, runs.workspace.log(task))["logs"]) for task in run["tasks"]]
         drawn = {"boxes": boxes, "width": width, "height": height, "box": _BOX, "states": latest(run)}
         return render_template("run.html", run=run, attempts=attempts, busy=not ended(run), **drawn)
 

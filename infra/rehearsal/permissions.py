@@ -1,21 +1,21 @@
-"""Access control lists: kept as Databricks shows them, and never enforced, since there is one user."""
+"""Who asks, which is always the one user, and access control lists: kept as Databricks shows them, never enforced."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import re
+from typing import NamedTuple
 
 from flask import Blueprint, request
 
 from infra.rehearsal import shapes
-from infra.rehearsal.api import USER, Document, body, invalid, missing
+from infra.rehearsal.api import USER, Document, Mlflow, body, invalid, missing
+from infra.rehearsal.files import Files
 from infra.rehearsal.store import Store
 
-Exists = Callable[[str], bool]
+_EQUALS = re.compile(r"\s*\w+\s+eq\s+[\"']?(.*?)[\"']?\s*", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class Kind:
+class _Kind(NamedTuple):
     """What can have an access control list."""
 
     object_type: str
@@ -25,23 +25,38 @@ class Kind:
 
 _FILES = ("CAN_READ", "CAN_RUN", "CAN_EDIT", "CAN_MANAGE")
 _MODELS = ("CAN_READ", "CAN_EDIT", "CAN_MANAGE_STAGING_VERSIONS", "CAN_MANAGE_PRODUCTION_VERSIONS", "CAN_MANAGE")
-KINDS: Mapping[str, Kind] = {
-    "jobs": Kind("job", ("CAN_VIEW", "CAN_MANAGE_RUN", "IS_OWNER", "CAN_MANAGE")),
-    "instance-pools": Kind("instance-pool", ("CAN_ATTACH_TO", "CAN_MANAGE")),
-    "clusters": Kind("cluster", ("CAN_ATTACH_TO", "CAN_RESTART", "CAN_MANAGE")),
-    "experiments": Kind("mlflowExperiment", ("CAN_READ", "CAN_EDIT", "CAN_MANAGE")),
-    "registered-models": Kind("registered-model", _MODELS),
-    "repos": Kind("repo", _FILES),
-    "directories": Kind("directory", _FILES),
-    "notebooks": Kind("notebook", _FILES),
-    "files": Kind("file", _FILES),
+_KINDS = {
+    "jobs": _Kind("job", ("CAN_VIEW", "CAN_MANAGE_RUN", "IS_OWNER", "CAN_MANAGE")),
+    "instance-pools": _Kind("instance-pool", ("CAN_ATTACH_TO", "CAN_MANAGE")),
+    "clusters": _Kind("cluster", ("CAN_ATTACH_TO", "CAN_RESTART", "CAN_MANAGE")),
+    "experiments": _Kind("mlflowExperiment", ("CAN_READ", "CAN_EDIT", "CAN_MANAGE")),
+    "registered-models": _Kind("registered-model", _MODELS),
+    "repos": _Kind("repo", _FILES),
+    "directories": _Kind("directory", _FILES),
+    "notebooks": _Kind("notebook", _FILES),
+    "files": _Kind("file", _FILES),
 }
-_PRINCIPALS = ("user_name", "group_name", "service_principal_name")
+_STORED = {"jobs": "jobs", "instance-pools": "pools", "clusters": "clusters", "repos": "repos"}
+_MLFLOW = {"experiments": "experiment_id", "registered-models": "name"}
 
 
-def forget(store: Store, kind: str, object_id: object) -> None:
-    """Forget the list of an object that is gone."""
-    store.delete("permissions", f"{kind}/{object_id}")
+def identity() -> Blueprint:
+    """The endpoints of users and service principals."""
+    routes = Blueprint("scim", __name__, url_prefix="/api/2.0/preview/scim/v2")
+
+    @routes.get("/Me")
+    def me() -> Document:
+        groups = [{"display": name, "value": str(number)} for number, name in enumerate(("admins", "users"), 1)]
+        return {"id": "1", "userName": USER, "displayName": "Rehearsal", "active": True, "groups": groups}
+
+    @routes.get("/ServicePrincipals")
+    def service_principals() -> Document:
+        # Whoever is asked for exists, since a deployment names principals that it doesn't make.
+        match = _EQUALS.fullmatch(request.args.get("filter", ""))
+        found = [{"id": "2", "applicationId": match[1], "displayName": match[1], "active": True}] if match else []
+        return {"Resources": found, "totalResults": len(found), "startIndex": 1, "itemsPerPage": len(found)}
+
+    return routes
 
 
 def _owner(kind: str) -> Document:
@@ -49,9 +64,9 @@ def _owner(kind: str) -> Document:
 
 
 def _principal(entry: Document) -> tuple[str, str]:
-    found = [(key, str(entry[key])) for key in _PRINCIPALS if entry.get(key)]
+    found = [(key, str(entry[key])) for key in shapes.PRINCIPALS if entry.get(key)]
     if len(found) != 1:
-        raise invalid(f"an access control entry names exactly one of {', '.join(_PRINCIPALS)}")
+        raise invalid(f"an access control entry names exactly one of {', '.join(shapes.PRINCIPALS)}")
     return found[0]
 
 
@@ -59,15 +74,15 @@ def _checked(kind: str, given: list[Document]) -> list[Document]:
     entries: dict[tuple[str, str], Document] = {}
     for entry in given:
         principal, level = _principal(entry), entry.get("permission_level")
-        if level not in KINDS[kind].levels:
-            accepted = ", ".join(KINDS[kind].levels)
+        if level not in _KINDS[kind].levels:
+            accepted = ", ".join(_KINDS[kind].levels)
             raise invalid(f"Permission level {level} is not supported on {kind}; accepted: {accepted}")
         entries[principal] = {principal[0]: principal[1], "permission_level": level}
     return list(entries.values())
 
 
 def _complete(kind: str, entries: list[Document]) -> list[Document]:
-    """Refuse a job without its one owner; leave the creator of anything else a manager."""
+    """Reject a job without its one owner; leave the creator of anything else a manager."""
     if kind == "jobs":
         if [entry["permission_level"] for entry in entries].count("IS_OWNER") != 1:
             raise invalid("The job must have exactly one owner.")
@@ -81,32 +96,30 @@ def _shown(kind: str, object_id: str, entries: list[Document]) -> Document:
     acl: list[Document] = []
     for entry in entries:
         permission = {"permission_level": entry["permission_level"], "inherited": False}
-        name = {key: entry[key] for key in _PRINCIPALS if key in entry}
+        name = {key: entry[key] for key in shapes.PRINCIPALS if key in entry}
         acl.append(name | {"all_permissions": [permission]})
     inherited = {"permission_level": "CAN_MANAGE", "inherited": True, "inherited_from_object": [f"/{kind}/"]}
     if not any(entry.get("group_name") == "admins" for entry in acl):
         acl.append({"group_name": "admins", "all_permissions": [inherited]})
-    return {
-        "object_id": f"/{kind}/{object_id}",
-        "object_type": KINDS[kind].object_type,
-        "access_control_list": acl,
-    }
+    return {"object_id": f"/{kind}/{object_id}", "object_type": _KINDS[kind].object_type, "access_control_list": acl}
 
 
-def blueprint(store: Store, exists: Mapping[str, Exists]) -> Blueprint:
-    """The endpoints.
-
-    Args:
-        store: Where the lists are kept.
-        exists: For each kind of object, whether there is one with this id.
-    """
+def blueprint(store: Store, files: Files, mlflow: Mlflow) -> Blueprint:
+    """The endpoints of access control lists."""
     routes = Blueprint("permissions", __name__, url_prefix="/api/2.0/permissions")
 
+    def exists(kind: str, object_id: str) -> bool:
+        if kind in _STORED:
+            return store.get(_STORED[kind], object_id) is not None
+        if kind in _MLFLOW:
+            return mlflow("GET", f"{kind}/get", {_MLFLOW[kind]: object_id})[1] == 200
+        return files.has(kind, object_id)
+
     def entries(kind: str, object_id: str) -> list[Document]:
-        if kind not in KINDS:
-            raise invalid(f"'{kind}' is not a supported object type; accepted: {', '.join(KINDS)}")
-        if not exists[kind](object_id):
-            raise missing(f"{KINDS[kind].object_type} with id {object_id} does not exist")
+        if kind not in _KINDS:
+            raise invalid(f"'{kind}' is not a supported object type; accepted: {', '.join(_KINDS)}")
+        if not exists(kind, object_id):
+            raise missing(f"{_KINDS[kind].object_type} with id {object_id} does not exist")
         kept = store.get("permissions", f"{kind}/{object_id}")
         return [_owner(kind)] if kept is None else list(kept["entries"])
 
@@ -117,12 +130,12 @@ def blueprint(store: Store, exists: Mapping[str, Exists]) -> Blueprint:
     @routes.get("/<kind>/<object_id>/permissionLevels")
     def get_levels(kind: str, object_id: str) -> Document:
         entries(kind, object_id)
-        levels = KINDS[kind].levels
+        levels = _KINDS[kind].levels
         return {"permission_levels": [{"permission_level": level, "description": level} for level in levels]}
 
     @routes.route("/<kind>/<object_id>", methods=["PUT", "PATCH"])
     def set_permissions(kind: str, object_id: str) -> Document:
-        with store.locked():
+        with store.lock:
             old = entries(kind, object_id)
             given = shapes.shaped(body(), shapes.PERMISSIONS)
             new = _checked(kind, given.get("access_control_list", []))

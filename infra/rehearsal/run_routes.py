@@ -8,28 +8,29 @@ from typing import Any
 from flask import Blueprint, request
 
 from infra.rehearsal import shapes
-from infra.rehearsal.api import Document, asked, body, flag, invalid, missing, not_implemented, number, page, versioned
-from infra.rehearsal.jobs import Rules, asked_job
+from infra.rehearsal.api import (
+    Document,
+    asked,
+    body,
+    flag,
+    invalid,
+    missing,
+    not_implemented,
+    number,
+    page,
+    required,
+    versioned,
+)
+from infra.rehearsal.jobs import asked_job, checked
 from infra.rehearsal.run_state import became, ended, graph, latest
 from infra.rehearsal.runs import Runs
 from infra.rehearsal.store import Store
+from infra.rehearsal.task_process import output
 
 _OWN = ("settings", "idempotency_token", "repair_history")
 """What is kept of a run that Databricks doesn't show, or not unless it is asked."""
 _INNER = ("resolved", "started")
 """The same of a task."""
-
-
-def find(store: Store, run_id: object) -> Document:
-    """A run.
-
-    Raises:
-        ApiError: there is none with this id.
-    """
-    found = store.get("runs", run_id)
-    if found is None:
-        raise invalid(f"Run {run_id} does not exist.")
-    return found
 
 
 def _shown(run: Document) -> Document:
@@ -51,23 +52,16 @@ def _run_of_task(run: Document, task: Document) -> Document:
     return shared | {key: value for key, value in task.items() if key not in (*settings, *_INNER)} | own
 
 
-def blueprint(store: Store, rules: Rules, runs: Runs) -> Blueprint:
-    """The endpoints.
-
-    Args:
-        store: Where runs are kept.
-        rules: What a run without a job must be.
-        runs: What starts and ends them.
-    """
+def blueprint(runs: Runs) -> Blueprint:
+    """The endpoints of runs."""
     routes = versioned("jobs", "2.0", "2.1", "2.2")
     routes.name = "runs"
-    _starting(routes, store, rules, runs)
-    _reading(routes, store, runs)
-    _ending(routes, store, runs)
+    for add in (_add_starting, _add_reading, _add_ending):
+        add(routes, runs.workspace.store, runs)
     return routes
 
 
-def _starting(routes: Blueprint, store: Store, rules: Rules, runs: Runs) -> None:
+def _add_starting(routes: Blueprint, store: Store, runs: Runs) -> None:
     @routes.post("/run-now")
     def run_now() -> Document:
         given = shapes.honoured(body(), shapes.RUN_NOW)
@@ -88,7 +82,7 @@ def _starting(routes: Blueprint, store: Store, rules: Rules, runs: Runs) -> None
 
     @routes.post("/runs/submit")
     def submit() -> Document:
-        settings = rules.checked(body())
+        settings = checked(runs.workspace, body())
         if not settings.get("tasks"):
             raise invalid("Missing required field: tasks")
         token = settings.pop("idempotency_token", None)
@@ -97,7 +91,7 @@ def _starting(routes: Blueprint, store: Store, rules: Rules, runs: Runs) -> None
     @routes.post("/runs/repair")
     def repair() -> Document:
         given = shapes.honoured(body(), shapes.REPAIR)
-        with store.locked():
+        with store.lock:
             run = _the_run(store, given)
             if not ended(run):
                 raise invalid("Only a run that has ended can be repaired.")
@@ -111,7 +105,7 @@ def _starting(routes: Blueprint, store: Store, rules: Rules, runs: Runs) -> None
             return {"repair_id": runs.repair(run["run_id"], keys, parameters=parameters, overriding=_overriding(given))}
 
 
-def _reading(routes: Blueprint, store: Store, runs: Runs) -> None:
+def _add_reading(routes: Blueprint, store: Store, runs: Runs) -> None:
     @routes.get("/runs/get")
     def get() -> Document:
         given = asked()
@@ -144,14 +138,14 @@ def _reading(routes: Blueprint, store: Store, runs: Runs) -> None:
                 "Retrieving the output of runs with multiple tasks is not supported."
                 " Please retrieve the output of each individual task run instead."
             )
-        return {"metadata": _run_of_task(*task), **runs.logs.output(task[1])}
+        return {"metadata": _run_of_task(*task), **output(task[1], runs.workspace.log(task[1]))}
 
     @routes.get("/runs/export")
     def export() -> Document:
         raise not_implemented("jobs/runs/export: there are no notebooks")
 
 
-def _ending(routes: Blueprint, store: Store, runs: Runs) -> None:
+def _add_ending(routes: Blueprint, store: Store, runs: Runs) -> None:
     @routes.post("/runs/cancel")
     def cancel() -> Document:
         given = body()
@@ -162,12 +156,9 @@ def _ending(routes: Blueprint, store: Store, runs: Runs) -> None:
     @routes.post("/runs/cancel-all")
     def cancel_all() -> Document:
         given = body()
-        if "job_id" in given:
-            runs.cancel_all(asked_job(store, given)["job_id"], queued=flag(given.get("all_queued_runs")))
-        elif flag(given.get("all_queued_runs")):
-            runs.cancel_all(None, queued=True)
-        else:
-            raise invalid("Missing required field: job_id")
+        queued = flag(given.get("all_queued_runs"))
+        every = queued and "job_id" not in given
+        runs.cancel_all(None if every else asked_job(store, given)["job_id"], queued=queued)
         return {}
 
     @routes.post("/runs/delete")
@@ -199,16 +190,14 @@ def _asked_for(store: Store) -> list[Document]:
 
 
 def _the_run(store: Store, given: Mapping[str, Any]) -> Document:
-    if "run_id" not in given:
-        raise invalid("Missing required field: run_id")
-    return find(store, number(given["run_id"], "run_id"))
+    return store.find("runs", number(required(given, "run_id"), "run_id"))
 
 
 def _the_task(store: Store, task_run_id: object) -> tuple[Document, Document] | None:
     kept = store.get("task_runs", task_run_id)
     if kept is None:
         return None
-    run = find(store, kept["run_id"])
+    run = store.find("runs", kept["run_id"])
     return run, next(task for task in run["tasks"] if str(task["run_id"]) == str(task_run_id))
 
 

@@ -1,8 +1,10 @@
-"""The states of runs and of their tasks, and how one follows from others."""
+"""The states of runs and of their tasks, how one follows from others, and what references to a run stand for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 
 from infra.rehearsal.api import Document, now
 
@@ -20,10 +22,16 @@ _CODES = {
     "SUCCESS_WITH_FAILURES": ("SUCCESS_WITH_FAILURES", "SUCCESS"),
     "MAXIMUM_CONCURRENT_RUNS_REACHED": ("MAX_CONCURRENT_RUNS_EXCEEDED", "CLIENT_ERROR"),
 }
+MESSAGES = {
+    "FAILED": "Workload failed, see run output for details",
+    "TIMEDOUT": "Timed out",
+    "CANCELED": "Run cancelled.",
+}
+_REFERENCE = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
 
 
 def state(life: str, result: str | None = None, message: str = "", *, code: str | None = None) -> Document:
-    """The state of a run or of a task, in the older form and in the newer."""
+    """The state of a run or of a task, in the older form and in the newer; and when it ended, if it did."""
     older = {"life_cycle_state": life, "state_message": message, "user_cancelled_or_timedout": False}
     newer: Document = {"state": _STATES_V2.get(life, life)}
     if result:
@@ -31,6 +39,7 @@ def state(life: str, result: str | None = None, message: str = "", *, code: str 
     if life in _ENDED:
         known = _CODES[result] if result else ("INTERNAL_ERROR", "INTERNAL_ERROR")
         newer["termination_details"] = {"code": code or known[0], "type": known[1], "message": message}
+        return {"state": older, "status": newer, "end_time": now()}
     return {"state": older, "status": newer}
 
 
@@ -85,7 +94,7 @@ def conclude(run: Document, stopped: str | None) -> None:
     failed = [key for key, result in results.items() if result == "FAILED"]
     interrupted = set(results.values()) & {"CANCELED", "TIMEDOUT"}
     if stopped and interrupted:
-        outcome = state("TERMINATED", stopped, "Run cancelled." if stopped == "CANCELED" else "Timed out")
+        outcome = state("TERMINATED", stopped, MESSAGES[stopped])
     elif any(result in _FAILURES for result in leaves):
         key = failed[0] if failed else next(key for key, result in results.items() if result in _FAILURES)
         said = tasks[key]["state"]["state_message"]
@@ -99,15 +108,42 @@ def conclude(run: Document, stopped: str | None) -> None:
         outcome = state("TERMINATED", "SUCCESS_WITH_FAILURES")
     else:
         outcome = state("TERMINATED", "SUCCESS")
-    end = now()
-    duration = end - run["start_time"]
-    run |= {**outcome, "end_time": end, "run_duration": duration, "execution_duration": duration}
+    run |= outcome
+    run["run_duration"] = run["execution_duration"] = run["end_time"] - run["start_time"]
 
 
 def interrupt(run: Document) -> None:
     """Let a run, and its tasks that are active, be interrupted by the end of the server."""
     message = "The rehearsal workspace ended while this was active."
-    for task in run["tasks"]:
-        if not ended(task):
-            task |= {**state("INTERNAL_ERROR", "FAILED", message, code="INTERNAL_ERROR"), "end_time": now()}
-    run |= {**state("INTERNAL_ERROR", "FAILED", message, code="INTERNAL_ERROR"), "end_time": now()}
+    for one in (*run["tasks"], run):
+        if not ended(one):
+            one.update(state("INTERNAL_ERROR", "FAILED", message, code="INTERNAL_ERROR"))
+
+
+def substitute(text: str, known: Mapping[str, str]) -> str:
+    """Replace references, such as ``{{job.run_id}}``, to what is known; others stay as they are, as on Databricks."""
+    return _REFERENCE.sub(lambda match: known.get(match[1], match[0]), text)
+
+
+def reference_values(host: str, run: Document, task: Document | None = None) -> dict[str, str]:
+    """What each reference of a run, or of one of its tasks, stands for."""
+    start = datetime.fromtimestamp(run["start_time"] / 1000, UTC)
+    found = {
+        "workspace.id": "1",
+        "workspace.url": host,
+        "job.id": str(run["job_id"]),
+        "job.name": run["run_name"],
+        "job.run_id": str(run["run_id"]),
+        "job.repair_count": str(len(run["repair_history"]) - 1),
+        "job.start_time.iso_date": start.date().isoformat(),
+        "job.start_time.iso_datetime": start.strftime("%Y-%m-%dT%H:%M:%S"),
+        "job.start_time.timestamp_ms": str(run["start_time"]),
+        "job.trigger.type": run["trigger"].lower(),
+    }
+    for part in ("year", "month", "day", "hour", "minute", "second"):
+        found[f"job.start_time.{part}"] = str(getattr(start, part))
+    found |= {f"job.parameters.{entry['name']}": entry["value"] for entry in run.get("job_parameters") or []}
+    if task:
+        found |= {"task.name": task["task_key"], "task.run_id": str(task["run_id"])}
+        found["task.execution_count"] = str(task["attempt_number"] + 1)
+    return found

@@ -3,40 +3,34 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from graphlib import TopologicalSorter
-from pathlib import Path
 
 from infra.rehearsal.api import USER, Document, invalid, now
-from infra.rehearsal.files import Files
-from infra.rehearsal.references import reference_values, substitute
-from infra.rehearsal.run_state import became, conclude, ended, graph, interrupt, latest, state
-from infra.rehearsal.store import Store
-from infra.rehearsal.task_log import Logs
-from infra.rehearsal.task_process import PATIENCE, Stop
-from infra.rehearsal.tasks import Tasks, new_attempt
+from infra.rehearsal.run_state import (
+    MESSAGES,
+    became,
+    conclude,
+    ended,
+    graph,
+    interrupt,
+    latest,
+    reference_values,
+    state,
+    substitute,
+)
+from infra.rehearsal.task_process import PATIENCE, Stop, deadline
+from infra.rehearsal.tasks import TIMES, Tasks, Workspace, new_attempt
 
 
 class Runs:
-    """Starts runs, follows them and ends them.
+    """Starts runs, follows them and ends them."""
 
-    Args:
-        store: Where runs are kept.
-        files: Where wheels are found.
-        folder: The state folder.
-        host: URL of the rehearsal workspace.
-        token: What opens it.
-    """
-
-    def __init__(self, store: Store, files: Files, folder: Path, *, host: str, token: str) -> None:
-        self._store = store
-        self._host = host
-        self.logs = Logs(store, folder)
-        self._tasks = Tasks(
-            store, files, self.logs, folder, host=host, token=token, start=self._start_called, cancel=self.cancel
-        )
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self._store = workspace.store
+        self._tasks = Tasks(workspace, start=self.start, cancel=self.cancel)
         self._stops: dict[int, Stop] = {}
         self._threads: dict[int, threading.Thread] = {}
         for run in self._active():
@@ -65,26 +59,19 @@ class Runs:
             overriding: Parameters of wheel tasks, as older callers give them.
             token: Names the run, so that asking twice starts it once.
             trigger: What starts it.
-
-        Raises:
-            ApiError: a parameter is not the job's.
         """
         declared = {entry["name"]: str(entry.get("default", "")) for entry in settings.get("parameters") or []}
         _check_parameters(parameters, declared)
-        with self._store.locked():
+        with self._store.lock:
             for run in self._store.all("runs"):
                 if token and run["idempotency_token"] == token:
                     return run
             run = self._new(job_id, settings, token)
-            values = reference_values(self._host, run)
-            given = [
-                {
-                    "name": name,
-                    "default": default,
-                    "value": str(parameters.get(name, substitute(default, values))),
-                }
-                for name, default in declared.items()
-            ]
+            values = reference_values(self.workspace.host, run)
+            given = []
+            for name, default in declared.items():
+                value = str(parameters.get(name, substitute(default, values)))
+                given.append({"name": name, "default": default, "value": value})
             run |= {"job_parameters": given, "overriding_parameters": overriding or {}, "trigger": trigger}
             others = len(self._active(job_id)) if job_id else 0
             if others >= int(settings.get("max_concurrent_runs") or 1) and job_id:
@@ -94,10 +81,6 @@ class Runs:
                 self._launch(run["run_id"])
         return run
 
-    def _start_called(self, job: Document, parameters: Mapping[str, str]) -> int:
-        run = self.start(job["job_id"], job["settings"], parameters=parameters, trigger="RUN_JOB_TASK")
-        return int(run["run_id"])
-
     @staticmethod
     def _hold_back(run: Document, settings: Document) -> None:
         queued = (settings.get("queue") or {}).get("enabled")
@@ -105,7 +88,6 @@ class Runs:
         held = state("QUEUED") if queued else state("SKIPPED", "MAXIMUM_CONCURRENT_RUNS_REACHED", why)
         run |= held
         if not queued:
-            run["end_time"] = now()
             for task in run["tasks"]:
                 task.update(held)
 
@@ -122,19 +104,15 @@ class Runs:
             "trigger": "ONE_TIME",
             "format": "MULTI_TASK",
             "creator_user_name": USER,
+            **dict.fromkeys((*TIMES, "run_duration"), 0),
             "start_time": now(),
-            "end_time": 0,
-            "setup_duration": 0,
-            "execution_duration": 0,
-            "cleanup_duration": 0,
-            "run_duration": 0,
             "idempotency_token": token,
             "settings": settings,
             "repair_history": [{"type": "ORIGINAL", "start_time": now(), "task_run_ids": []}],
             "job_clusters": settings.get("job_clusters") or [],
             **state("PENDING"),
         }
-        run["run_page_url"] = f"{self._host}/jobs/{run['job_id']}/runs/{run_id}"
+        run["run_page_url"] = f"{self.workspace.host}/jobs/{run['job_id']}/runs/{run_id}"
         run["tasks"] = [new_attempt(self._store, run, task, 0) for task in settings["tasks"]]
         return run
 
@@ -146,9 +124,6 @@ class Runs:
             keys: The tasks.
             parameters: Values of job parameters that take the place of the run's.
             overriding: Parameters of wheel tasks that do.
-
-        Raises:
-            ApiError: a parameter is not the job's.
         """
         repair_id = self._store.number()
 
@@ -165,7 +140,7 @@ class Runs:
                     run["tasks"].append(new_attempt(self._store, run, task, before + 1))
             run |= {**state("PENDING"), "end_time": 0}
 
-        with self._store.locked():
+        with self._store.lock:
             self._store.change("runs", run_id, again)
             self._launch(run_id, keys)
         return repair_id
@@ -175,13 +150,12 @@ class Runs:
 
         def end(run: Document) -> None:
             if run["state"]["life_cycle_state"] == "QUEUED":
-                run |= {**state("TERMINATED", "CANCELED", "Run cancelled."), "end_time": now()}
-                for task in run["tasks"]:
-                    task.update(state("TERMINATED", "CANCELED", "Run cancelled."))
+                for one in (run, *run["tasks"]):
+                    one.update(state("TERMINATED", "CANCELED", MESSAGES["CANCELED"]))
             elif not ended(run):
                 run |= state("TERMINATING", message="Cancelling")
 
-        with self._store.locked():
+        with self._store.lock:
             self._store.change("runs", run_id, end)
             if run_id in self._stops:
                 self._stops[run_id].event.set()
@@ -194,7 +168,7 @@ class Runs:
 
     def close(self) -> None:
         """End all runs and their processes."""
-        with self._store.locked():
+        with self._store.lock:
             self._tasks.closing = True
             threads = list(self._threads.values())
             for stop in self._stops.values():
@@ -208,11 +182,9 @@ class Runs:
         self._threads[run_id].start()
 
     def _run(self, run_id: int, keys: set[str] | None) -> None:
-        run = self._store.get("runs", run_id)
-        assert run is not None, "a run is kept before it is launched"
+        run = self._store.find("runs", run_id)
         settings, stop = run["settings"], self._stops[run_id]
-        if settings.get("timeout_seconds"):
-            stop.deadline = time.monotonic() + settings["timeout_seconds"]
+        stop.deadline = deadline(settings.get("timeout_seconds"))
         self._store.change(
             "runs", run_id, lambda run: run.update(state("RUNNING")) if not stop.event.is_set() else None
         )
@@ -227,7 +199,7 @@ class Runs:
                 else:
                     results[key] = Future()
                     results[key].set_result(latest(run)[key]["state"].get("result_state", "FAILED"))
-        with self._store.locked():
+        with self._store.lock:
             if not self._tasks.closing:
                 self._store.change("runs", run_id, lambda run: conclude(run, stop.result()))
             del self._stops[run_id], self._threads[run_id]

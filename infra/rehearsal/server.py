@@ -12,7 +12,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,33 +19,17 @@ from flask import Flask
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from infra.rehearsal import (
-    catalog_routes,
-    clusters,
-    experiments,
-    gate,
-    git_folders,
-    identity,
-    jobs,
-    mlflow_server,
-    pages,
-    permissions,
-    pools,
-    run_routes,
-    volume_routes,
-    workspace_routes,
-)
-from infra.rehearsal.catalog import Catalog
+from infra.rehearsal import catalog, clusters, file_routes, gate, jobs, mlflow_server, pages, permissions, run_routes
 from infra.rehearsal.files import Files
 from infra.rehearsal.runs import Runs
 from infra.rehearsal.store import Store
+from infra.rehearsal.tasks import Workspace
 from ml_pipeline.errors import InputError
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _ADDRESS = "127.0.0.1"
-_ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts/"
 
 
 def _application(state: Path, *, host: str, token: str) -> tuple[WSGIApplication, Callable[[], None]]:
@@ -55,49 +38,31 @@ def _application(state: Path, *, host: str, token: str) -> tuple[WSGIApplication
     call = mlflow_server.caller(mlflow)
     store = Store(state / "rehearsal.db")
     files = Files(store, state)
-    runs = Runs(store, files, state, host=host, token=token)
-    rules = jobs.Rules(store, files)
-    known = Catalog(store, files, state / "lakehouse" / "warehouse", call)
-
-    def experiment_exists(experiment_id: str) -> bool:
-        return call("GET", "experiments/get", {"experiment_id": experiment_id})[0] == 200
-
-    exists: dict[str, permissions.Exists] = {
-        "jobs": lambda key: store.get("jobs", key) is not None,
-        "instance-pools": lambda key: store.get("pools", key) is not None,
-        "clusters": lambda key: store.get("clusters", key) is not None,
-        "repos": lambda key: store.get("repos", key) is not None,
-        "experiments": experiment_exists,
-        "registered-models": lambda key: call("GET", "registered-models/get", {"name": key})[0] == 200,
-        **{kind: partial(files.has, kind) for kind in ("files", "notebooks", "directories")},
-    }
+    workspace = Workspace(store=store, files=files, folder=state, host=host, token=token)
+    runs = Runs(workspace)
     app = Flask("infra.rehearsal", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = gate.MOST_BYTES
     # A job's settings are shown as they were sent.
     app.json.sort_keys = False  # type: ignore[attr-defined]
     for routes in (
-        identity.blueprint(),
-        pools.blueprint(store),
-        clusters.blueprint(store),
-        jobs.blueprint(store, rules, runs.cancel_all),
-        run_routes.blueprint(store, rules, runs),
-        workspace_routes.blueprint(files),
-        volume_routes.blueprint(files),
-        git_folders.blueprint(store, files),
-        catalog_routes.blueprint(known),
-        permissions.blueprint(store, exists),
-        experiments.blueprint(store, files, call),
-        pages.blueprint(store, runs),
+        permissions.identity(),
+        permissions.blueprint(store, files, call),
+        clusters.pools(store),
+        clusters.clusters(store),
+        jobs.blueprint(workspace, runs.cancel_all),
+        run_routes.blueprint(runs),
+        file_routes.workspace(files),
+        file_routes.volumes(files),
+        file_routes.git_folders(store, files),
+        catalog.blueprint(catalog.Catalog(store, files, state / "lakehouse" / "warehouse", call)),
+        mlflow_server.blueprint(store, files, call),
+        pages.blueprint(runs),
     ):
         app.register_blueprint(routes)
     gate.handle_errors(app)
 
     def answer(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
-        path = str(environ["PATH_INFO"])
-        theirs = f"{environ['REQUEST_METHOD']} {path}" not in experiments.OURS and mlflow_server.has(environ)
-        if environ["REQUEST_METHOD"] == "GET" and path.startswith(_ARTIFACTS):
-            # MLflow's server would answer 500, which its client takes for an accident and repeats for minutes.
-            theirs = (state / "artifacts" / path.removeprefix(_ARTIFACTS)).is_file()
+        theirs = mlflow_server.answers(environ, state)
         return (mlflow if theirs else app.wsgi_app)(environ, start)
 
     def end() -> None:

@@ -16,13 +16,8 @@ Shape = Mapping[str, Any]
 TEXTS: Shape = {"*": str}
 """An object of any names, each with a text."""
 
-_CLUSTER: Shape = {
-    "spark_version": str,
-    "node_type_id": str,
-    "driver_node_type_id": str,
-    "instance_pool_id": str,
-    "driver_instance_pool_id": str,
-}
+_MACHINES = ("node_type_id", "driver_node_type_id", "instance_pool_id", "driver_instance_pool_id")
+_CLUSTER: Shape = dict.fromkeys(("spark_version", *_MACHINES), str)
 _TASK: Shape = {
     "task_key": str,
     "depends_on": [{"task_key": str}],
@@ -63,11 +58,8 @@ REPAIR: Shape = {
     "rerun_all_failed_tasks": bool,
     "rerun_dependent_tasks": bool,
 }
-PERMISSIONS: Shape = {
-    "access_control_list": [
-        {"user_name": str, "group_name": str, "service_principal_name": str, "permission_level": str}
-    ]
-}
+PRINCIPALS = ("user_name", "group_name", "service_principal_name")
+PERMISSIONS: Shape = {"access_control_list": [dict.fromkeys((*PRINCIPALS, "permission_level"), str)]}
 SEARCH: Shape = {"max_results": int, "filter": str, "order_by": [str], "page_token": str}
 GRANTS: Shape = {"changes": [{"principal": str, "add": [str], "remove": [str]}]}
 
@@ -81,9 +73,6 @@ def shaped(value: Any, shape: Any, field: str = "") -> Any:
         value: What was sent.
         shape: A type; ``[shape]``; or a shape for each of some names, ``*`` for any.
         field: Where it was sent.
-
-    Raises:
-        ApiError: a part has another type.
     """
     if isinstance(shape, list):
         return [shaped(one, shape[0], f"{field}[{index}]") for index, one in enumerate(_typed(value, list, field))]
@@ -105,7 +94,7 @@ def _field(key: str, value: Any, shape: Shape, field: str) -> Any:
 
 
 def _typed(value: Any, kind: type, field: str) -> Any:
-    # A truth value is no number, though Python has it so; a number has 64 bits.
+    # A truth value is not a number, though Python has it so; a number has 64 bits.
     if type(value) is not kind or (isinstance(value, int) and not -(2**63) <= value < 2**63):
         raise ApiError(
             400,
@@ -116,11 +105,7 @@ def _typed(value: Any, kind: type, field: str) -> Any:
 
 
 def honoured(given: Document, shape: Shape) -> Document:
-    """A request that holds nothing that the rehearsal workspace doesn't do.
-
-    Raises:
-        ApiError: it does, or a part of it has another type.
-    """
+    """A request that holds nothing that the rehearsal workspace doesn't do."""
     for field, value in given.items():
         if value and field not in shape:
             raise not_implemented(f"the field {field} of {request.path}")

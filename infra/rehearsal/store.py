@@ -5,11 +5,20 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from infra.rehearsal.api import Document
+from infra.rehearsal.api import Document, invalid, missing
+
+_ABSENT = {
+    "clusters": (missing, "Cluster {} does not exist"),
+    "pools": (missing, "Can't find an instance pool with id: {}"),
+    "repos": (missing, "Repo {} could not be found."),
+    # Databricks answers these two with 400, and the provider looks for the words.
+    "jobs": (invalid, "Job {} does not exist."),
+    "runs": (invalid, "Run {} does not exist."),
+}
 
 
 class Store:
@@ -20,7 +29,8 @@ class Store:
     """
 
     def __init__(self, file: Path) -> None:
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
+        """Keeps other threads out between a look and the change that follows from it."""
         self._db = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
         # The server's own ends are orderly, and after a power cut a rehearsal can be repeated.
@@ -30,48 +40,50 @@ class Store:
             " (kind TEXT, id TEXT, number INTEGER, body TEXT NOT NULL, PRIMARY KEY (kind, id))"
         )
         self._db.execute("CREATE TABLE IF NOT EXISTS numbers (next INTEGER NOT NULL)")
-        if self._db.execute("SELECT count(*) FROM numbers").fetchone()[0] == 0:
-            self._db.execute("INSERT INTO numbers VALUES (1)")
+        self._db.execute("INSERT INTO numbers SELECT 1 WHERE NOT EXISTS (SELECT * FROM numbers)")
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other threads out between a look and the change that follows from it."""
-        with self._lock:
-            yield
+    def _rows(self, statement: str, *values: str) -> list[Any]:
+        with self.lock:
+            return self._db.execute(statement, values).fetchall()
 
     def number(self) -> int:
         """A number that was never given before."""
-        with self._lock:
-            return int(self._db.execute("UPDATE numbers SET next = next + 1 RETURNING next - 1").fetchone()[0])
+        return int(self._rows("UPDATE numbers SET next = next + 1 RETURNING next - 1")[0][0])
 
     def get(self, kind: str, key: object) -> Document | None:
         """A document, or ``None`` where there is none."""
-        with self._lock:
-            row = self._db.execute("SELECT body FROM documents WHERE kind = ? AND id = ?", (kind, str(key))).fetchone()
-        return None if row is None else dict(json.loads(row[0]))
+        rows = self._rows("SELECT body FROM documents WHERE kind = ? AND id = ?", kind, str(key))
+        return dict(json.loads(rows[0][0])) if rows else None
+
+    def find(self, kind: str, key: object) -> Document:
+        """A document that a request names: one that is missing is an `ApiError`, in Databricks' words."""
+        document = self.get(kind, key)
+        if document is None:
+            error, message = _ABSENT[kind]
+            raise error(message.format(key))
+        return document
 
     def put(self, kind: str, key: object, document: Document) -> None:
         """Keep a document; a new one comes after all others of its kind."""
-        with self._lock:
-            self._db.execute(
-                "INSERT INTO documents VALUES (?, ?, (SELECT coalesce(max(number), 0) + 1 FROM documents), ?)"
-                " ON CONFLICT (kind, id) DO UPDATE SET body = excluded.body",
-                (kind, str(key), json.dumps(document)),
-            )
+        self._rows(
+            "INSERT INTO documents VALUES (?, ?, (SELECT coalesce(max(number), 0) + 1 FROM documents), ?)"
+            " ON CONFLICT (kind, id) DO UPDATE SET body = excluded.body",
+            kind,
+            str(key),
+            json.dumps(document),
+        )
 
-    def change(self, kind: str, key: object, how: Callable[[Document], None]) -> Document | None:
-        """Change a document as nobody else does; returns it, or ``None`` where there is none."""
-        with self._lock:
+    def change(self, kind: str, key: object, how: Callable[[Document], None]) -> None:
+        """Change a document as nobody else does, if it is there."""
+        with self.lock:
             document = self.get(kind, key)
             if document is not None:
                 how(document)
                 self.put(kind, key, document)
-            return document
 
-    def delete(self, kind: str, key: object) -> bool:
-        """Forget a document; tells whether it was there."""
-        with self._lock:
-            return self._db.execute("DELETE FROM documents WHERE kind = ? AND id = ?", (kind, str(key))).rowcount > 0
+    def delete(self, kind: str, key: object) -> None:
+        """Forget a document."""
+        self._rows("DELETE FROM documents WHERE kind = ? AND id = ?", kind, str(key))
 
     def all(self, kind: str) -> list[Document]:
         """Every document of a kind, in the order in which they came."""
@@ -79,11 +91,10 @@ class Store:
 
     def items(self, kind: str) -> list[tuple[str, Document]]:
         """Every document of a kind with its id, in the order in which they came."""
-        with self._lock:
-            rows = self._db.execute("SELECT id, body FROM documents WHERE kind = ? ORDER BY number", (kind,)).fetchall()
+        rows = self._rows("SELECT id, body FROM documents WHERE kind = ? ORDER BY number", kind)
         return [(row[0], json.loads(row[1])) for row in rows]
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
+        with self.lock:
             self._db.close()

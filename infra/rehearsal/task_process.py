@@ -1,14 +1,24 @@
-"""Processes of tasks: started, followed and ended."""
+"""Processes of tasks: the Python environment, the start, the end, and what the log tells.
+
+An environment has a task's wheels on top of the libraries of this interpreter, which stand for those of the cluster's
+runtime.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import re
+import shutil
 import signal
 import subprocess
+import sys
+import sysconfig
+import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +28,62 @@ from infra.rehearsal.api import Document
 
 PATIENCE = 5.0
 """Seconds that a task's processes have to end before they are killed."""
+_MOST_LOG = 5 * 1024 * 1024
+"""What of a log is shown: its last part."""
+_LOCK = threading.Lock()
+
+
+class InstallationError(Exception):
+    """A library can't be installed."""
+
+
+def interpreter(folder: Path, wheels: Iterable[Path]) -> Path:
+    """The Python of an environment that has these wheels; it is made if it isn't there.
+
+    Raises:
+        InstallationError: one can't be installed.
+    """
+    ordered = sorted(wheels)
+    content = hashlib.sha256(sys.prefix.encode())
+    for wheel in ordered:
+        content.update(wheel.name.encode() + b"\0" + hashlib.sha256(wheel.read_bytes()).digest())
+    made = folder / content.hexdigest()[:16]
+    with _LOCK:
+        if not made.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder) as part:
+                _make(Path(part) / "environment", ordered)
+                # Only what is complete gets its name, under which it is found again.
+                shutil.move(Path(part) / "environment", made)
+    return made / "bin" / "python"
+
+
+def _make(environment: Path, wheels: list[Path]) -> None:
+    _call([sys.executable, "-m", "venv", "--without-pip", str(environment)])
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    packages = environment / "lib" / version / "site-packages"
+    # Behind the environment's own folder in the search order: the wheel wins over what this interpreter has.
+    packages.joinpath("runtime.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+    python, uv = str(environment / "bin" / "python"), Path(sys.executable).parent / "uv"
+    if not wheels:
+        return
+    install = [str(uv), "pip", "install", "--quiet", "--offline", "--no-deps", "--python", python]
+    if not uv.exists():
+        install = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-index", "--no-deps"]
+    _call([*install, *map(str, wheels)])
+
+
+def _call(command: list[str]) -> None:
+    # What is set for this interpreter must not reach into the one that is made.
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        raise InstallationError((done.stderr or done.stdout).strip())
+
+
+def deadline(seconds: int | None) -> float:
+    """When a time limit ends, on the monotonic clock: never, if there is none."""
+    return time.monotonic() + seconds if seconds else float("inf")
 
 
 @dataclass
@@ -50,11 +116,9 @@ def run(
     Returns:
         Its exit code, and why it was ended if it was.
     """
-    wheel = task["python_wheel_task"]
+    wheel, limit = task["python_wheel_task"], deadline(task.get("timeout_seconds"))
     # -P: the launcher's own folder is none of the task's business.
     command = [str(python), "-P", str(launch.__file__), wheel["package_name"], wheel["entry_point"], *arguments]
-    seconds = int(task.get("timeout_seconds") or 0)
-    deadline = time.monotonic() + seconds if seconds else float("inf")
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
@@ -66,7 +130,7 @@ def run(
             start_new_session=True,
         )
         while process.poll() is None:
-            stopped = stop.result(deadline)
+            stopped = stop.result(limit)
             if stopped:
                 _end(process)
                 return process.returncode, stopped
@@ -96,3 +160,19 @@ def _end(process: subprocess.Popen[Any]) -> None:
             os.killpg(process.pid, how)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(patience)
+
+
+def output(task: Document, log: Path) -> Document:
+    """What a task wrote, and what of it tells why it failed and where the error came from."""
+    content = log.read_bytes() if log.exists() else b""
+    logs = content[-_MOST_LOG:].decode(errors="replace")
+    shown: Document = {"logs": logs, "logs_truncated": len(content) > _MOST_LOG}
+    if "started" in task:
+        shown["run_job_output"] = {"run_id": task["started"]}
+    if task["state"].get("result_state") in ("FAILED", "TIMEDOUT"):
+        lines = [line for line in logs.splitlines() if line.strip()]
+        errors = [line for line in lines if re.match(r"[\w.]*(error|exception)\b", line, re.IGNORECASE)]
+        start = logs.rfind("Traceback (most recent call last)")
+        error = (errors or lines or [task["state"]["state_message"]])[-1]
+        shown |= {"error": error, "error_trace": logs[start:] if start >= 0 else error}
+    return shown

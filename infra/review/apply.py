@@ -21,9 +21,7 @@ _FILES = Path("environments")
 def write_plan(stack: str, output: Path | None) -> Changes:
     """Write what a deployment would change, and its fingerprint: ``plan.md`` and ``changes.json``.
 
-    Args:
-        stack: Name of the stack.
-        output: Folder to write to; by default ``plans/STACK`` in cdktf's folder.
+    They lie in ``plans/STACK`` of cdktf's folder if no other one is given.
     """
     changes = _planned(_prepared(stack), _READING)
     print(_written(stack, changes, output or recovery.out() / "plans" / stack))
@@ -55,8 +53,9 @@ def apply_plan(stack: str, reviewed: Path) -> int:
             f"the plan of {stack} is not the one that was reviewed ({reviewed}); nothing was applied; accepted: a plan "
             "that is made and reviewed anew:\n" + "\n".join(f"  {line}" for line in differences)
         )
-    # Terraform refuses a plan whose state was written since: what is applied is what was compared.
-    return _terraform("apply", "-input=false", "-no-color", _WAITING, _PLAN, cwd=folder)
+    # Terraform rejects a plan whose state was written since: what is applied is what was compared.
+    command = [terraform.program(), "apply", *_OPTIONS, _WAITING, _PLAN]
+    return subprocess.run(command, cwd=folder, env={**os.environ, **terraform.QUIET}, check=False).returncode
 
 
 def _check_state(stack: str) -> None:
@@ -75,6 +74,7 @@ def _check_state(stack: str) -> None:
 
 
 _PLAN = "reviewed.tfplan"
+_OPTIONS = ("-input=false", "-no-color")
 _READING, _WAITING = "-lock=false", "-lock-timeout=10m"
 """Who only looks at a state needs no right to write a lock beside it, and keeps nobody from deploying."""
 
@@ -91,38 +91,17 @@ def _prepared(stack: str) -> Path:
 
 def _planned(folder: Path, lock: str) -> Changes:
     """Plan in the stack's folder; the plan, which may hold secrets, stays there."""
-    code = _terraform("plan", "-input=false", "-no-color", lock, f"-out={_PLAN}", cwd=folder, shown=False)
-    if code:
-        raise CheckFailedError("Terraform could not plan: see above")
-    show = [terraform.program(), "show", "-json", _PLAN]
-    done = subprocess.run(
-        show, cwd=folder, env={**os.environ, **terraform.QUIET}, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise CheckFailedError(f"terraform show:\n{done.stderr.strip()}")
-    return Changes.of(json.loads(done.stdout))
-
-
-def _terraform(*arguments: str, cwd: Path, shown: bool = True) -> int:
-    """Run Terraform where a person can follow it; what it says of a plan is shown only where it failed."""
-    done = subprocess.run(
-        [terraform.program(), *arguments],
-        cwd=cwd,
-        env={**os.environ, **terraform.QUIET},
-        stdout=None if shown else subprocess.PIPE,
-        stderr=subprocess.STDOUT if not shown else None,
-        text=True,
-        check=False,
-    )
-    if done.returncode and not shown:
-        print(done.stdout, file=sys.stderr)
-    return done.returncode
+    try:
+        terraform.run(folder, "plan", *_OPTIONS, lock, f"-out={_PLAN}")
+    except InputError as error:
+        print(error, file=sys.stderr)
+        raise CheckFailedError("Terraform could not plan: see above") from None
+    return Changes.of(json.loads(terraform.run(folder, "show", "-json", _PLAN)))
 
 
 def _written(stack: str, changes: Changes, folder: Path) -> str:
-    name, instance = stack, os.environ.get("INSTANCE", "")
-    declared = environment.load_all(_FILES, instance=instance)
-    estimate = next((cost.estimate(each).markdown() for each in declared if each.full_name == name), "")
+    declared = environment.load_all(_FILES, instance=os.environ.get("INSTANCE", ""))
+    estimate = next((cost.estimate(each).markdown() for each in declared if each.full_name == stack), "")
     summary = plan_summary.render(stack, changes, cost=estimate)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "plan.md").write_text(summary, encoding="utf-8")

@@ -20,15 +20,11 @@ def report(repository: api.Repository, *, environment: str, plan: Path) -> str:
 
     Raises:
         InputError: the folder holds no plan.
-        PipelineError: GitHub refuses, or can't be reached.
     """
     changes, summary = _read(plan)
     marker = f"<!-- ml-pipeline:drift:{environment} -->"
-    # Whoever took its label away gets no second one while the first is open.
-    issues = (one for one in repository.pages("issues", state="open") if "pull_request" not in one)
-    # Others may quote the marker; only a bot's own issue can be changed by it.
-    ours = (one for one in issues if one["user"]["type"] == "Bot" and (one["body"] or "").startswith(marker))
-    issue = next(ours, None)
+    # Found by its marker: whoever took its label away gets no second one while the first is open.
+    issue = repository.own("issues", marker, state="open")
     run = api.run_address()
     if changes.items:
         head = f"{marker}\nWhat is deployed in `{environment}` is not what is declared at the commit deployed there."

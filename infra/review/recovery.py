@@ -15,7 +15,6 @@ import contextlib
 import json
 import logging
 import os
-import subprocess
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +30,7 @@ from infra.review.leftovers import Block
 from ml_pipeline.errors import InputError, PipelineError
 
 _WHEELS = "databricks_workspace_file."
+_OPTIONS = ("-input=false", "-no-color")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Transfer:
     @classmethod
     def of(cls, stack: Synthesized) -> Transfer:
         """What a deployment of a stack imports and forgets."""
-        return cls(imported=missing(stack), forgotten=_earlier_wheels(stack))
+        return cls(imported=leftovers.find(stack.declared(), stack.held, _connect), forgotten=_earlier_wheels(stack))
 
     def __bool__(self) -> bool:
         """Whether there is anything."""
@@ -80,14 +80,13 @@ def take_over(name: str) -> None:
     """
     with _explained(name):
         stack = opened(name, mend=False)
-        found = missing(stack, folder=True)
+        found = leftovers.find(stack.declared(), stack.held, _connect, folder=True)
         for address, id_ in found.items():
-            options, quiet = ["-input=false", "-no-color"], {**os.environ, **terraform.QUIET}
-            command = ["import", *options, address, id_]
             if address.startswith("databricks_directory."):
                 # Imported it would not be known to be deleted with all that is in it. To make it again changes nothing.
-                command = ["apply", *options, "-auto-approve", f"-target={address}"]
-            _run(f"terraform {command[0]}", [terraform.program(), *command], cwd=stack.folder, env=quiet)
+                terraform.run(stack.folder, "apply", *_OPTIONS, "-auto-approve", f"-target={address}")
+            else:
+                terraform.run(stack.folder, "import", *_OPTIONS, address, id_)
             print(f"{address}: was in the workspace ({id_}), not in Terraform's state: imported")
 
 
@@ -134,16 +133,15 @@ def opened(name: str, *, mend: bool = True) -> Synthesized:
     manifest = json.loads((out() / "manifest.json").read_text(encoding="utf-8"))
     if name not in manifest["stacks"]:
         raise InputError(f"there is no stack '{name}'; accepted: {', '.join(sorted(manifest['stacks']))}")
-    program, quiet, folder = terraform.program(), {**os.environ, **terraform.QUIET}, out() / "stacks" / name
+    folder = out() / "stacks" / name
     # What is pinned may be another version than the one that an earlier deployment locked.
-    init = [program, "init", "-upgrade", "-input=false", "-no-color"]
-    _run("terraform init", init, cwd=folder, env=quiet)
-    shown = json.loads(_run("terraform show", [program, "show", "-json"], cwd=folder, env=quiet))
+    terraform.run(folder, "init", "-upgrade", *_OPTIONS)
+    shown = json.loads(terraform.run(folder, "show", "-json"))
     resources = shown.get("values", {}).get("root_module", {}).get("resources", [])
     for address in (resource["address"] for resource in resources if mend and resource.get("tainted")):
         # It would be replaced. Of a wheel's file, whose path stays the same, that deletes what was just uploaded; of
-        # what is protected Terraform refuses it.
-        _run("terraform untaint", [program, "untaint", "-no-color", address], cwd=folder, env=quiet)
+        # what is protected Terraform rejects it.
+        terraform.run(folder, "untaint", "-no-color", address)
         print(f"{address}: its creation was interrupted: is kept, and looked at again")
     return Synthesized(folder, frozenset(resource["address"] for resource in resources))
 
@@ -153,18 +151,6 @@ def _earlier_wheels(stack: Synthesized) -> list[str]:
     declared = stack.declared()["resource"].get("databricks_workspace_file", {})
     earlier = (each for each in stack.held if each.startswith(_WHEELS))
     return sorted(address for address in earlier if address.removeprefix(_WHEELS) not in declared)
-
-
-def missing(stack: Synthesized, *, folder: bool = False) -> dict[str, str]:
-    """What `leftovers.find` finds in the workspace that the stack's provider signs in to."""
-    return leftovers.find(stack.declared(), stack.held, _connect, folder=folder)
-
-
-def _run(step: str, command: list[str], *, env: Mapping[str, str], cwd: Path | None = None) -> str:
-    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise InputError(f"{step}:\n{(done.stderr or done.stdout).strip()}")
-    return done.stdout
 
 
 def _connect(provider: Block) -> WorkspaceClient:

@@ -1,0 +1,194 @@
+"""The endpoints of the workspace's tree, of the files in volumes, and of Git folders."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from pathlib import Path, PurePosixPath
+
+from flask import Blueprint, Response, request, send_file
+
+from infra.rehearsal.api import USER, ApiError, Document, body, exists, flag, invalid, missing, text
+from infra.rehearsal.files import Files, clean
+from infra.rehearsal.store import Store
+
+
+def workspace(files: Files) -> Blueprint:
+    """The endpoints of the workspace's tree."""
+    routes = Blueprint("workspace", __name__, url_prefix="/api/2.0")
+
+    @routes.post("/workspace/import")
+    def import_() -> Document:
+        if request.mimetype == "multipart/form-data":
+            given: Document = dict(request.form)
+            sent = request.files.get("content")
+            content = sent.read() if sent else str(given.get("content", "")).encode()
+        else:
+            given = body()
+            try:
+                content = base64.b64decode(given.get("content") or "", validate=True)
+            except (binascii.Error, TypeError, ValueError):
+                raise invalid("content is not Base64") from None
+        form, overwrite = str(given.get("format") or "SOURCE"), flag(given.get("overwrite"))
+        shown = files.write(
+            text(given, "path"), content, form=form, language=given.get("language"), overwrite=overwrite
+        )
+        return {"object_id": shown["object_id"]}
+
+    @routes.post("/workspace-files/import-file/<path:path>")
+    def import_file(path: str) -> Document:
+        overwrite = flag(request.args.get("overwrite"))
+        files.write(f"/{path}", request.get_data(), form="RAW", language=None, overwrite=overwrite)
+        return {}
+
+    @routes.get("/workspace/get-status")
+    def get_status() -> Document:
+        return files.status(text(request.args, "path"))
+
+    @routes.get("/workspace/list")
+    def list_() -> Document:
+        return {"objects": files.children(text(request.args, "path"))}
+
+    @routes.get("/workspace/export")
+    def export() -> Response | Document:
+        file = files.read(text(request.args, "path"))
+        if flag(request.args.get("direct_download")):
+            return send_file(file, mimetype="application/octet-stream")
+        return {"content": base64.b64encode(file.read_bytes()).decode(), "file_type": file.suffix.lstrip(".")}
+
+    @routes.post("/workspace/mkdirs")
+    def mkdirs() -> Document:
+        files.make_folder(text(body(), "path"))
+        return {}
+
+    @routes.post("/workspace/delete")
+    def delete() -> Document:
+        given = body()
+        files.remove(text(given, "path"), recursive=flag(given.get("recursive")))
+        return {}
+
+    return routes
+
+
+def volumes(files: Files) -> Blueprint:
+    """The endpoints of the files in volumes."""
+    routes = Blueprint("fs", __name__, url_prefix="/api/2.0/fs")
+
+    @routes.put("/files/<path:path>")
+    def put_file(path: str) -> tuple[str, int]:
+        file = files.volume_file(f"/{path}")
+        if file.is_dir():
+            raise exists(f"/{path} is a folder")
+        if file.exists() and not flag(request.args.get("overwrite")):
+            raise ApiError(409, "ALREADY_EXISTS", f"/{path} already exists; overwrite=true replaces it.")
+        _make_folder(file.parent, f"/{path}")
+        file.write_bytes(request.get_data())
+        return "", 204
+
+    # Flask answers HEAD by it too.
+    @routes.get("/files/<path:path>")
+    def get_file(path: str) -> Response:
+        return send_file(_present(files.volume_file(f"/{path}"), path), mimetype="application/octet-stream")
+
+    @routes.delete("/files/<path:path>")
+    def delete_file(path: str) -> tuple[str, int]:
+        _present(files.volume_file(f"/{path}"), path).unlink()
+        return "", 204
+
+    @routes.put("/directories/<path:path>")
+    def put_folder(path: str) -> tuple[str, int]:
+        _make_folder(files.volume_file(f"/{path}"), f"/{path}")
+        return "", 204
+
+    @routes.get("/directories/<path:path>")
+    def list_folder(path: str) -> Document:
+        folder = files.volume_file(f"/{path}")
+        # The folder of a volume itself is made with the first file.
+        if path.split("/")[4:]:
+            _present(folder, path, folder=True)
+        found = sorted(folder.iterdir()) if folder.is_dir() else []
+        return {"contents": [_entry(f"/{path.rstrip('/')}/{file.name}", file) for file in found]}
+
+    @routes.delete("/directories/<path:path>")
+    def delete_folder(path: str) -> tuple[str, int]:
+        folder = _present(files.volume_file(f"/{path}"), path, folder=True)
+        if any(folder.iterdir()):
+            raise ApiError(400, "DIRECTORY_NOT_EMPTY", f"/{path} is not empty")
+        folder.rmdir()
+        return "", 204
+
+    return routes
+
+
+def _present(file: Path, path: str, *, folder: bool = False) -> Path:
+    if not (file.is_dir() if folder else file.is_file()):
+        raise ApiError(404, "NOT_FOUND", f"/{path} does not exist.")
+    return file
+
+
+def _make_folder(folder: Path, path: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ApiError(409, "ALREADY_EXISTS", f"A file is at {path} or above it.") from None
+
+
+def _entry(path: str, file: Path) -> Document:
+    shown = {"path": path, "name": file.name, "is_directory": file.is_dir()}
+    found = file.stat()
+    size = {"file_size": found.st_size, "last_modified": int(found.st_mtime * 1000)}
+    return shown if file.is_dir() else shown | size
+
+
+def git_folders(store: Store, files: Files) -> Blueprint:
+    """The endpoints of Git folders: a record each, and a folder; nothing is cloned."""
+    routes = Blueprint("repos", __name__, url_prefix="/api/2.0/repos")
+
+    @routes.post("")
+    def create() -> Document:
+        given = body()
+        url, provider = text(given, "url"), text(given, "provider")
+        name = PurePosixPath(url).name.removesuffix(".git")
+        path = clean(str(given.get("path") or f"/Repos/{USER}/{name}"))
+        parent = str(PurePosixPath(path).parent)
+        with store.lock:
+            if files.is_folder(path):
+                raise exists(f"RESOURCE_ALREADY_EXISTS: {path} already exists. Please choose another name.")
+            if not given.get("path"):
+                files.make_folder(parent)
+            if not files.is_folder(parent):
+                raise missing(f"The parent folder ({parent}) does not exist.")
+            document: Document = {"id": store.number(), "url": url, "provider": provider, "path": path}
+            # No clone, so no commit: Git's own word for none.
+            document |= {"branch": "main", "head_commit_id": "0" * 40}
+            if given.get("sparse_checkout"):
+                document["sparse_checkout"] = given["sparse_checkout"]
+            store.put("repos", document["id"], document)
+            files.adopt(path, document)
+        return document
+
+    @routes.get("")
+    def list_() -> Document:
+        prefix = request.args.get("path_prefix", "").removeprefix("/Workspace")
+        return {"repos": [found for found in store.all("repos") if found["path"].startswith(prefix)]}
+
+    @routes.get("/<repo_id>")
+    def get(repo_id: str) -> Document:
+        return store.find("repos", repo_id)
+
+    @routes.patch("/<repo_id>")
+    def update(repo_id: str) -> Document:
+        changed, given = store.find("repos", repo_id), body()
+        if "tag" in given:
+            # At a tag, no branch is checked out.
+            changed.pop("branch", None)
+        changed |= {key: given[key] for key in ("branch", "sparse_checkout") if key in given}
+        store.put("repos", repo_id, changed)
+        return {}
+
+    @routes.delete("/<repo_id>")
+    def delete(repo_id: str) -> Document:
+        files.remove(store.find("repos", repo_id)["path"], recursive=True)
+        return {}
+
+    return routes
