@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.data import columns, histograms, tables
+from ml_pipeline.data import functions as F
 from ml_pipeline.data.histograms import Histogram
 from ml_pipeline.names import AGREE, BATCH_COLUMN, CHAMPION_PREDICTION, MODEL_NAME, MODEL_VERSION, PREDICTION
 
@@ -51,7 +52,6 @@ class ShadowBatch:
 
     def classes(self, target: str) -> list[ClassCounts]:
         """Count, for each class, rows and agreement, in one pass."""
-        from pyspark.sql import functions as F
 
         def text(column: str) -> Any:
             return F.col(column).cast("string")
@@ -94,6 +94,4 @@ class ShadowBatch:
 
 
 def _agree() -> Any:
-    from pyspark.sql import functions as F
-
     return F.col(PREDICTION).eqNullSafe(F.col(CHAMPION_PREDICTION))

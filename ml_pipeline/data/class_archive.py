@@ -12,15 +12,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ml_pipeline.data import cache, local_spark
+from ml_pipeline.data import session
 
 
 def write() -> None:
     """Write the archive from the classes that a session with a Delta table loads; takes most of a minute."""
-    archive = local_spark.archive()
+    archive = session.archive()
     archive.unlink(missing_ok=True)
     partial = archive.with_suffix(f".{os.getpid()}")
-    options = f'{local_spark.DEFAULT_JAVA_OPTIONS} -Xlog:disable "-XX:ArchiveClassesAtExit={partial}"'
+    options = f'{session.DEFAULT_JAVA_OPTIONS} -Xlog:disable "-XX:ArchiveClassesAtExit={partial}"'
     with tempfile.TemporaryDirectory() as state:
         command = [
             sys.executable,
@@ -31,10 +31,10 @@ def write() -> None:
             "from ml_pipeline.data import class_archive as c; c._session()",
             state,
         ]
-        if not any(cache.path("").glob("*.jars")):
+        if not any(session.cached("").glob("*.jars")):
             # The archive is for the class path of a session that need not ask Maven Central for Delta.
             subprocess.run(command, check=True)
-        subprocess.run(command, check=True, env={**os.environ, local_spark.JAVA_OPTIONS: options})
+        subprocess.run(command, check=True, env={**os.environ, session.JAVA_OPTIONS: options})
     if partial.is_file():
         partial.replace(archive)
     else:
@@ -47,7 +47,7 @@ def _session() -> None:
     from pyspark.sql import functions as F
     from pyspark.sql.pandas.functions import pandas_udf
 
-    spark = local_spark.create(Path(sys.argv[1]))
+    spark = session.create(Path(sys.argv[1]))
     counted, table = Observation(), f"{sys.argv[1]}/table"
     rows = spark.range(100).withColumn("text", F.col("id").cast("string")).withColumn("day", F.lit("2026-01-01"))
     rows = rows.withColumn("twice", pandas_udf(lambda ids: 2 * ids, "long")("id"))  # type: ignore[call-overload]

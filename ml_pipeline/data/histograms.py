@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from ml_pipeline.data import columns
+from ml_pipeline.data import functions as F
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -128,8 +129,6 @@ def bins(training: DataFrame, kinds: Mapping[str, str]) -> Bins:
 
 def _quantiles(training: DataFrame, names: Sequence[str]) -> dict[str, tuple[float, ...]]:
     """Of numbers, by the algorithm of Greenwald and Khanna (Space-efficient online computation of quantiles, 2001)."""
-    from pyspark.sql import functions as F
-
     if not names:
         return {}
     # It takes names only, and reads a dot in one as a field of a struct.
@@ -142,7 +141,6 @@ def _quantiles(training: DataFrame, names: Sequence[str]) -> dict[str, tuple[flo
 def _categories(training: DataFrame, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Of text, those that are not rare: at most 1 / ``RARE``, however many there are."""
     from pyspark.sql import Window
-    from pyspark.sql import functions as F
 
     if not names:
         return {}
@@ -166,8 +164,6 @@ def count(rows: DataFrame, kinds: Mapping[str, str], found: Bins) -> dict[str, C
         For each feature its rows by bin: for a number in the order of its bounds, for a text in that of its categories
         and then all others; the missing ones last.
     """
-    from pyspark.sql import functions as F
-
     names = list(kinds)
 
     def counted(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ml_pipeline.data import columns, sources, tables
+from ml_pipeline.data import functions as F
 from ml_pipeline.errors import InputError
 from ml_pipeline.names import BATCH_COLUMN, LABEL, MODEL_VERSION, OTHER_LABEL, PREDICTION, RUN_ID, SCORES
 
@@ -66,19 +67,13 @@ class Matched:
         if dates := ", ".join(f"DATE'{date}'" for date in sorted(without)):
             predictions = predictions.where(f"{BATCH_COLUMN} NOT IN ({dates})")
         truth = _labels(labels, key=key, target=target)
-        for column in key:
-            if column not in predictions.columns:
-                raise InputError(
-                    f"key: table {predictions_table} has no column '{column}', by which labels are matched; "
-                    f"accepted: {', '.join(predictions.columns)}"
-                )
+        where = f"key: table {predictions_table}"
+        columns.require(predictions, key, where=where, why=", by which labels are matched")
         matched = predictions.join(truth, on=list(key), how="left")
         return cls(matched, scored=dict(matched.dtypes).get(SCORES) == "array<double>")
 
     def batches(self) -> list[LabelledBatch]:
         """The batches, by version, in the order of their days."""
-        from pyspark.sql import functions as F
-
         counted = self._rows.groupBy(BATCH_COLUMN, MODEL_VERSION, RUN_ID).agg(F.count(LABEL), F.count(F.lit(1)))
         batches = [
             LabelledBatch(day=day, version=version, run_id=run_id, labelled=labelled, rows=rows)
@@ -88,8 +83,6 @@ class Matched:
 
     def frame(self, batch: LabelledBatch) -> pd.DataFrame:
         """The labelled rows of a batch: predictions, labels, and scores if there are any."""
-        from pyspark.sql import functions as F
-
         of_batch = self._rows.where(
             (F.col(BATCH_COLUMN) == F.lit(batch.day))
             & (F.col(MODEL_VERSION) == batch.version)
@@ -103,13 +96,9 @@ class Matched:
 
 def _labels(labels: Source, *, key: Sequence[str], target: str) -> DataFrame:
     """One row for each key that has a label."""
-    from pyspark.sql import functions as F
-
     where = f"monitoring.labels: source {labels}"
     rows = sources.read_source(labels)
-    for column in (*key, target):
-        if column not in rows.columns:
-            raise InputError(f"{where}: has no column '{column}'; accepted: {', '.join(rows.columns)}")
+    columns.require(rows, (*key, target), where=f"{where}:")
     value = F.col(columns.quote(target))
     grouped = (
         rows.where(value.isNotNull())

@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
+from ml_pipeline.data import functions as F
 from ml_pipeline.data.columns import quote
 from ml_pipeline.data.hashing import Digest
 from ml_pipeline.data.session import local_state, spark
 from ml_pipeline.errors import InputError, PipelineError, cause
+from ml_pipeline.names import BATCH_COLUMN
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, DataFrameWriter
@@ -120,13 +122,7 @@ def _fingerprint(commit: Path) -> str:
 
 
 def replace(rows: DataFrame, name: str, digest: Digest) -> Written:
-    """Make a table hold exactly these rows, in one commit; no new version where it holds them already.
-
-    Args:
-        rows: The rows.
-        name: The table.
-        digest: The rows' digest, which is kept with the commit.
-    """
+    """Make a table hold exactly these rows, in one commit with their digest; no new version if it holds them."""
     if exists(name):
         version, last = last_write(name)
         if last == digest.text:
@@ -147,8 +143,6 @@ def _version_with(name: str, fingerprint: str) -> int:
     version, last = last_write(name)
     if last == fingerprint:
         return version
-    from pyspark.sql import functions as F
-
     history = spark().sql(f"DESCRIBE HISTORY {_identifier(name)}").where(F.col("userMetadata") == fingerprint)
     return max(int(row["version"]) for row in history.select("version").collect())
 
@@ -159,7 +153,7 @@ def latest_version(name: str) -> int:
 
 
 def replace_batch(
-    rows: DataFrame, name: str, *, column: str, value: str, since: int | None = None, note: str = ""
+    rows: DataFrame, name: str, *, column: str = BATCH_COLUMN, value: str, since: int | None = None, note: str = ""
 ) -> Batch:
     """Make one batch of a table hold exactly these rows, in one commit; other batches stay.
 
@@ -195,7 +189,6 @@ def _replace_batch(rows: DataFrame, name: str, *, column: str, value: str, began
     from py4j.protocol import Py4JError
     from pyspark.errors import AnalysisException, PySparkException
     from pyspark.sql import Observation
-    from pyspark.sql import functions as F
 
     counted = Observation()
     batch = rows.withColumn(column, F.lit(value).cast("date")).observe(counted, F.count(F.lit(1)).alias("rows"))
@@ -231,7 +224,7 @@ def _another_batch(error: BaseException) -> bool:
     return any(name in str(error) for name in ("DELTA_CONCURRENT", "DELTA_METADATA_CHANGED", "DELTA_PROTOCOL_CHANGED"))
 
 
-def drop_batch(name: str, *, column: str, value: str) -> None:
+def drop_batch(name: str, *, column: str = BATCH_COLUMN, value: str) -> None:
     """Remove one batch of a table, if there is one."""
     if exists(name):
         from delta.tables import DeltaTable

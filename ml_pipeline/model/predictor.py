@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ml_pipeline.data import functions as F
 from ml_pipeline.data import hashing, session, sources
 from ml_pipeline.data.columns import quote
 from ml_pipeline.data.features import Features
@@ -90,8 +91,6 @@ def answers(rows: DataFrame, predictors: Mapping[str, Predictor], *, where: str,
         InputError: a feature is missing, or of another type. Of an infinite one Spark tells where the answers are
             computed, inside ``tables.reading``.
     """
-    from pyspark.sql import functions as F
-
     features = {name: Features(models.input_kinds(one.signature)) for name, one in predictors.items()}
     columns = {name: of.columns(rows, where=where, must_be_finite=True) for name, of in features.items()}
     widest = max(len({column for of in features.values() for column in of.kinds}), 1)
@@ -123,8 +122,6 @@ def responses(
     Raises:
         InputError: the rows can't be read, or don't fit the model.
     """
-    from pyspark.sql import functions as F
-
     predictor = load(uri)
     answered = rows.withColumn(ANSWER, answers(rows, {"model": predictor}, where=where, scores=True)["model"])
     columns = [F.col(quote(target)).alias("truth"), F.col(f"{ANSWER}.{PREDICTION}"), F.col(f"{ANSWER}.{SCORES}")]

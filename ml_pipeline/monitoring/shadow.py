@@ -17,16 +17,6 @@ _MOST_RANGES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class RangeRow:
-    """Rows on which a feature's value lies in one range."""
-
-    feature: str
-    range: str
-    rows: int
-    agreed: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class Shadow:
     """How a challenger did on one batch."""
 
@@ -35,10 +25,10 @@ class Shadow:
     agreed: int
     interval: tuple[float, float]
     """Of the share of rows on which both agree (Wilson's score interval, Wilson 1927)."""
-    classes: list[ClassCounts]
-    ranges: list[RangeRow]
+    by_class: list[dict[str, Any]]
+    """Rows and agreement by class, as the report shows them."""
+    by_feature: list[dict[str, Any]]
     """Where they agree less than elsewhere, by more than chance; the worst first."""
-    labelled: bool
     reasons: tuple[str, ...]
     """Why it may not be promoted."""
 
@@ -55,16 +45,13 @@ class Shadow:
 
     def as_report(self) -> dict[str, Any]:
         """As the batch's report shows it."""
-        kind = "true class" if self.labelled else "class by the champion"
         return {
             "agreement": self.agreed / self.rows,
             "interval": self.interval,
             "verdict": PASSED if self.passed else FAILED,
             "reason": self.reason,
-            "by_class": [_class_cells(kind, row) for row in self.classes],
-            "by_feature": [
-                {"feature": row.feature, "range": row.range} | _shares(row.rows, row.agreed) for row in self.ranges
-            ],
+            "by_class": self.by_class,
+            "by_feature": self.by_feature,
         }
 
 
@@ -98,6 +85,7 @@ def compare(
     classes = batch.classes(target)
     total, agreed = sum(row.rows for row in classes), sum(row.agreed for row in classes)
     low, high = binomtest(agreed, total).proportion_ci(1 - significance, method="wilson")
+    kind = "true class" if batch.labelled else "class by the champion"
     reasons = [
         f"worse on class '{row.name}': there the champion alone is right on {row.champion_right:,} rows, "
         f"it alone on {row.challenger_right:,}"
@@ -112,9 +100,8 @@ def compare(
         rows=total,
         agreed=agreed,
         interval=(float(low), float(high)),
-        classes=classes,
-        ranges=_ranges(batch, Features(models.input_kinds(signature)), significance) if agreed < total else [],
-        labelled=batch.labelled,
+        by_class=[_class_cells(kind, row) for row in classes],
+        by_feature=_ranges(batch, Features(models.input_kinds(signature)), significance) if agreed < total else [],
         reasons=tuple(reasons),
     )
 
@@ -134,7 +121,7 @@ def note(model: str, shadow: Shadow) -> None:
     models.set_version_tags(version, {models.SHADOW: verdict, f"{models.SHADOW}_reason": shadow.reason})
 
 
-def _ranges(batch: ShadowBatch, features: Features, significance: float) -> list[RangeRow]:
+def _ranges(batch: ShadowBatch, features: Features, significance: float) -> list[dict[str, Any]]:
     """Ranges of features on which champion and challenger agree less than elsewhere.
 
     By chance alone the rows on which they differ are a draw without replacement (Fisher's exact test, Fisher 1922); the
@@ -142,11 +129,11 @@ def _ranges(batch: ShadowBatch, features: Features, significance: float) -> list
     """
     histograms = batch.histograms(features)
     tests = sum(int((one.training > 0).sum()) for one in histograms)
-    unlike: list[tuple[float, RangeRow]] = []
+    unlike: list[tuple[float, dict[str, Any]]] = []
     for one in histograms:
         total, differ = int(one.training.sum()), int(one.batch.sum())
         for name, among, apart in zip(one.bins, one.training.tolist(), one.batch.tolist(), strict=True):
             if apart and hypergeom.sf(apart - 1, total, differ, among) < significance / tests:
-                row = RangeRow(feature=one.feature, range=name, rows=among, agreed=among - apart)
+                row = {"feature": one.feature, "range": name} | _shares(among, among - apart)
                 unlike.append((apart / among, row))
     return [row for _, row in sorted(unlike, key=lambda item: -item[0])[:_MOST_RANGES]]

@@ -91,12 +91,7 @@ def input_kinds(signature: ModelSignature) -> dict[str, str]:
 
 
 def signature_of(kinds: Mapping[str, str], target_type: str) -> ModelSignature:
-    """A model's signature.
-
-    Args:
-        kinds: The columns that it takes, in its order, each a ``double`` or a ``string``.
-        target_type: MLflow's name of the predicted class's type: ``string``, ``long``, ``double`` or ``boolean``.
-    """
+    """The signature of a model that takes such columns (``input_kinds``) and predicts classes of a type of MLflow's."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
 
@@ -206,21 +201,6 @@ def move_alias(alias: str, version: ModelVersion) -> None:
     client().set_registered_model_alias(version.name, alias, version.version)
 
 
-def drop_alias(alias: str, model: str) -> None:
-    """Take an alias away."""
-    client().delete_registered_model_alias(model, alias)
-
-
 def version(model: str, number: str) -> ModelVersion:
     """A version of a registered model by its number."""
     return client().get_model_version(model, number)
-
-
-def model_tags(model: str) -> Mapping[str, str]:
-    """The tags of a registered model."""
-    return dict(client().get_registered_model(model).tags)
-
-
-def set_model_tag(model: str, name: str, value: str) -> None:
-    """Set a tag of a registered model, under a name that every registry takes."""
-    client().set_registered_model_tag(model, registry_tag(name), value)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.errors import PipelineError
 from ml_pipeline.registry import models, tracking
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
 
     from ml_pipeline.registry import Run
-
-T = TypeVar("T")
 
 ARTIFACTS, MODEL = "artifacts", "model"
 """The two parts of the folder: the run's files, and its model's."""
@@ -31,14 +29,7 @@ _MOST = 100
 
 
 def write(run: Run, folder: Path) -> dict[str, Any]:
-    """Write a run's files and its model's into a folder.
-
-    Args:
-        run: The run, which has ended.
-        folder: An empty folder.
-
-    Returns:
-        All else of the run, as plain data.
+    """Write the files of an ended run, and its model's, into an empty folder; all else is returned as plain data.
 
     Raises:
         PipelineError: the run has no model.
@@ -46,7 +37,9 @@ def write(run: Run, folder: Path) -> dict[str, Any]:
     from mlflow.artifacts import download_artifacts
 
     client = tracking.client()
-    model = _model_of(run)
+    model = next((model for model in _models_of(run) if model.name == models.MODEL), None)
+    if model is None:
+        raise PipelineError(f"run {run.info.run_id} has no model that could be exported")
     artifacts = folder / ARTIFACTS
     artifacts.mkdir()
     for item in client.list_artifacts(run.info.run_id):
@@ -81,13 +74,6 @@ def portable(tags: Mapping[str, str]) -> dict[str, str]:
     return {name: text for name, text in tags.items() if not name.startswith("mlflow.") or name.startswith(_KEPT)}
 
 
-def _model_of(run: Run) -> LoggedModel:
-    for model in _models_of(run):
-        if model.name == models.MODEL:
-            return model
-    raise PipelineError(f"run {run.info.run_id} has no model that could be exported")
-
-
 def _models_of(run: Run) -> list[LoggedModel]:
     client = tracking.client()
     # Asked for by its id: a run that was searched for comes without them on some servers.
@@ -96,23 +82,17 @@ def _models_of(run: Run) -> list[LoggedModel]:
 
 
 def read(content: Mapping[str, Any], folder: Path, *, experiment: str, tags: Mapping[str, str]) -> Run:
-    """Make a run of a folder that ``write`` wrote; only once it is complete, it is finished.
-
-    Args:
-        content: What ``write`` returned.
-        folder: The folder.
-        experiment: Where the run is made.
-        tags: Its tags.
-    """
+    """Make a run of what ``write`` returned and of its folder; only once it is complete, it is finished."""
     from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param
+    from mlflow.utils import chunk_list
 
     client, experiment_id = tracking.client(), tracking.experiment_id(experiment)
     # With its tags, by which it is found where this is interrupted.
     run = client.create_run(experiment_id, start_time=content["start_time"], run_name=content["name"], tags=dict(tags))
     run_id = run.info.run_id
-    for params in _parts(list(content["params"].items())):
+    for params in chunk_list(list(content["params"].items()), _MOST):  # type: ignore[no-untyped-call]
         client.log_batch(run_id, params=[Param(*param) for param in params])  # type: ignore[no-untyped-call]
-    for points in _parts(content["metrics"]):
+    for points in chunk_list(content["metrics"], _MOST):  # type: ignore[no-untyped-call]
         client.log_batch(run_id, metrics=[Metric(*point) for point in points])
     for used in content["datasets"]:
         of_use = [InputTag(name, text) for name, text in used["tags"].items()]
@@ -144,10 +124,6 @@ def _rename(folder: Path, *, run_id: str, model_id: str) -> None:
     described = Model.load(str(folder))
     described.run_id, described.model_id = run_id, model_id
     described.save(str(folder / "MLmodel"))
-
-
-def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    yield from (items[i : i + _MOST] for i in range(0, len(items), _MOST))
 
 
 def delete(run: Run) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import re
 import sqlite3
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,16 +36,7 @@ def create_run(experiment: str, *, name: str, tags: Mapping[str, str]) -> Run:
 
 
 def record_run(experiment: str, *, name: str, tags: Mapping[str, str], metrics: Mapping[str, float]) -> Run:
-    """A run that is over: what has been measured is noted at once.
-
-    Args:
-        experiment: The experiment.
-        name: The run's name.
-        tags: Its tags.
-        metrics: Its metrics; what MLflow accepts in no name becomes ``_``.
-    """
-    import time
-
+    """A run that is over, with its metrics; what MLflow accepts in no name of one becomes ``_``."""
     from mlflow.entities import Metric
 
     run = client().create_run(experiment_id(experiment), run_name=name, tags=dict(tags))
@@ -71,18 +63,12 @@ def run(run_id: str) -> Run:
         raise InputError(f"MLflow has no run {run_id}: {errors.cause(error)}") from error
 
 
-def log_texts(run: Run, files: Mapping[str, str]) -> None:
-    """Keep texts with a run, by file name."""
-    for name, text in files.items():
-        client().log_text(run.info.run_id, text, name)
-
-
-def log_picture(run: Run, name: str, png: bytes) -> None:
-    """Keep a picture with a run, as ``NAME.png``."""
+def log_files(run: Run, files: Mapping[str, bytes]) -> None:
+    """Keep files with a run, by their names."""
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, f"{name}.png")
-        file.write_bytes(png)
-        client().log_artifact(run.info.run_id, str(file))
+        for name, content in files.items():
+            Path(folder, name).write_bytes(content)
+        client().log_artifacts(run.info.run_id, folder)
 
 
 def matching(**tags: str) -> str:
@@ -179,11 +165,6 @@ def log_figures(run: Run, figures: Mapping[str, Figure]) -> None:
         client().log_figure(run.info.run_id, figure, f"{name}.png")
 
 
-def log_json(run: Run, name: str, content: Any) -> None:
-    """Keep data with a run, as ``NAME.json``."""
-    client().log_dict(run.info.run_id, content, f"{name}.json")
-
-
 def read_file(run: Run, name: str) -> bytes | None:
     """A file that was kept with a run, or ``None`` where it wasn't."""
     if name not in {item.path for item in client().list_artifacts(run.info.run_id)}:
@@ -221,22 +202,9 @@ def log_metrics(metrics: Mapping[str, float]) -> None:
 
 
 def hand_over_tag(experiment: str, run: Run, name: str, value: str, *, among: str) -> None:
-    """Tag a run, and take the tag from every other run that shares another tag's value with it.
-
-    Args:
-        experiment: The experiment of all of them.
-        run: The run that has the tag from now on.
-        name: The tag that only one may have.
-        value: Its value.
-        among: The tag whose value they share.
-    """
+    """Tag a run, and take the tag from every other run of the experiment with the same value of the tag ``among``."""
     holders = matching(**{among: run.data.tags[among], name: value})
     client().set_tag(run.info.run_id, name, value)
     while others := search(experiment, f"attributes.run_id != '{run.info.run_id}' and {holders}", most=100):
         for other in others:
             client().delete_tag(other.info.run_id, name)
-
-
-def set_metric(run: Run, name: str, value: float) -> None:
-    """Set a metric of a run that has ended."""
-    client().log_metric(run.info.run_id, name, value)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml_pipeline.data import cache, session
+from ml_pipeline.data import session
 from ml_pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -88,11 +88,11 @@ def _make_database(state: Path) -> None:
     state.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=state) as folder:
         made = Path(folder) / _DATABASE
-        if cache.path(name).exists():
-            shutil.copyfile(cache.path(name), made)
+        if session.cached(name).exists():
+            shutil.copyfile(session.cached(name), made)
         else:
             SqlAlchemyStore(f"sqlite:///{made}", folder)  # type: ignore[no-untyped-call]
-            cache.keep(made, name)
+            session.keep(made, name)
         # Two programs may start on one new folder: the database is that of the first.
         with contextlib.suppress(FileExistsError):
             os.link(made, database)

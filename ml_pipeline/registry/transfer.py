@@ -6,6 +6,7 @@ copied from, its tags ``origin.*`` where it was trained, however often it was co
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
@@ -15,14 +16,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import CheckFailedError, InputError
 from ml_pipeline.names import CHALLENGER, CHAMPION, DEVELOPMENT, GIT_COMMIT, JOB_RUN_ID, PASSED, TEST
-from ml_pipeline.registry import champion, checksums, models, run_copy, runs, tracking
+from ml_pipeline.registry import champion, models, run_copy, runs, tracking
 
 if TYPE_CHECKING:
     from ml_pipeline.registry import ModelVersion, Run
 
 Alias = Literal["champion", "challenger"]
 FORMAT = "ml-pipeline model, version 1"
+CHECKSUMS = "SHA256SUMS"
+"""The last file of a folder, in the form that ``sha256sum --check`` reads; without it the folder is not complete."""
 _MANIFEST = "manifest.json"
+_WHOLE = "accepted: a folder as export-model wrote it"
 _SOURCE, _ORIGIN = "source.", "origin."
 _OF_THE_WORKSPACE = (JOB_RUN_ID, GIT_COMMIT)
 """Tags of a run that are kept as its source's: of the first, another workspace may have the same."""
@@ -81,7 +85,7 @@ def _write(output: Path, run: Run, *, source: Mapping[str, str], version: Mappin
         folder.mkdir()
         manifest = {"format": FORMAT, "source": source, "run": run_copy.write(run, folder), "version": version}
         (folder / _MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
-        checksums.seal(folder)
+        seal(folder)
         if output.exists():
             output.rmdir()
         folder.rename(output)
@@ -154,7 +158,7 @@ def import_model(
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    checksums.verify(folder)
+    verify(folder)
     try:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
         format_ = manifest["format"]
@@ -227,3 +231,43 @@ def _register(
 
 def _named(source: Mapping[str, str]) -> str:
     return f"run {source['run_id']} of {source['environment']}"
+
+
+def seal(folder: Path) -> None:
+    """Write the checksums of all files of a folder."""
+    lines = [f"{digest}  {name}\n" for name, digest in sorted(_digests(folder).items())]
+    (folder / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def verify(folder: Path) -> None:
+    """Read a sealed folder through, so that nothing is made of one that was cut or changed.
+
+    Raises:
+        InputError: a file is missing, is other than it was, or was added.
+    """
+    try:
+        lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
+        sealed = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+        found = _digests(folder)
+    except OSError as error:
+        raise InputError(f"{folder}: is not a whole exported model: {error.filename}: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{folder / CHECKSUMS}: holds no checksums; {_WHOLE}") from error
+    wrong = sorted(name for name in {*sealed, *found} if sealed.get(name) != found.get(name))
+    if wrong:
+        name = wrong[0]
+        what = "is missing" if name not in found else "was added" if name not in sealed else "was changed"
+        more = f", and {len(wrong) - 1} other files are not as they were" if len(wrong) > 1 else ""
+        raise InputError(f"{folder / name}: {what}{more}; {_WHOLE}")
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    digests = {}
+    for file in folder.rglob("*"):
+        name = file.relative_to(folder).as_posix()
+        if file.is_symlink():
+            raise InputError(f"{file}: is a link, which may lead out of the folder; accepted: files")
+        if file.is_file() and name != CHECKSUMS:
+            with file.open("rb") as content:
+                digests[name] = hashlib.file_digest(content, "sha256").hexdigest()
+    return digests

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml_pipeline.data import sampling, tables
+from ml_pipeline.data import hashing, tables
 from ml_pipeline.data.columns import quote
 from ml_pipeline.data.features import Features
 from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import CheckFailedError
 from ml_pipeline.model.bootstrap import Measured, f1_verdicts, measure
-from ml_pipeline.model.decision import Rival, decide
+from ml_pipeline.model.decision import decide, rival
 from ml_pipeline.model.metrics import Classes, Metric, Responses, by_class
 from ml_pipeline.names import CHAMPION, DEVELOPMENT, GIT_BRANCH, GIT_COMMIT, PASSED, REASON, VALIDATE, VALIDATION_SIDE
 from ml_pipeline.registry import evidence, models, runs
-from ml_pipeline.registry.evidence import ComparedChampion, Comparison, Evaluation, TableVersion
+from ml_pipeline.registry.evidence import ComparedChampion, Comparison, Evaluation, RivalRow, TableVersion
 from ml_pipeline.settings.types import Significance, Threshold, Tolerance
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def compare(
         threshold=threshold,
         tolerance=tolerance,
         significance=significance,
-        rivals=[rival.as_row() for rival in rivals],
+        rivals=rivals,
         champion=champion[1] if champion else None,
         passed=verdict.passed,
         reason=verdict.reason,
@@ -71,7 +71,7 @@ def compare(
         {
             VALIDATE: verdict.word,
             f"{VALIDATE}.reason": verdict.reason,
-            f"{VALIDATE}.compared_with": ", ".join(rival.run_id for rival in rivals),
+            f"{VALIDATE}.compared_with": ", ".join(other.run_id for other in rivals),
         },
     )
     if not verdict.passed:
@@ -89,7 +89,7 @@ def measured(run: Run, metric: str) -> Measured:
     return evaluation.value, np.asarray(evaluation.bootstrap)
 
 
-def _branch(run: Run, mine: Measured, experiment: str, metric: str, *, significance: float) -> list[Rival]:
+def _branch(run: Run, mine: Measured, experiment: str, metric: str, *, significance: float) -> list[RivalRow]:
     tags = {GIT_BRANCH: run.data.tags[GIT_BRANCH], **evidence.same_rows(run, VALIDATION_SIDE)}
     others = runs.search(
         experiment,
@@ -99,16 +99,14 @@ def _branch(run: Run, mine: Measured, experiment: str, metric: str, *, significa
         most=MOST_RUNS,
     )
     return [
-        Rival.of(
-            f"run {other.info.run_name}", other.info.run_id, mine, measured(other, metric), significance=significance
-        )
+        rival(f"run {other.info.run_name}", other.info.run_id, mine, measured(other, metric), significance=significance)
         for other in others
     ]
 
 
 def _champion(
     run: Run, mine: Measured, model: str, metric: str, *, significance: float
-) -> tuple[Rival, ComparedChampion] | tuple[()]:
+) -> tuple[RivalRow, ComparedChampion] | tuple[()]:
     """The champion on the rows that the run was measured on; nothing if there is none, or if the run is its own."""
     champion = models.version_by_alias(model, CHAMPION)
     if champion is None or champion.run_id == run.info.run_id:
@@ -120,14 +118,14 @@ def _champion(
     target = run.data.params["target"]
     columns = features.columns(rows, where=f"the champion's input, table {side.table}")
     # The rows that the run measured itself on: only then are both resampled alike.
-    frame = sampling.to_pandas(rows, [*columns, rows[quote(target)]], side.sample)
+    frame = hashing.sampled(rows, [*columns, rows[quote(target)]], side.sample)
     evaluation = Evaluation.read(run)
     classes = Classes(tuple(evaluation.classes))
     truth = classes.encode(frame[target])
     responses = Responses.of(fitted, frame[list(features.kinds)], classes)
     name, run_id = f"the champion, version {champion.version}", str(champion.run_id)
-    rival = Rival.of(name, run_id, mine, measure(metric, responses, truth), significance=significance)
-    return rival, ComparedChampion(
+    row = rival(name, run_id, mine, measure(metric, responses, truth), significance=significance)
+    return row, ComparedChampion(
         version=str(champion.version),
         run_id=run_id,
         per_class=by_class(responses, truth),

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml_pipeline.data import histograms, quarantine, tables
+from ml_pipeline.data import histograms, quality, tables
 from ml_pipeline.data.features import Features
 from ml_pipeline.data.histograms import Histogram
 from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import CheckFailedError, InputError
 from ml_pipeline.model.metrics import Metric
-from ml_pipeline.monitoring import drift, findings, limits
+from ml_pipeline.monitoring import drift, findings
 from ml_pipeline.monitoring.drift import Drift
 from ml_pipeline.monitoring.findings import Finding
 from ml_pipeline.names import BATCH_COLUMN, BATCH_INFERENCE, JOB_RUN_ID, MODEL_VERSION, PREDICTION, RUN_ID
@@ -63,16 +63,16 @@ def monitor(
     """
     batch = _Batch.read(predictions_table, batch_date)
     with ThreadPoolExecutor(2) as pool:
-        quarantining = pool.submit(quarantine.read, quarantine_table, batch_date)
+        quarantining = pool.submit(quality.quarantined, quarantine_table, batch_date)
         earlier = pool.submit(findings.before, monitoring_table, batch_date)
         compared = _compare(batch, f"models:/{model}/{batch.version}")
-        set_aside, history = quarantining.result(), earlier.result()
+        (set_aside, reasons), history = quarantining.result(), earlier.result()
     # Half of the probability of a false alarm for values that drift, half for values that go missing.
     drifts = drift.compare(compared, limit=monitoring.max_drift, significance=significance / 2)
     measures = [
-        *limits.drift(drifts, monitoring.max_drift),
-        *limits.missing(compared, monitoring.max_missing_increase, significance / 2),
-        *_of_whole(batch, int(compared[0].batch.sum()), set_aside.rows, history, monitoring),
+        *findings.drift(drifts, monitoring.max_drift),
+        *findings.missing(compared, monitoring.max_missing_increase, significance / 2),
+        *_of_whole(batch, int(compared[0].batch.sum()), set_aside, history, monitoring),
     ]
     rule: dict[str, Any] = {"target": target, "significance": significance}
     shadow = _shadow(model, shadow_table, batch_date, minimum_agreement=minimum_agreement, **rule)
@@ -87,8 +87,8 @@ def monitor(
         run_id=batch.run_id,
         day=batch_date,
         rows=int(compared[0].batch.sum()),
-        quarantined=set_aside.rows,
-        reasons=set_aside.reasons,
+        quarantined=set_aside,
+        reasons=reasons,
         findings=measures,
         drifts=drifts,
         history=_series(history, drifts, batch_date),
@@ -132,9 +132,9 @@ def _of_whole(
     """The measures of a batch as a whole."""
     usual = [] if history is None else history.loc[history["measure"] == "rows", "value"].tolist()
     return [
-        limits.quarantine(rows, set_aside, monitoring.max_quarantine_share),
-        limits.row_count(rows, usual, monitoring.max_row_count_change),
-        limits.lateness(batch.day, batch.committed, monitoring.max_lateness_hours),
+        findings.quarantine(rows, set_aside, monitoring.max_quarantine_share),
+        findings.row_count(rows, usual, monitoring.max_row_count_change),
+        findings.lateness(batch.day, batch.committed, monitoring.max_lateness_hours),
     ]
 
 
@@ -210,9 +210,9 @@ def _record(experiment: str, report: batch_report.BatchReport, *, job_run_id: st
         JOB_RUN_ID: job_run_id,
     }
     run = runs.record_run(experiment, name=f"batch {report.day}", tags=tags, metrics=_metrics(report.findings))
-    for picture in pictures:
-        runs.log_picture(run, picture.title, picture.png)
-    runs.log_texts(run, batch_report.render(report, pictures))
+    texts = batch_report.render(report, pictures)
+    files = {f"{picture.title}.png": picture.png for picture in pictures}
+    runs.log_files(run, files | {name: text.encode() for name, text in texts.items()})
     runs.hand_over_tag(experiment, run, "monitor.latest", "true", among=BATCH_COLUMN)
     return run
 

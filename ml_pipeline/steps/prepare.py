@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from ml_pipeline import names
 from ml_pipeline.data import hashing, tables
-from ml_pipeline.data.features import Features
+from ml_pipeline.data.features import Features, check
 from ml_pipeline.data.hashing import Profile
-from ml_pipeline.data.learnable import check
 from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import InputError
 from ml_pipeline.registry import runs

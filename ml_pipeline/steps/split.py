@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from ml_pipeline.data import hashing, sources, tables
-from ml_pipeline.data.features import Features, added, refuse_names
+from ml_pipeline.data.features import Features, added, check, refuse_names
 from ml_pipeline.data.hashing import Profile
-from ml_pipeline.data.learnable import check
 from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import InputError
 from ml_pipeline.names import INTERNAL

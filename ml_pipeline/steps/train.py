@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml_pipeline.data import histograms, sampling, tables
+from ml_pipeline.data import hashing, histograms, tables
 from ml_pipeline.data.columns import quote
 from ml_pipeline.data.features import Features
-from ml_pipeline.data.sampling import Sample
 from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import InputError
 from ml_pipeline.model import evaluator, metrics, search
@@ -124,7 +123,7 @@ def train(
 def _sampled(run: Run, side: str, *, key: list[str], most: int) -> TableVersion:
     """A side with the sample to take of it; the run keeps it, so that later steps find the same rows."""
     table = TableVersion.read(run, side)
-    table = dataclasses.replace(table, sample=Sample.needed(table.fingerprint, most=most, by=key))
+    table = dataclasses.replace(table, sample=hashing.Sample.needed(table.fingerprint, most=most, by=key))
     table.log_sample(run)
     if table.sample:
         print(f"{side}: {table.sample} (max_training_rows)", flush=True)
@@ -150,7 +149,7 @@ def _check_sample(run: Run, target: pd.Series[Any], side: TableVersion, *, folds
 def _read(side: TableVersion, *, target: str, key: list[str], features: list[str]) -> tuple[Features, pd.DataFrame]:
     rows, where = tables.read(side.table, version=side.version), f"table {side.table}"
     chosen = Features.of(rows, target=target, key=key, features=features, where=where)
-    return chosen, sampling.to_pandas(rows, [*chosen.columns(rows, where=where), rows[quote(target)]], side.sample)
+    return chosen, hashing.sampled(rows, [*chosen.columns(rows, where=where), rows[quote(target)]], side.sample)
 
 
 def _reference(side: TableVersion, chosen: Features, *, target: str) -> Reference:
