@@ -25,19 +25,14 @@ ENTRY_POINT = re.compile(r"[a-zA-Z_]\w*(\.\w+)*:[a-zA-Z_]\w*")
 _REFERENCE = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
 
 
-class Named(Protocol):
-    """Something with a name and the names of what must come before it."""
-
+class _Node(Protocol):
     @property
-    def name(self) -> str:
-        """Its name."""
-
+    def name(self) -> str: ...
     @property
-    def depends_on(self) -> tuple[str, ...]:
-        """What must come before it."""
+    def depends_on(self) -> tuple[str, ...]: ...
 
 
-T = TypeVar("T", bound=Named)
+T = TypeVar("T", bound=_Node)
 
 
 def in_order(nodes: Iterable[T], *, what: str) -> tuple[T, ...]:
@@ -173,12 +168,9 @@ class Job:
                 )
 
     def values_of_run(self, *, run_id: str, start_date: str, parameters: Mapping[str, str]) -> dict[str, str]:
-        """What each reference stands for in one run.
+        """What each reference stands for in one run, which starts on a day in UTC, ``YYYY-MM-DD``.
 
-        Args:
-            run_id: The job run's id.
-            start_date: The day on which the run starts, in UTC, ``YYYY-MM-DD``.
-            parameters: Values of job parameters; those left out take their defaults.
+        Job parameters that are left out take their defaults.
 
         Raises:
             ValueError: a parameter is not declared.
@@ -195,11 +187,8 @@ class Job:
 def check_started(jobs: Iterable[Job]) -> None:
     """Check the tasks that run a job: it comes before theirs, so that none starts itself, and takes what it is given.
 
-    Args:
-        jobs: All jobs, in flow order.
-
     Raises:
-        ValueError: a job does not come before, or lacks a parameter.
+        ValueError: a job, in the order of the flow, does not come before, or lacks a parameter.
     """
     before: dict[str, Job] = {}
     for job in jobs:
