@@ -111,3 +111,6 @@ def read_model(
             run_by=run_by,
         )
     tell(made)
+
+
+COMMANDS = (write_report, roll_back, write_model, read_model)
