@@ -120,12 +120,8 @@ class Features:
         """A source's rows, whose values may tell less of a column's type than the model knows.
 
         Text that a CSV file writes as numbers stays as it is written; a column without any value is of the type that
-        the model takes, whatever the source says.
-
-        Args:
-            source: The source.
-            into: The table that the rows go to; a column without a value is of the type that it has there, if it fits.
-            typed: Columns that get their type elsewhere.
+        the model takes, whatever the source says, or of the type that it has in the table that the rows go to, if that
+        fits; ``typed`` columns get theirs elsewhere.
 
         Raises:
             InputError: the source can't be read.

@@ -111,10 +111,7 @@ def bucket(rows: DataFrame, columns: list[str], *, salt: str) -> Column:
     The hash takes the values as canonical text, so that it stays the same when a later row widens a column's type: 1,
     1.0 and "1" are the same, and so are a date, its midnight and the text of either.
 
-    Args:
-        rows: The rows.
-        columns: Columns that decide; the order in which they are given plays no role.
-        salt: Another salt gives another, independent number.
+    The order in which the columns are given plays no role. Another salt gives another, independent number.
     """
 
     def canonical(name: str) -> Column:

@@ -51,12 +51,7 @@ class QualityResult:
 
 
 def check(rows: DataFrame, checks: Checks, *, where: str) -> DataFrame:
-    """Say of each row why it fails, if it does.
-
-    Args:
-        rows: The rows of one batch.
-        checks: What they must be.
-        where: What the rows are called in messages.
+    """Say of each row of a batch why it fails, if it does.
 
     Returns:
         The rows as they came, with the column ``quarantine_reasons``, an array of texts which is NULL for a good row.
@@ -103,10 +98,7 @@ def bad(checked: DataFrame) -> DataFrame:
 
 
 def judge(checked: DataFrame, checks: Checks, *, where: str) -> QualityResult | None:
-    """Count what failed, in one pass whose answer is one row.
-
-    Returns:
-        The counts; ``None`` where nothing was checked, and so no row read.
+    """Count what failed, in one pass whose answer is one row; ``None`` where nothing was checked, and so no row read.
 
     Raises:
         CheckFailedError: a greater share of the rows failed than may.

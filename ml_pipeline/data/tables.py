@@ -39,27 +39,14 @@ _ATTEMPTS = 5
 class Written:
     """What a write left behind."""
 
-    table: str
-    digest: Digest
+    rows: int
     version: int
     """Delta version of the table that holds the rows."""
-    changed: bool
+    changed: bool = True
     """Whether the write made a new version."""
 
     def __str__(self) -> str:
-        return f"{self.digest.rows:,} rows, version {self.version}{'' if self.changed else ' (unchanged)'}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """What writing a batch left behind."""
-
-    rows: int
-    version: int
-    """Delta version of the table that holds the batch."""
-
-    def __str__(self) -> str:
-        return f"{self.rows:,} rows, version {self.version}"
+        return f"{self.rows:,} rows, version {self.version}{'' if self.changed else ' (unchanged)'}"
 
 
 def _path(name: str) -> str | None:
@@ -126,16 +113,17 @@ def replace(rows: DataFrame, name: str, digest: Digest) -> Written:
     if exists(name):
         version, last = last_write(name)
         if last == digest.text:
-            return Written(table=name, digest=digest, version=version, changed=False)
+            return Written(rows=digest.rows, version=version, changed=False)
     writer = rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true")
     _save(writer.option("userMetadata", digest.text), name)
-    return Written(table=name, digest=digest, version=_version_with(name, digest.text), changed=True)
+    return Written(rows=digest.rows, version=_version_with(name, digest.text))
 
 
-def replace_both(parts: Mapping[str, tuple[DataFrame, Digest]]) -> list[Written]:
+def replace_both(parts: Mapping[str, tuple[DataFrame, Digest]]) -> dict[str, Written]:
     """Replace tables by name, at the same time: most of what Spark does for a small table uses one core."""
     with ThreadPoolExecutor(len(parts)) as pool:
-        return list(pool.map(lambda part: replace(part[1][0], part[0], part[1][1]), parts.items()))
+        written = pool.map(lambda name: replace(parts[name][0], name, parts[name][1]), parts)
+        return dict(zip(parts, written, strict=True))
 
 
 def _version_with(name: str, fingerprint: str) -> int:
@@ -154,20 +142,16 @@ def latest_version(name: str) -> int:
 
 def replace_batch(
     rows: DataFrame, name: str, *, column: str = BATCH_COLUMN, value: str, since: int | None = None, note: str = ""
-) -> Batch:
+) -> Written:
     """Make one batch of a table hold exactly these rows, in one commit; other batches stay.
 
     The commit carries an application transaction: the batch is the application, and the transaction's number is one
     more than the version that the table had when the run began. Delta lets only one of the runs that began with the
     same batch commit (Delta protocol, "Transaction Identifiers"), whatever their clocks say.
 
-    Args:
-        rows: The batch, without its batch column.
-        name: The table; it is made if it isn't there, and gains columns that are new.
-        column: Batch column, a date.
-        value: The batch's date, ``YYYY-MM-DD``.
-        since: Version that the table had when the run began (``latest_version``); its present one if left out.
-        note: What the table's history says of the commit.
+    The table is made if it isn't there, and gains columns that are new. The batch column, which the rows lack, holds a
+    date, ``YYYY-MM-DD``. ``since`` is the version that the table had when the run began (``latest_version``), by
+    default its present one. The note goes into the table's history.
 
     Raises:
         InputError: a column has another type than in the batches before.
@@ -181,11 +165,11 @@ def replace_batch(
         before_sleep=lambda _: print(f"table {name}: another batch was written meanwhile; trying again", flush=True),
         reraise=True,
     )
-    batch: Batch = retrying(_replace_batch, rows, name, column=column, value=value, began=began, note=note)
-    return batch
+    written: Written = retrying(_replace_batch, rows, name, column=column, value=value, began=began, note=note)
+    return written
 
 
-def _replace_batch(rows: DataFrame, name: str, *, column: str, value: str, began: int, note: str) -> Batch:
+def _replace_batch(rows: DataFrame, name: str, *, column: str, value: str, began: int, note: str) -> Written:
     from py4j.protocol import Py4JError
     from pyspark.errors import AnalysisException, PySparkException
     from pyspark.sql import Observation
@@ -213,7 +197,7 @@ def _replace_batch(rows: DataFrame, name: str, *, column: str, value: str, began
         raise PipelineError(
             f"table {name}: another run wrote batch {value} while this one was at work; what it wrote stays"
         )
-    return Batch(rows=counted.get["rows"], version=version)
+    return Written(rows=counted.get["rows"], version=version)
 
 
 def _another_batch(error: BaseException) -> bool:

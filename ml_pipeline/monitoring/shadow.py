@@ -8,8 +8,8 @@ from typing import Any
 
 from scipy.stats import binomtest, hypergeom
 
-from ml_pipeline.data.agreement import ClassCounts, ShadowBatch
 from ml_pipeline.data.features import Features
+from ml_pipeline.data.outcomes import ClassCounts, ShadowBatch
 from ml_pipeline.names import FAILED, PASSED
 from ml_pipeline.registry import models
 
@@ -71,13 +71,9 @@ def compare(
 ) -> Shadow | None:
     """Compare what champion and challenger said of one batch; ``None`` where no challenger scored it.
 
-    Args:
-        shadow_table: The challenger's predictions beside the champion's.
-        day: The batch.
-        target: Column of the true class; rows that have none are judged by agreement alone.
-        minimum_agreement: Share of rows on which both must agree; the interval's lower bound is what counts.
-        significance: Probability of calling a challenger worse that is not, over all classes; one minus it is the
-            interval's confidence.
+    Rows without a true class are judged by agreement alone, whose interval's lower bound must reach the minimum. The
+    significance is the probability of calling a challenger worse that is not, over all classes, and one minus the
+    interval's confidence.
     """
     batch = ShadowBatch.read(shadow_table, day, target=target)
     if batch is None:

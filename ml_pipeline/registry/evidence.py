@@ -174,7 +174,7 @@ class Validation(Document):
 
 
 class Reference(Document):
-    """Histograms of the train table, which batches are compared with (``histograms.as_data``).
+    """Histograms of the train table, which batches are compared with: its bins (``histograms.Bins``), and rows by bin.
 
     They are kept with the run because the table may be out of reach, or vacuumed, where the model is served.
     """

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ml_pipeline import errors
 from ml_pipeline.data import session, tables
 from ml_pipeline.errors import InputError, PipelineError
+from ml_pipeline.names import GIT_BRANCH
 from ml_pipeline.registry.tracking import client, experiment_id
 
 if TYPE_CHECKING:
@@ -104,6 +105,15 @@ def search(
             max_results=most,
         )
     )
+
+
+def of_branch(experiment: str, run: Run, metric: str, *, most: int, **tags: str) -> list[Run]:
+    """The other finished runs of a run's branch that measured a metric and have these tags, the best first."""
+    same = matching(**{GIT_BRANCH: run.data.tags[GIT_BRANCH]}, **tags)
+    others = f"attributes.status = 'FINISHED' and attributes.run_id != '{run.info.run_id}'"
+    measured = f"params.metric = {quoted(metric)}"
+    order_by = f"metrics.`validation_{metric}` DESC"
+    return search(experiment, f"{others} and {measured} and {same}", order_by=order_by, most=most)
 
 
 def _count_rows() -> None:

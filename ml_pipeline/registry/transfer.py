@@ -43,17 +43,11 @@ def export_model(
     alias: Alias | None = None,
     if_any: bool = False,
 ) -> Results:
-    """Write a run, its model and the tags of its registered version into a new folder.
+    """Write a run, its model and its version's tags into a new folder, which appears once it is complete.
 
-    Args:
-        output: The folder; it appears once it is complete.
-        experiment: The environment's experiment.
-        model: The environment's registered model.
-        environment: The environment's name, with that of the instance; it goes into the lineage.
-        where: Address of the environment's tracking server, likewise.
-        commit: The commit, of which the run is taken that passed the CI.
-        alias: Instead of a commit: the alias whose version's run is taken.
-        if_any: Whether it is fine that there is none; nothing is written then.
+    The run is that of a commit which passed the CI, or else that of the version with the alias; if there is none,
+    ``if_any`` writes nothing instead of failing. The names of environment and instance, and the address of its tracking
+    server (``where``), go into the lineage.
 
     Raises:
         InputError: the folder is there and not empty, or no version has the alias.
@@ -124,15 +118,9 @@ def import_model(
     commit: str | None = None,
     run_by: str = "",
 ) -> Results:
-    """Make the run of an exported model in an experiment, unless it is there; register it, if it is to be an alias.
+    """Make the run of a folder of ``export_model`` in an experiment, unless it is there; register it to get an alias.
 
-    Args:
-        folder: What ``export_model`` wrote.
-        experiment: Where the run is made.
-        model: Where it is registered.
-        become: The alias that it gets.
-        commit: Takes the place of the tag ``git_commit``.
-        run_by: Who asks for it; kept in the trail.
+    A commit takes the place of the tag ``git_commit``. Who asks for it is kept in the trail.
 
     Raises:
         InputError: the folder was cut or changed, or is of another format.

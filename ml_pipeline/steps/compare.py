@@ -14,7 +14,7 @@ from ml_pipeline.errors import CheckFailedError
 from ml_pipeline.model.bootstrap import Measured, f1_verdicts, measure
 from ml_pipeline.model.decision import decide, rival
 from ml_pipeline.model.metrics import Classes, Metric, Responses, by_class
-from ml_pipeline.names import CHAMPION, DEVELOPMENT, GIT_BRANCH, GIT_COMMIT, PASSED, REASON, VALIDATE, VALIDATION_SIDE
+from ml_pipeline.names import CHAMPION, DEVELOPMENT, GIT_COMMIT, PASSED, REASON, VALIDATE, VALIDATION_SIDE
 from ml_pipeline.registry import evidence, models, runs
 from ml_pipeline.registry.evidence import ComparedChampion, Comparison, Evaluation, RivalRow, TableVersion
 from ml_pipeline.settings.types import Significance, Threshold, Tolerance
@@ -90,14 +90,7 @@ def measured(run: Run, metric: str) -> Measured:
 
 
 def _branch(run: Run, mine: Measured, experiment: str, metric: str, *, significance: float) -> list[RivalRow]:
-    tags = {GIT_BRANCH: run.data.tags[GIT_BRANCH], **evidence.same_rows(run, VALIDATION_SIDE)}
-    others = runs.search(
-        experiment,
-        f"attributes.status = 'FINISHED' and attributes.run_id != '{run.info.run_id}' and params.metric = "
-        f"{runs.quoted(metric)} and {runs.matching(**tags)}",
-        order_by=f"metrics.`validation_{metric}` DESC",
-        most=MOST_RUNS,
-    )
+    others = runs.of_branch(experiment, run, metric, most=MOST_RUNS, **evidence.same_rows(run, VALIDATION_SIDE))
     return [
         rival(f"run {other.info.run_name}", other.info.run_id, mine, measured(other, metric), significance=significance)
         for other in others

@@ -154,7 +154,9 @@ def _compare(batch: _Batch, uri: str) -> list[Histogram]:
     """The histograms of each feature and of the predictions, in the batch and in the training rows."""
     run = runs.run(batch.run_id)
     features = Features(models.input_kinds(models.signature(uri)))
-    bins, before = histograms.of_data(Reference.read(run).model_dump())
+    reference = Reference.read(run)
+    bins = histograms.Bins(edges={**reference.edges}, categories={**reference.categories})
+    before = {name: np.asarray(rows, dtype=np.int64) for name, rows in reference.rows.items()}
     # A model need not predict a class as often as it occurs, so that its own predictions are the reference. If they
     # can't be told, the true classes of the training rows take their place.
     if predicted := drift.predicted(PerClass.read(run).classes):

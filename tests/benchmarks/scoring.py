@@ -26,8 +26,8 @@ import pandas as pd
 from ml_pipeline.data import session
 from ml_pipeline.data.features import Features
 from ml_pipeline.model import evaluator, predictor, search
-from ml_pipeline.model.estimator import Estimator
 from ml_pipeline.model.metrics import Classes
+from ml_pipeline.model.search import Estimator
 from ml_pipeline.names import EVALUATOR
 from ml_pipeline.registry import models, runs
 
