@@ -77,8 +77,7 @@ def run(
     Args:
         jobs: Jobs in flow order.
         parameters: Values of job parameters, each for every job that declares it.
-        defaults: Values for those that are not given, in place of the declared defaults. What the jobs' tasks start
-            gets these too, and none of the given ones.
+        defaults: Values that take the place of the declared defaults, also in jobs that a task starts.
         follow: Is told of each task.
         declared: Jobs that tasks may start, beside those that run.
 

@@ -47,10 +47,7 @@ def workspace(file: Path) -> Workspace:
 
 
 class Connection:
-    """Calls the workspace of an environment.
-
-    Args:
-        file: The environment file.
+    """Calls the workspace of an environment, whose file it takes.
 
     Raises:
         InputError: the file, or what it refers to, has no usable credentials.
@@ -122,9 +119,7 @@ class Connection:
     def ask(self, call: Callable[[], T], *, patience: float = PATIENCE) -> T:
         """Ask the workspace something that may be asked twice; trouble that may pass is waited for.
 
-        Args:
-            call: The question.
-            patience: Seconds to wait for a workspace that has answered before.
+        A workspace that has answered before may be silent for so many seconds.
 
         Raises:
             PipelineError: the workspace refuses, or can't be reached.
@@ -195,13 +190,8 @@ class Connection:
 def open_mlflow(file: Path) -> str:
     """Let MLflow in this process see the runs and models of an environment's workspace.
 
-    A server that MLFLOW_TRACKING_URI names is taken instead; MLflow's own variables say who signs in there.
-
-    Args:
-        file: The environment file.
-
-    Returns:
-        Where that is.
+    A server that MLFLOW_TRACKING_URI names is taken instead; MLflow's own variables say who signs in there. The address
+    of either is returned.
 
     Raises:
         InputError: there are no usable credentials, or an address holds some.
