@@ -36,7 +36,8 @@ class Chosen:
         self.settings = files.load(self.file, self.environment, instance=instance)
         self.full_name = files.full_name((self.environment or _LOCAL).stem, instance)
         self.jobs = jobs.declare(self.settings)
-        self.model = f"{self.settings.schema_name}.{self.settings.model}"
+        model = f"{self.settings.schema_name}.{self.settings.model}"
+        self.places: dict[str, Any] = {"experiment": self.settings.experiment, "model": model}
         self.state, self._instance = state, instance
 
     def check_deployed(self, environment: Path) -> None:

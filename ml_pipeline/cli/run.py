@@ -102,7 +102,7 @@ def _summarize(console: Console, chosen: options.Chosen, runs: Sequence[runner.T
             table.add_row(escape(name), escape(what + place))
     if any(run.job == TRAINING and run.state != "SKIPPED" for run in runs):
         try:
-            scorecard = collect(chosen.settings.experiment, chosen.model)
+            scorecard = collect(**chosen.places)
         except InputError:
             pass  # No run has finished; the failed task has said why.
         else:

@@ -57,4 +57,7 @@ def _load(state: str) -> None:
 
 if __name__ == "__main__":
     # With a state folder it is the session that the archive is made from.
-    _load(sys.argv[1]) if sys.argv[1:] else write()
+    if sys.argv[1:]:
+        _load(sys.argv[1])
+    else:
+        write()

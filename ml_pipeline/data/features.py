@@ -33,11 +33,7 @@ def added(*, probabilities: bool) -> tuple[str, ...]:
 
 
 def refuse_names(columns: Iterable[str], names: Iterable[str] = ADDED, *, where: str) -> None:
-    """Refuse columns that have the name of one that scoring adds; to Spark upper and lower case are one.
-
-    Raises:
-        InputError: there is such a column.
-    """
+    """Reject, with an ``InputError``, columns named as one that scoring adds; to Spark upper and lower case are one."""
     folded = {name.casefold() for name in names}
     for column in columns:
         if column.casefold() in folded:

@@ -59,13 +59,9 @@ def profile(
 ) -> dict[bool, Profile] | None:
     """Digest both sides of a split, and count values, in one pass.
 
-    Args:
-        rows: The rows.
-        sides: Whether a row is on the one side or on the other.
-        columns: Columns whose values are counted.
-        by: What the rows are grouped by; the result is ``None`` if there are more than ``most`` groups.
-        most: How many groups there may be.
-        finite: Columns that must not hold infinity.
+    Returns:
+        The profile of each side: the present values of ``columns``, rows by the value of ``by``, and a column of
+        ``finite`` that holds infinity. ``None`` if there are more than ``most`` groups.
     """
 
     def present(name: str) -> Column:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from collections import Counter, defaultdict
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -25,7 +24,7 @@ _MOST_ROWS = 200_000
 """Rows of a batch that are taken at most; of more, those with the least hashes."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class LabelledBatch:
     """How many rows of a batch have a label, of those that one version scored."""
 
@@ -66,11 +65,7 @@ class Matched:
         """The batches, by version, in the order of their days."""
         scored_by = (names.BATCH_COLUMN, names.MODEL_VERSION, names.RUN_ID)
         counted = self._rows.groupBy(*scored_by).agg(F.count(names.LABEL), F.count(F.lit(1)))
-        batches = [
-            LabelledBatch(day=day, version=version, run_id=run_id, labelled=labelled, rows=rows)
-            for day, version, run_id, labelled, rows in counted.collect()
-        ]
-        return sorted(batches, key=lambda batch: batch.day)
+        return sorted((LabelledBatch(*row) for row in counted.collect()), key=lambda batch: batch.day)
 
     def frame(self, batch: LabelledBatch) -> pd.DataFrame:
         """The labelled rows of a batch: predictions, labels, and scores if there are any."""
@@ -101,13 +96,13 @@ def _labels(labels: Source, *, key: Sequence[str], target: str) -> DataFrame:
     return grouped.drop(names.OTHER_LABEL)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ClassCounts:
     """Rows of one class: the true one if labels are there, else the one that the champion predicts."""
 
     name: str
-    rows: int = 0
-    agreed: int = 0
+    rows: int
+    agreed: int
     champion_right: int | None = None
     """Rows on which only the champion is right; ``None`` without labels."""
     challenger_right: int | None = None
@@ -141,31 +136,12 @@ class ShadowBatch:
 
         truth = text(columns.quote(target)) if self.labelled else F.lit(None).cast("string")
         predicted = F.concat(text(names.CHAMPION_PREDICTION), F.lit(" (no label)" if self.labelled else ""))
-        selected = self._rows.select(
-            F.coalesce(truth, predicted),
-            _agree(),
-            text(names.PREDICTION).eqNullSafe(truth),
-            text(names.CHAMPION_PREDICTION).eqNullSafe(truth),
-        ).toDF("class", "agree", "challenger", "champion")
-        counts = selected.groupBy(*selected.columns).count().collect()
-        totals: dict[str, Counter[str]] = defaultdict(Counter)
-        for name, agree, challenger, champion, count in counts:
-            totals[str(name)].update(
-                rows=count,
-                agreed=count * agree,
-                champion=count * (champion and not challenger),
-                challenger=count * (challenger and not champion),
-            )
-        return [
-            ClassCounts(
-                name=name,
-                rows=total["rows"],
-                agreed=total["agreed"],
-                champion_right=total["champion"] if self.labelled else None,
-                challenger_right=total["challenger"] if self.labelled else None,
-            )
-            for name, total in sorted(totals.items())
-        ]
+        champion = text(names.CHAMPION_PREDICTION).eqNullSafe(truth)
+        challenger = text(names.PREDICTION).eqNullSafe(truth)
+        alone = (F.count_if(champion & ~challenger), F.count_if(challenger & ~champion)) if self.labelled else ()
+        by_class = self._rows.groupBy(F.coalesce(truth, predicted).alias("class"))
+        counted = by_class.agg(F.count(F.lit(1)), F.count_if(_agree()), *alone).collect()
+        return sorted((ClassCounts(str(name), *counts) for name, *counts in counted), key=lambda row: row.name)
 
     def histograms(self, features: Features) -> list[Histogram]:
         """For each feature all rows (as ``training``) beside those on which the two differ (as ``batch``)."""

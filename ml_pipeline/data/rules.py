@@ -115,11 +115,7 @@ def _is_day(text: str) -> bool:
 
 
 def check_key(rows: DataFrame, checks: Checks, where: str) -> None:
-    """Whether rows can be told apart by the columns of ``unique``.
-
-    Raises:
-        InputError: a column isn't there, or is nested.
-    """
+    """Reject, with an ``InputError``, columns of ``unique`` that aren't there, or that are nested."""
     columns.require(rows, checks.unique, where=f"checks.unique: {where}")
     for column in checks.unique:
         if columns.type_name(rows, column) not in (*columns.KINDS, "binary"):

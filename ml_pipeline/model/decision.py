@@ -29,6 +29,10 @@ class Verdict:
         """``passed`` or ``failed``."""
         return PASSED if self.passed else FAILED
 
+    def tags(self, name: str) -> dict[str, str]:
+        """As tags of a run."""
+        return {name: self.word, f"{name}.reason": self.reason}
+
 
 def decide(metric: str, value: float, rivals: Sequence[RivalRow], *, threshold: float, tolerance: float) -> Verdict:
     """Reject a model that misses the threshold, or that falls below a rival by more than the tolerance.

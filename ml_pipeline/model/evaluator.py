@@ -140,10 +140,7 @@ def choose(model: Any, validation: pd.DataFrame, *, train_rows: int) -> tuple[st
         return SKLEARN, "numba is not installed (the extra 'fast')"
     expected = Plain(model)(validation, scores=True)
     found = build(model, FOREST, warm_up_rows=0)(validation, scores=True)
-    if not all(_same(mine, theirs) for mine, theirs in zip(found, expected, strict=True)):
+    pairs: Any = zip(found, expected, strict=True)
+    if not all(mine.dtype == theirs.dtype and np.array_equal(mine, theirs) for mine, theirs in pairs):
         return SKLEARN, f"the compiled forest disagrees on the {len(validation):,} validation rows"
     return FOREST, f"it agrees bit for bit on {len(validation):,} validation rows"
-
-
-def _same(mine: Any, theirs: Any) -> bool:
-    return bool(mine.dtype == theirs.dtype and np.array_equal(mine, theirs))

@@ -128,11 +128,7 @@ class Scoring:
 
 
 def check_metric(metric: str, classes: Classes) -> None:
-    """Reject, before a search, a metric that can't be computed for so many classes.
-
-    Raises:
-        InputError: the metric does not fit.
-    """
+    """Reject, with an ``InputError`` and before a search, a metric that can't be computed for so many classes."""
     rows = np.zeros((2 * len(classes.values), 1))
     target = np.asarray(classes.values)[np.arange(len(rows)) % len(classes.values)]
     guesser = DummyClassifier(strategy="uniform", random_state=0).fit(rows, target)
@@ -140,14 +136,7 @@ def check_metric(metric: str, classes: Classes) -> None:
 
 
 def grid(
-    estimator: Estimator,
-    features: Features,
-    *,
-    metric: str,
-    folds: int,
-    seed: int,
-    n_jobs: int,
-    classes: Classes,
+    estimator: Estimator, features: Features, *, metric: str, folds: int, seed: int, n_jobs: int, classes: Classes
 ) -> GridSearchCV:
     """The search for the best of an estimator's grid, behind the preparation of its features."""
     numbers = Pipeline(

@@ -33,9 +33,9 @@ class Shadow:
     """Why it may not be promoted."""
 
     @property
-    def passed(self) -> bool:
-        """Whether it may be promoted."""
-        return not self.reasons
+    def verdict(self) -> str:
+        """Whether it may be promoted: ``passed`` or ``failed``."""
+        return FAILED if self.reasons else PASSED
 
     @property
     def reason(self) -> str:
@@ -43,16 +43,10 @@ class Shadow:
         agreed = f"version {self.version} agrees with the champion on {self.agreed:,} of {self.rows:,} rows"
         return "; ".join((agreed, *self.reasons)) if self.reasons else f"{agreed}; it may be promoted"
 
-    def as_report(self) -> dict[str, Any]:
-        """As the batch's report shows it."""
-        return {
-            "agreement": self.agreed / self.rows,
-            "interval": self.interval,
-            "verdict": PASSED if self.passed else FAILED,
-            "reason": self.reason,
-            "by_class": self.by_class,
-            "by_feature": self.by_feature,
-        }
+    @property
+    def agreement(self) -> float:
+        """Share of rows on which both agree."""
+        return self.agreed / self.rows
 
 
 def _class_cells(kind: str, row: ClassCounts) -> dict[str, Any]:
@@ -70,6 +64,8 @@ def compare(
     shadow_table: str, day: datetime.date, *, target: str, minimum_agreement: float, significance: float
 ) -> Shadow | None:
     """Compare what champion and challenger said of one batch; ``None`` where no challenger scored it.
+
+    The challenger's version is tagged with the verdict.
 
     Rows without a true class are judged by agreement alone, whose interval's lower bound must reach the minimum. The
     significance is the probability of calling a challenger worse that is not, over all classes, and one minus the
@@ -91,7 +87,7 @@ def compare(
     if low < minimum_agreement:
         reasons.insert(0, f"that may be as few as {low:.1%}, below the minimum agreement {minimum_agreement:.1%}")
     signature = models.signature(f"models:/{batch.model}/{batch.version}")
-    return Shadow(
+    shadow = Shadow(
         version=batch.version,
         rows=total,
         agreed=agreed,
@@ -100,6 +96,10 @@ def compare(
         by_feature=_ranges(batch, Features(models.input_kinds(signature)), significance) if agreed < total else [],
         reasons=tuple(reasons),
     )
+    # Promotion looks for the verdict there.
+    version = models.version(batch.model, str(batch.version))
+    models.set_version_tags(version, {models.SHADOW: shadow.verdict, f"{models.SHADOW}_reason": shadow.reason})
+    return shadow
 
 
 def _worse(row: ClassCounts, significance: float) -> bool:
@@ -108,13 +108,6 @@ def _worse(row: ClassCounts, significance: float) -> bool:
         return False
     differ = row.champion_right + row.challenger_right
     return bool(binomtest(row.champion_right, differ, alternative="greater").pvalue < significance)
-
-
-def note(model: str, shadow: Shadow) -> None:
-    """Keep the verdict with the challenger's version, where promotion looks for it."""
-    version = models.version(model, str(shadow.version))
-    verdict = PASSED if shadow.passed else FAILED
-    models.set_version_tags(version, {models.SHADOW: verdict, f"{models.SHADOW}_reason": shadow.reason})
 
 
 def _ranges(batch: ShadowBatch, features: Features, significance: float) -> list[dict[str, Any]]:

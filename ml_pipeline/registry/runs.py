@@ -1,7 +1,4 @@
-"""Every MLflow call: runs found by their tags, model versions found by their alias.
-
-MLflow is imported where it is used: that takes seconds, which the first step on Spark need not wait for.
-"""
+"""Runs: made, found by their tags, and what is kept with them."""
 
 from __future__ import annotations
 
@@ -18,6 +15,7 @@ from ml_pipeline import errors
 from ml_pipeline.data import session, tables
 from ml_pipeline.errors import InputError, PipelineError
 from ml_pipeline.names import GIT_BRANCH
+from ml_pipeline.registry.lazy import mlflow
 from ml_pipeline.registry.tracking import client, experiment_id
 
 if TYPE_CHECKING:
@@ -38,12 +36,10 @@ def create_run(experiment: str, *, name: str, tags: Mapping[str, str]) -> Run:
 
 def record_run(experiment: str, *, name: str, tags: Mapping[str, str], metrics: Mapping[str, float]) -> Run:
     """A run that is over, with its metrics; what MLflow accepts in no name of one becomes ``_``."""
-    from mlflow.entities import Metric
-
     run = client().create_run(experiment_id(experiment), run_name=name, tags=dict(tags))
     now = int(time.time() * 1000)
     named = {re.sub(r"[^\w\-. /]", "_", name)[:250]: value for name, value in metrics.items()}
-    values = [Metric(name, float(value), now, 0) for name, value in named.items()]
+    values = [mlflow.entities.Metric(name, float(value), now, 0) for name, value in named.items()]
     for i in range(0, len(values), _MOST_METRICS):
         client().log_batch(run.info.run_id, metrics=values[i : i + _MOST_METRICS])
     client().set_terminated(run.info.run_id)
@@ -56,11 +52,9 @@ def run(run_id: str) -> Run:
     Raises:
         InputError: there is no such run.
     """
-    from mlflow.exceptions import MlflowException
-
     try:
         return client().get_run(run_id)
-    except MlflowException as error:
+    except mlflow.exceptions.MlflowException as error:
         raise InputError(f"MLflow has no run {run_id}: {errors.cause(error)}") from error
 
 
@@ -92,15 +86,13 @@ def search(
     experiment: str, filter_string: str, *, order_by: str = "attributes.start_time DESC", most: int
 ) -> list[Run]:
     """Runs of an experiment, filtered and sorted by the tracking server, which sends no more than asked for."""
-    from mlflow.entities import ViewType
-
     if order_by.startswith("metrics."):
         _count_rows()
     return list(
         client().search_runs(
             [experiment_id(experiment)],
             filter_string,
-            run_view_type=ViewType.ACTIVE_ONLY,
+            run_view_type=mlflow.entities.ViewType.ACTIVE_ONLY,
             order_by=[order_by],
             max_results=most,
         )
@@ -121,8 +113,6 @@ def _count_rows() -> None:
 
     Until then it sorts runs by a metric in a time that grows with their square (SQLite: ANALYZE; the query planner).
     """
-    import mlflow
-
     client()
     _, local, database = mlflow.get_tracking_uri().partition("sqlite:///")
     if local:
@@ -157,8 +147,6 @@ def the_run(experiment: str, *, finished: bool = True, **tags: str) -> Run:
 @contextlib.contextmanager
 def resumed(run: Run) -> Iterator[Run]:
     """Carry out a run: what is logged inside goes to it; it ends as finished, or as failed."""
-    import mlflow
-
     with mlflow.start_run(run_id=run.info.run_id) as active:
         yield active
 
@@ -185,7 +173,6 @@ def read_file(run: Run, name: str) -> bytes | None:
 
 def log_dataset(table: str, version: int, fingerprint: str, rows: pd.DataFrame, *, target: str, context: str) -> None:
     """Note in the active run which version of which Delta table it reads."""
-    import mlflow
     from mlflow.data.delta_dataset_source import DeltaDatasetSource
     from mlflow.data.pandas_dataset import from_pandas
 
@@ -199,15 +186,11 @@ def log_dataset(table: str, version: int, fingerprint: str, rows: pd.DataFrame, 
 
 def log_params(params: Mapping[str, Any]) -> None:
     """Log parameters to the active run; a text that is too long for one is cut."""
-    import mlflow
-
     mlflow.log_params({name: str(value)[:500] for name, value in params.items()})
 
 
 def log_metrics(metrics: Mapping[str, float]) -> None:
     """Log metrics to the active run."""
-    import mlflow
-
     mlflow.log_metrics({name: float(value) for name, value in metrics.items()})
 
 

@@ -136,7 +136,8 @@ def import_model(
     if manifest["run"]["tags"].get(DEVELOPMENT) == PASSED:
         runs.hand_over_tag(experiment, run, DEVELOPMENT, PASSED, among=GIT_COMMIT)
     source = manifest["source"]
-    lineage = f"{'copied of' if new else 'there already, the same as'} {_named(source)}"
+    named = f"run {source['run_id']} of {source['environment']}"
+    lineage = f"{'copied of' if new else 'there already, the same as'} {named}"
     if run.info.run_id == tags[f"{_ORIGIN}run_id"]:
         lineage = "which was trained here"
     results = {"MLflow run": f"{run.info.run_id}, {lineage}"}
@@ -215,10 +216,6 @@ def _register(
     else:
         models.move_alias(CHALLENGER, registered)
     return {model: f"version {registered.version} is the {alias}{before}"}
-
-
-def _named(source: Mapping[str, str]) -> str:
-    return f"run {source['run_id']} of {source['environment']}"
 
 
 def seal(folder: Path) -> None:

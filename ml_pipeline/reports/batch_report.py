@@ -9,7 +9,7 @@ import datetime
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ml_pipeline.data.histograms import shares
 from ml_pipeline.monitoring.drift import Drift
@@ -17,6 +17,9 @@ from ml_pipeline.monitoring.findings import Finding
 from ml_pipeline.names import FAILED, PASSED, PREDICTION
 from ml_pipeline.reports.card import Picture
 from ml_pipeline.reports.rendering import render as render_template
+
+if TYPE_CHECKING:
+    from ml_pipeline.monitoring.shadow import Shadow
 
 FILES = ("batch_report.md", "batch_report.html")
 
@@ -40,9 +43,8 @@ class BatchReport:
     """For each feature the population stability index of this batch and of those before, the greatest first."""
     limit: float
     """Population stability index past which a feature has drifted."""
-    shadow: Mapping[str, Any] | None = None
-    """How a challenger answered to the same rows: ``agreement``, ``interval``, ``by_class``, ``by_feature``,
-    ``verdict`` and ``reason``."""
+    shadow: Shadow | None = None
+    """How a challenger answered to the same rows."""
 
     @property
     def alarms(self) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jinja2
@@ -91,12 +91,7 @@ def _entity(found: re.Match[str]) -> str:
 
 
 def intervals(rows: Sequence[tuple[str, float, float, float]], *, reach: float) -> str:
-    """A plot of intervals around zero in text, for where there are no pictures.
-
-    Args:
-        rows: Each a name, a value, and the bounds of its interval.
-        reach: What the plot's edges stand for.
-    """
+    """A plot in text, from -reach to reach, of rows of a name, a value, and the bounds of its interval."""
     width = max(len(cut(name, 28)) for name, *_ in rows)
     ends = f"{f'{-reach:+.4f}':<{_HALF}}0{f'{reach:+.4f}':>{_HALF}}"
     lines = [f"{'':{width}}  {ends}"]
@@ -117,6 +112,10 @@ def _finalize(value: Any) -> Any:
     return redact(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
+def _cell(text: Any) -> str:
+    return str(text).replace("|", "\\|").replace("\n", " ")
+
+
 def render(name: str, **values: Any) -> str:
     """The text of a file from its template, ``NAME.j2``; in a page, values are escaped."""
     environment = jinja2.Environment(
@@ -127,11 +126,5 @@ def render(name: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters: Mapping[str, Any] = {
-        "cell": lambda text: str(text).replace("|", "\\|").replace("\n", " "),
-        "code": code,
-        "cut": cut,
-        "prose": prose,
-    }
-    environment.filters.update(filters)
+    environment.filters.update(cell=_cell, code=code, cut=cut, prose=prose)
     return environment.get_template(f"{name}.j2").render(**values)

@@ -50,7 +50,11 @@ def compare(
     run = runs.the_run(experiment, job_run_id=job_run_id)
     mine = measured(run, metric)
     champion = _champion(run, mine, model, metric, significance=significance)
-    rivals = [*champion[:1], *_branch(run, mine, experiment, metric, significance=significance)]
+    branch = runs.of_branch(experiment, run, metric, most=MOST_RUNS, **evidence.same_rows(run, VALIDATION_SIDE))
+    rivals = [*champion[:1]]
+    for other in branch:
+        name, theirs = f"run {other.info.run_name}", measured(other, metric)
+        rivals.append(rival(name, other.info.run_id, mine, theirs, significance=significance))
     verdict = decide(metric, mine[0], rivals, threshold=threshold, tolerance=tolerance)
     comparison = Comparison(
         metric=metric,
@@ -66,14 +70,8 @@ def compare(
     comparison.log(run)
     picture = figures.comparison(mine[0], comparison.rivals, metric=metric, threshold=threshold)
     runs.log_figures(run, {"comparison": picture})
-    runs.set_tags(
-        run,
-        {
-            VALIDATE: verdict.word,
-            f"{VALIDATE}.reason": verdict.reason,
-            f"{VALIDATE}.compared_with": ", ".join(other.run_id for other in rivals),
-        },
-    )
+    compared_with = ", ".join(other.run_id for other in rivals)
+    runs.set_tags(run, verdict.tags(VALIDATE) | {f"{VALIDATE}.compared_with": compared_with})
     if not verdict.passed:
         raise CheckFailedError(f"the model is refused: {verdict.reason}")
     if run.data.tags[REASON] == "ci":
@@ -87,14 +85,6 @@ def measured(run: Run, metric: str) -> Measured:
     if evaluation.metric != metric:
         raise CheckFailedError(f"run {run.info.run_id} measured {evaluation.metric}, not {metric}; train it anew")
     return evaluation.value, np.asarray(evaluation.bootstrap)
-
-
-def _branch(run: Run, mine: Measured, experiment: str, metric: str, *, significance: float) -> list[RivalRow]:
-    others = runs.of_branch(experiment, run, metric, most=MOST_RUNS, **evidence.same_rows(run, VALIDATION_SIDE))
-    return [
-        rival(f"run {other.info.run_name}", other.info.run_id, mine, measured(other, metric), significance=significance)
-        for other in others
-    ]
 
 
 def _champion(

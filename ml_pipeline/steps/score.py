@@ -7,8 +7,8 @@ nothing that the next one does not replace.
 
 from __future__ import annotations
 
+import functools
 import itertools
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from ml_pipeline import names
@@ -53,7 +53,8 @@ def score(
     """
     where, day = f"source {source}", batch_date.isoformat()
     with tables.claimed(predictions_table, day), sources.reading(where):
-        output = _Output(day=day, note=f"job run {job_run_id}", began=tables.latest_version(predictions_table))
+        began = tables.latest_version(predictions_table)
+        write = functools.partial(_write, day=day, note=f"job run {job_run_id}")
         versions = _versions(model, shadow=mode == "shadow")
         predictors = {alias: predictor.load(models.version_uri(version)) for alias, version in versions.items()}
         kinds = [Features(models.input_kinds(one.signature)).kinds.items() for one in predictors.values()]
@@ -64,12 +65,12 @@ def score(
         with tables.kept(checked, needed=checked is not rows):
             counts = quality.judge(checked, checks, where=where)
             good = quality.good(checked, checks)
-            answered = good.withColumn(
-                names.ANSWER, predictor.answers(good, predictors, where=where, scores=probabilities)
-            )
+            answers = predictor.answers(good, predictors, where=where, scores=probabilities)
+            answered = good.withColumn(names.ANSWER, answers)
             if good.isEmpty():
                 raise InputError(f"{where}: is empty; accepted: at least one row")
-            output.write(quality.bad(checked) if counts and counts.failed else None, quarantine_table, str(counts))
+            bad = quality.bad(checked) if counts and counts.failed else None
+            results = write(bad, quarantine_table, str(counts))
             with tables.kept(answered, needed=len(versions) > 1):
                 # The champion's last: they are the commit that makes the batch.
                 for alias, table in ((names.CHALLENGER, shadow_table), (names.CHAMPION, predictions_table)):
@@ -77,30 +78,19 @@ def score(
                     if version := versions.get(alias):
                         batch = _predictions(answered, rows.columns, alias, version, scores=probabilities)
                         by = f"by {model} version {version.version}"
-                    output.write(batch, table, by, once=alias == names.CHAMPION)
+                    results |= write(batch, table, by, since=began if alias == names.CHAMPION else None)
     if mode == "shadow" and names.CHALLENGER not in versions:
-        output.results["shadow"] = f"model {model} has no alias '{names.CHALLENGER}': the champion scored alone"
-    return output.results
+        results["shadow"] = f"model {model} has no alias '{names.CHALLENGER}': the champion scored alone"
+    return results
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Output:
-    """Writes a batch's tables."""
-
-    day: str
-    note: str
-    began: int
-    """Version of the predictions table when the run began."""
-    results: Results = field(default_factory=dict)
-
-    def write(self, batch: DataFrame | None, table: str, text: str, *, once: bool = False) -> None:
-        """Replace a table's batch, or remove it; ``once`` fails if another run wrote the batch since this one began."""
-        if batch is None:
-            tables.drop_batch(table, value=self.day)
-            return
-        since = self.began if once else None
-        written = tables.replace_batch(batch, table, value=self.day, since=since, note=self.note)
-        self.results[table] = f"batch {self.day}, {written}, {text}"
+def _write(batch: DataFrame | None, table: str, text: str, *, day: str, note: str, since: int | None = None) -> Results:
+    """Replace a table's batch, or remove it; fail if another run wrote the batch after the version ``since``."""
+    if batch is None:
+        tables.drop_batch(table, value=day)
+        return {}
+    written = tables.replace_batch(batch, table, value=day, since=since, note=note)
+    return {table: f"batch {day}, {written}, {text}"}
 
 
 def _versions(model: str, *, shadow: bool) -> dict[str, ModelVersion]:

@@ -57,7 +57,7 @@ def validate(
         mine = measure(metric, responses, truth)
         rivals.append(rival(name, str(champion.run_id), mine, theirs, significance=significance))
     verdict = decide(f"test {metric}", value, rivals, threshold=threshold, tolerance=tolerance)
-    tags = {TEST: verdict.word, f"{TEST}.reason": verdict.reason, **side.tags}
+    tags = verdict.tags(TEST) | side.tags
     runs.set_tags(run, tags)
     tracking.client().log_metric(run.info.run_id, f"test_{metric}", value)
     Validation(metric=metric, value=value, rivals=rivals, passed=verdict.passed, reason=verdict.reason).log(run)

@@ -78,12 +78,12 @@ class Launcher(Connection):
         if not found:
             there = sorted(known for known, _ in self.ask(lambda: named(None)) if known.startswith(f"{environment}-"))
             raise InputError(
-                f"{self._host}: no job '{name}'; deployed of '{environment}': {', '.join(there) or 'none'}"
+                f"{self.host}: no job '{name}'; deployed of '{environment}': {', '.join(there) or 'none'}"
                 " (--instance chooses an instance)"
             )
         if len(found) > 1:
             ids = ", ".join(map(str, sorted(found)))
-            raise InputError(f"{self._host}: {len(found)} jobs are called '{name}', of which one must go: {ids}")
+            raise InputError(f"{self.host}: {len(found)} jobs are called '{name}', of which one must go: {ids}")
         return found[0]
 
     def deployed(self, job_id: int, parameters: Mapping[str, str]) -> Callable[[], int]:
@@ -160,7 +160,7 @@ class Launcher(Connection):
             with _interruptions_held():
                 run_id = self.ask(start, patience=_SHORT_PATIENCE)
             run = self._run(run_id)
-            self._say(f"run {run_id}: {escape(run.run_page_url or self._host)}")
+            self._say(f"run {run_id}: {escape(run.run_page_url or self.host)}")
             if wait:
                 self._follow(run_id, job)
         except KeyboardInterrupt:
@@ -193,7 +193,7 @@ class Launcher(Connection):
             because = (run.state and run.state.state_message) or "no reason given"
             told = " ".join(because.split())
             raise PipelineError(
-                f"{job}: run {run_id} is {state_of(run.state)}: {told}; {run.run_page_url or self._host}"
+                f"{job}: run {run_id} is {state_of(run.state)}: {told}; {run.run_page_url or self.host}"
             )
 
     def _show_output(self, run_id: int) -> None:
