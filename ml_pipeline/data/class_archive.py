@@ -13,13 +13,17 @@ import tempfile
 from pathlib import Path
 
 from ml_pipeline.data import functions as F
-from ml_pipeline.data import session
+from ml_pipeline.data import jvm, session
 
 
 def write() -> None:
     """Write the archive from the classes that a session with a Delta table loads; takes most of a minute."""
     archive = session.archive()
     archive.unlink(missing_ok=True)
+    java = jvm.find()
+    if java.is_relative_to(sys.prefix):
+        # Its package leaves out the archive of Java's own classes, to which ours is an addition.
+        subprocess.run([java, "-Xshare:dump", "-Xlog:disable", "-XX:+UseSerialGC"], check=True)
     partial = archive.with_suffix(f".{os.getpid()}")
     options = f'{session.DEFAULT_JAVA_OPTIONS} -Xlog:disable "-XX:ArchiveClassesAtExit={partial}"'
     with tempfile.TemporaryDirectory() as state:

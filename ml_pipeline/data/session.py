@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import shutil
 import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml_pipeline.errors import InputError, PipelineError
-from ml_pipeline.preflight import java_problem
+from ml_pipeline.data import jvm
+from ml_pipeline.errors import InputError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 DEFAULT_JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 JAVA_OPTIONS = "ML_PIPELINE_JAVA_OPTIONS"
 """Environment variable that takes the place of these, for millions of rows: empty, the JVM compiles as on a cluster."""
+
+_MEMORY = "2g"
+"""Of the driver, which is the only process of Spark here. ``JAVA_OPTIONS`` may hold another ``-Xmx``."""
 
 _TASK_ATTEMPTS = 4
 """As on a cluster: where a Python worker is killed, its task runs again (``spark.task.maxFailures``)."""
@@ -79,20 +83,15 @@ def create(state: Path) -> SparkSession:
     Raises:
         InputError: Java or PySpark is missing.
     """
-    problem = java_problem()
-    if problem:
-        raise InputError(problem)
     try:
         from delta import configure_spark_with_delta_pip
+        from pyspark import SparkConf, SparkContext
         from pyspark.sql import SparkSession
     except ModuleNotFoundError as error:
         raise InputError(
             f"{error.name} is not installed; install the wheel with its extra: 'ml-pipeline[spark]'"
         ) from error
-    cores, java = str(os.cpu_count() or 2), os.environ.get(JAVA_OPTIONS, DEFAULT_JAVA_OPTIONS)
-    archived = archive().is_file() or "ArchiveClassesAtExit" in java
-    if archive().is_file():
-        java += f' "-XX:SharedArchiveFile={archive()}"'
+    cores = str(os.cpu_count() or 2)
     logs = state / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     logging = logs / "log4j2.properties"
@@ -105,10 +104,8 @@ def create(state: Path) -> SparkSession:
         .config("spark.sql.extensions", "io.delta.sql.DeltaSparkSessionExtension")
         .config("spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog")
         .config("spark.sql.warehouse.dir", str(state / "warehouse"))
-        .config("spark.driver.extraJavaOptions", f'{java} "-Dlog4j2.configurationFile={logging.as_uri()}"')
         .config("spark.driver.host", "localhost")
         .config("spark.driver.bindAddress", "127.0.0.1")
-        .config("spark.driver.memory", "2g")
         .config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "false")
         .config("spark.sql.session.timeZone", "UTC")
@@ -122,24 +119,25 @@ def create(state: Path) -> SparkSession:
     jars = _known_jars(packages)
     if jars:
         del builder._options["spark.jars.packages"]  # noqa: SLF001
-        # An archive holds no classes of spark.jars, which have a class loader of their own. Spark's own jars come
-        # first, as they do for that class loader: Delta's may bring an older version of a library that Spark has.
-        path = ("spark.driver.extraClassPath", os.pathsep.join([f"{_home()}/jars/*", *jars]))
-        builder = builder.config(*(path if archived else ("spark.jars", ",".join(jars))))
-    session = _open(builder, logs / "java.log")
+    settings = dict(builder._options)  # noqa: SLF001
+    if SparkContext._gateway is None:  # noqa: SLF001 (a process has one JVM, which outlives a session)
+        options = [f"-Xmx{_MEMORY}", *java_options(), f"-Dlog4j2.configurationFile={logging.as_uri()}"]
+        gateway = jvm.start(jvm.find(), options, jars, settings, logs / "java.log")
+        SparkContext(conf=SparkConf(loadDefaults=False).setAll(list(settings.items())), gateway=gateway)
+    session = builder.getOrCreate()
     _remember_jars(packages, session.conf.get("spark.jars", "") or "", folder=logs)
     return session
 
 
+def java_options() -> list[str]:
+    """The JVM's options: those of ``JAVA_OPTIONS`` or ours, and the archive of classes if there is one."""
+    options = shlex.split(os.environ.get(JAVA_OPTIONS, DEFAULT_JAVA_OPTIONS))
+    return [*options, f"-XX:SharedArchiveFile={archive()}"] if archive().is_file() else options
+
+
 def archive() -> Path:
     """Where the archive of Java classes lies (``class_archive``): beside the jars whose paths and times it records."""
-    return _home() / "classes.jsa"
-
-
-def _home() -> Path:
-    import pyspark
-
-    return Path(os.environ.get("SPARK_HOME") or Path(pyspark.__file__).parent)
+    return jvm.spark_home() / "classes.jsa"
 
 
 def _known_jars(packages: str) -> list[str]:
@@ -159,24 +157,6 @@ def _remember_jars(packages: str, jars: str, *, folder: Path) -> None:
 
 def _kept(packages: str) -> str:
     return f"{packages.replace(':', '_').replace(',', '+')}.jars"
-
-
-def _open(builder: SparkSession.Builder, log: Path) -> SparkSession:
-    """Open the session; what Java says while it starts goes to a file, and its end into the error if it doesn't."""
-    from pyspark import SparkConf, SparkContext
-    from pyspark.errors import PySparkException
-    from pyspark.java_gateway import launch_gateway
-
-    if SparkContext._gateway is None:  # noqa: SLF001 (a process has one JVM, which outlives a session)
-        conf = SparkConf(loadDefaults=False).setAll(list(builder._options.items()))  # noqa: SLF001
-        with log.open("wb") as file:
-            try:
-                gateway = launch_gateway(conf, popen_kwargs={"stderr": file})  # type: ignore[no-untyped-call]
-            except PySparkException as error:
-                said = log.read_text(errors="replace").strip().splitlines()[-3:]
-                raise PipelineError(f"Spark can't start: {' '.join(said) or error} ({log})") from error
-        SparkContext(conf=conf, gateway=gateway)
-    return builder.getOrCreate()
 
 
 def cached(name: str) -> Path:

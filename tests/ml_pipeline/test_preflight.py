@@ -20,7 +20,7 @@ def script(python: str) -> list[str]:
 
 
 def run(command: list[str] = MODULE, **environment: str) -> subprocess.CompletedProcess[str]:
-    inherited = {key: value for key, value in os.environ.items() if key not in {"JAVA_HOME", "PYTHONPATH"}}
+    inherited = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     return subprocess.run(
         command,
         env=inherited | {"PREFLIGHT_DISK_GIB": "0"} | environment,
@@ -40,88 +40,28 @@ def complaint(result: subprocess.CompletedProcess[str]) -> str:
     return result.stderr
 
 
-@pytest.fixture
-def java_home(tmp_path: Path) -> Path:
-    (tmp_path / "bin").mkdir()
-    return tmp_path
-
-
-def fake_java(home: Path, *script: str) -> str:
-    java = home / "bin" / "java"
-    java.write_text("\n".join(["#!/bin/sh", *script, ""]))
-    java.chmod(0o755)
-    return str(home)
-
-
-def says(version: str) -> str:
-    return f"echo 'openjdk version \"{version}\" 2024-01-16' >&2"
-
-
-@pytest.mark.parametrize("version", ["17.0.15", "21", "22-ea"])
-def test_it_is_silent_where_nothing_is_missing(java_home: Path, version: str) -> None:
-    result = run(JAVA_HOME=fake_java(java_home, says(version)))
+def test_it_is_silent_if_nothing_is_missing() -> None:
+    result = run()
 
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
-def test_it_needs_no_installed_library(java_home: Path) -> None:
-    java = fake_java(java_home, says("17.0.15"))
-
-    assert run(script(sys.executable), JAVA_HOME=java).returncode == 0
+def test_it_needs_no_installed_library() -> None:
+    assert run(script(sys.executable)).returncode == 0
 
 
-def test_it_finds_java_on_path(java_home: Path) -> None:
-    fake_java(java_home, "echo 'Picked up _JAVA_OPTIONS: -Xmx1g' >&2", says("17.0.2"))
-
-    assert run(PATH=str(java_home / "bin")).returncode == 0
-
-
-def test_it_names_java_when_path_has_none(tmp_path: Path) -> None:
-    line = complaint(run(PATH=str(tmp_path)))
-
-    assert "no java on PATH" in line
-    assert "apt install openjdk-17" in line
-
-
-@pytest.mark.parametrize(("version", "major"), [("11.0.22", 11), ("1.8.0_292", 8), ("25.0.1", 25)])
-def test_it_refuses_a_java_that_spark_does_not_run_on(java_home: Path, version: str, major: int) -> None:
-    line = complaint(run(JAVA_HOME=fake_java(java_home, says(version))))
-
-    assert f"is Java {major}: Spark needs Java 17 or 21" in line
-    assert str(java_home) in line
-
-
-def test_java_home_comes_before_path_as_it_does_for_spark(java_home: Path, tmp_path: Path) -> None:
-    on_path = fake_java(java_home, says("17.0.15"))
-
-    line = complaint(run(JAVA_HOME=str(tmp_path / "nowhere"), PATH=f"{on_path}/bin"))
-
-    assert "cannot be run" in line
-
-
-@pytest.mark.parametrize("script", [(says("17.0.15"), "exit 1"), ("echo no runtime is installed >&2",)])
-def test_it_refuses_a_java_that_does_not_work(java_home: Path, script: tuple[str, ...]) -> None:
-    assert "does not tell its version" in complaint(run(JAVA_HOME=fake_java(java_home, *script)))
-
-
-def test_it_tells_how_much_disk_space_is_needed(java_home: Path) -> None:
-    java = fake_java(java_home, says("17.0.15"))
-
-    line = complaint(run(JAVA_HOME=java, PREFLIGHT_DISK_GIB="1e9"))
+def test_it_tells_how_much_disk_space_is_needed() -> None:
+    line = complaint(run(PREFLIGHT_DISK_GIB="1e9"))
 
     assert "1000000000.0 GiB of free disk space is needed" in line
 
 
-def test_a_cache_that_is_not_there_yet_is_measured_where_it_will_be(java_home: Path) -> None:
-    java = fake_java(java_home, says("17.0.15"))
-
-    assert run(JAVA_HOME=java, UV_CACHE_DIR=str(java_home / "not" / "yet")).returncode == 0
+def test_a_cache_that_is_not_there_yet_is_measured_where_it_will_be(tmp_path: Path) -> None:
+    assert run(UV_CACHE_DIR=str(tmp_path / "not" / "yet")).returncode == 0
 
 
-def test_it_tells_when_the_disk_space_to_ask_for_is_no_number(java_home: Path) -> None:
-    java = fake_java(java_home, says("17.0.15"))
-
-    assert "is '4GB', not a number" in complaint(run(JAVA_HOME=java, PREFLIGHT_DISK_GIB="4GB"))
+def test_it_tells_when_the_disk_space_to_ask_for_is_no_number() -> None:
+    assert "is '4GB', not a number" in complaint(run(PREFLIGHT_DISK_GIB="4GB"))
 
 
 def other_pythons() -> list[str]:
@@ -165,11 +105,3 @@ def test_it_names_the_package_where_venv_is_incomplete(monkeypatch: pytest.Monke
 
     assert problem is not None
     assert f"python3.{sys.version_info.minor}-venv" in problem
-
-
-def test_the_java_check_can_be_called_by_others(java_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JAVA_HOME", fake_java(java_home, says("17.0.15")))
-    assert preflight.java_problem() is None
-
-    monkeypatch.setenv("JAVA_HOME", fake_java(java_home, says("11.0.22")))
-    assert "is Java 11" in str(preflight.java_problem())
