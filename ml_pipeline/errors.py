@@ -14,8 +14,6 @@ class PipelineError(Exception):
 class CheckFailedError(PipelineError):
     """A check of the pipeline found a problem: the model is refused, the batch is stopped."""
 
-    exit_code = 1
-
 
 class InputError(PipelineError):
     """A person's input is wrong: the message names file, key or column, and what is accepted."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Literal, Protocol, TypeVar, get_args
 
@@ -25,19 +25,14 @@ ENTRY_POINT = re.compile(r"[a-zA-Z_]\w*(\.\w+)*:[a-zA-Z_]\w*")
 _REFERENCE = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
 
 
-class Named(Protocol):
-    """Something with a name and the names of what must come before it."""
-
+class _Node(Protocol):
     @property
-    def name(self) -> str:
-        """Its name."""
-
+    def name(self) -> str: ...
     @property
-    def depends_on(self) -> tuple[str, ...]:
-        """What must come before it."""
+    def depends_on(self) -> tuple[str, ...]: ...
 
 
-T = TypeVar("T", bound=Named)
+T = TypeVar("T", bound=_Node)
 
 
 def in_order(nodes: Iterable[T], *, what: str) -> tuple[T, ...]:
@@ -146,8 +141,6 @@ class Job:
     """Names of the jobs that come before this one in the flow."""
     timeout_seconds: int = 4 * 3600
     max_concurrent_runs: int = 1
-    values: tuple[str, ...] = field(init=False)
-    """Every reference that a task of this job may use."""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -155,15 +148,18 @@ class Job:
         if not self.tasks:
             raise ValueError(f"job '{self.name}' has no task")
         object.__setattr__(self, "tasks", in_order(self.tasks, what=f"job '{self.name}': task"))
-        declared = tuple(f"job.parameters.{parameter.name}" for parameter in self.parameters)
-        if len(set(declared)) < len(declared):
+        if len(set(self.values)) < len(self.values):
             raise ValueError(f"job '{self.name}' declares a parameter twice")
-        object.__setattr__(self, "values", DYNAMIC_VALUES + declared)
         for task in self.tasks:
             for name, value in task.parameters.items():
                 self._check(f"task '{task.name}': parameter '{name}'", value, self.values)
         for parameter in self.parameters:
             self._check(f"parameter '{parameter.name}'", parameter.default, DYNAMIC_VALUES)
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Every reference that a task of this job may use."""
+        return DYNAMIC_VALUES + tuple(f"job.parameters.{parameter.name}" for parameter in self.parameters)
 
     def _check(self, where: str, value: str, known: tuple[str, ...]) -> None:
         for reference in references(value):
@@ -172,21 +168,23 @@ class Job:
                     f"job '{self.name}': {where} refers to unknown '{reference}'; known: {', '.join(known)}"
                 )
 
-    def values_of_run(self, *, run_id: str, start_date: str, parameters: Mapping[str, str]) -> dict[str, str]:
-        """What each reference stands for in one run.
+    def check_parameters(self, names: Iterable[str], *, where: str = "") -> None:
+        """Reject, with a ``ValueError``, names that are not those of the job's parameters."""
+        known = [parameter.name for parameter in self.parameters]
+        for name in names:
+            if name not in known:
+                accepted = ", ".join(known) or "none"
+                raise ValueError(f"{where}job '{self.name}' has no parameter '{name}'; accepted: {accepted}")
 
-        Args:
-            run_id: The job run's id.
-            start_date: The day on which the run starts, in UTC, ``YYYY-MM-DD``.
-            parameters: Values of job parameters; those left out take their defaults.
+    def values_of_run(self, *, run_id: str, start_date: str, parameters: Mapping[str, str]) -> dict[str, str]:
+        """What each reference stands for in one run, which starts on a day in UTC, ``YYYY-MM-DD``.
+
+        Job parameters that are left out take their defaults.
 
         Raises:
             ValueError: a parameter is not declared.
         """
-        known = [parameter.name for parameter in self.parameters]
-        for name in parameters:
-            if name not in known:
-                raise ValueError(f"job '{self.name}' has no parameter '{name}'; accepted: {', '.join(known) or 'none'}")
+        self.check_parameters(parameters)
         values = dict(zip(DYNAMIC_VALUES, (run_id, start_date), strict=True))
         given = {p.name: parameters.get(p.name, substitute(p.default, values)) for p in self.parameters}
         return values | {f"job.parameters.{name}": value for name, value in given.items()}
@@ -195,27 +193,15 @@ class Job:
 def check_started(jobs: Iterable[Job]) -> None:
     """Check the tasks that run a job: it comes before theirs, so that none starts itself, and takes what it is given.
 
-    Args:
-        jobs: All jobs, in flow order.
-
     Raises:
-        ValueError: a job does not come before, or lacks a parameter.
+        ValueError: a job, in the order of the flow, does not come before, or lacks a parameter.
     """
     before: dict[str, Job] = {}
     for job in jobs:
         for task in job.tasks:
-            if task.run_job:
-                _check_run(f"job '{job.name}': task '{task.name}'", task, before)
+            where, other = f"job '{job.name}': task '{task.name}'", task.run_job
+            if other and other not in before:
+                raise ValueError(f"{where} runs job '{other}'; accepted: {', '.join(before) or 'none'}")
+            if other:
+                before[other].check_parameters(task.parameters, where=f"{where}: ")
         before[job.name] = job
-
-
-def _check_run(where: str, task: Task, before: Mapping[str, Job]) -> None:
-    other = task.run_job
-    if other not in before:
-        raise ValueError(f"{where} runs job '{other}'; accepted: {', '.join(before) or 'none'}")
-    known = [parameter.name for parameter in before[other].parameters]
-    for name in task.parameters:
-        if name not in known:
-            raise ValueError(
-                f"{where}: job '{other}' has no parameter '{name}'; accepted: {', '.join(known) or 'none'}"
-            )

@@ -7,7 +7,7 @@ machine. A new step is one module in ``steps`` with a function, and one ``Task``
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.graph import Job, JobParameter, Task, check_started, in_order
 from ml_pipeline.names import BATCH_INFERENCE, DATASETS, PROMOTION, TRAINING, VALIDATION
@@ -30,7 +30,7 @@ BATCH_DATE = JobParameter(
     default="{{job.start_time.iso_date}}",
     description="Day of the batch (YYYY-MM-DD), the key of its predictions",
 )
-JOB_RUN_ID = "{{job.run_id}}"
+_JOB_RUN: dict[str, object] = {"job_run_id": "{{job.run_id}}"}
 
 
 def deployed_name(*, environment: str, instance: str = "", job: str) -> str:
@@ -52,20 +52,21 @@ def _plain(value: object) -> object:
     return dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def _parameters(**values: object) -> Mapping[str, str]:
-    return {name: encode(value) for name, value in values.items()}
+def _step(name: str, parameters: Mapping[str, object], **options: Any) -> Task:
+    """The task of a step: the function of this name in the module of this name."""
+    encoded = {parameter: encode(value) for parameter, value in parameters.items()}
+    return Task(name=name, entry_point=f"ml_pipeline.steps.{name}:{name}", parameters=encoded, **options)
 
 
-def _reference(parameter: JobParameter) -> str:
-    return f"{{{{job.parameters.{parameter.name}}}}}"
+def _references(*parameters: JobParameter) -> dict[str, object]:
+    return {parameter.name: f"{{{{job.parameters.{parameter.name}}}}}" for parameter in parameters}
 
 
 def declare(settings: PipelineSettings) -> tuple[Job, ...]:
     """Every job of one pipeline in one environment, in flow order."""
     flow = _Flow(settings)
-    jobs = in_order(
-        (flow.datasets(), flow.training(), flow.validation(), flow.promotion(), flow.batch_inference()), what="job"
-    )
+    declared = (flow.datasets(), flow.training(), flow.validation(), flow.promotion(), flow.batch_inference())
+    jobs = in_order(declared, what="job")
     check_started(jobs)
     return jobs
 
@@ -78,178 +79,108 @@ class _Flow:
         self._reason = JobParameter(
             name="reason", default=settings.reason, description="Why it runs: feature, ci or retraining"
         )
-        self._columns = {"target": settings.target, "key": settings.key, "features": settings.features}
+        self._columns = self._of("target", "key", "features")
         self._model = {"experiment": settings.experiment, "model": self._named(settings.model)}
-        self._decision = {
-            name: getattr(settings, name) for name in ("metric", "threshold", "tolerance", "significance")
-        }
+        self._decision = self._of("metric", "threshold", "tolerance", "significance")
         self._batch = {
-            "predictions_table": self._named("predictions"),
-            "quarantine_table": self._named("quarantine"),
+            **self._tables("predictions", "quarantine"),
             "shadow_table": self._named("shadow_predictions"),
-            "batch_date": _reference(BATCH_DATE),
+            **_references(BATCH_DATE),
         }
 
     def _named(self, name: str) -> str:
         return f"{self._settings.schema_name}.{name}"
 
+    def _tables(self, *names: str) -> dict[str, object]:
+        return {f"{name}_table": self._named(name) for name in names}
+
+    def _of(self, *names: str) -> dict[str, object]:
+        return {name: getattr(self._settings, name) for name in names}
+
     def datasets(self) -> Job:
-        settings, inference = self._settings, self._settings.batch_inference
-        split = Task(
-            name="split",
-            entry_point="ml_pipeline.steps.split:split",
-            parameters=_parameters(
-                source=settings.source,
-                **self._columns,
-                test_share=settings.test_share,
-                scored=inference.source in (None, settings.source),
-                probabilities=inference.probabilities,
-                train_validation_table=self._named("train_validation"),
-                test_table=self._named("test"),
-            ),
-        )
+        inference = self._settings.batch_inference
+        scored = {"scored": inference.source in (None, self._settings.source), "probabilities": inference.probabilities}
+        tables = self._tables("train_validation", "test")
         return Job(
             name=DATASETS,
             description="Splits the source by hash into the train-validation and the test table",
-            tasks=(split,),
+            tasks=(_step("split", self._of("source") | self._columns | self._of("test_share") | scored | tables),),
         )
 
     def training(self) -> Job:
+        parameters = (GIT_BRANCH, GIT_COMMIT, PULL_REQUEST, self._reason, RUN_BY)
+        prepare = _step(
+            "prepare",
+            self._tables("train_validation", "train", "validation")
+            | self._columns
+            | self._of("folds", "validation_share", "experiment")
+            | _JOB_RUN
+            | _references(*parameters),
+        )
+        search = ("estimator", "metric", "folds", "seed", "n_jobs", "search_on", "max_training_rows", "experiment")
+        train = _step(
+            "train",
+            self._columns | self._of("positive_class", *search) | _JOB_RUN,
+            depends_on=("prepare",),
+            timeout_seconds=3 * 3600,
+        )
+        compare = _step("compare", self._model | self._decision | _JOB_RUN, depends_on=("train",), max_retries=0)
         return Job(
             name=TRAINING,
             description="Prepares tables, trains a model and compares it with the branch's runs and the champion",
             depends_on=(DATASETS,),
-            parameters=(GIT_BRANCH, GIT_COMMIT, PULL_REQUEST, self._reason, RUN_BY),
+            parameters=parameters,
             max_concurrent_runs=10,
-            tasks=(self._prepare(), self._train(), self._compare()),
-        )
-
-    def _prepare(self) -> Task:
-        settings = self._settings
-        return Task(
-            name="prepare",
-            entry_point="ml_pipeline.steps.prepare:prepare",
-            parameters=_parameters(
-                train_validation_table=self._named("train_validation"),
-                train_table=self._named("train"),
-                validation_table=self._named("validation"),
-                **self._columns,
-                folds=settings.folds,
-                validation_share=settings.validation_share,
-                experiment=settings.experiment,
-                job_run_id=JOB_RUN_ID,
-                git_branch=_reference(GIT_BRANCH),
-                git_commit=_reference(GIT_COMMIT),
-                pull_request=_reference(PULL_REQUEST),
-                reason=_reference(self._reason),
-                run_by=_reference(RUN_BY),
-            ),
-        )
-
-    def _train(self) -> Task:
-        settings = self._settings
-        shared = ("estimator", "metric", "folds", "seed", "n_jobs", "search_on", "max_training_rows", "experiment")
-        return Task(
-            name="train",
-            entry_point="ml_pipeline.steps.train:train",
-            depends_on=("prepare",),
-            timeout_seconds=3 * 3600,
-            parameters=_parameters(
-                **self._columns,
-                positive_class=settings.positive_class,
-                **{name: getattr(settings, name) for name in shared},
-                job_run_id=JOB_RUN_ID,
-            ),
-        )
-
-    def _compare(self) -> Task:
-        return Task(
-            name="compare",
-            entry_point="ml_pipeline.steps.compare:compare",
-            depends_on=("train",),
-            max_retries=0,
-            parameters=_parameters(**self._model, **self._decision, job_run_id=JOB_RUN_ID),
+            tasks=(prepare, train, compare),
         )
 
     def validation(self) -> Job:
-        validate = Task(
-            name="validate",
-            entry_point="ml_pipeline.steps.validate:validate",
-            max_retries=0,
-            parameters=_parameters(
-                test_table=self._named("test"), **self._model, **self._decision, git_commit=_reference(GIT_COMMIT)
-            ),
-        )
+        parameters = self._tables("test") | self._model | self._decision | _references(GIT_COMMIT)
         return Job(
             name=VALIDATION,
             description="Scores the test table with the model that the CI built; the challenger if it passes",
             depends_on=(TRAINING,),
             parameters=(GIT_COMMIT,),
-            tasks=(validate,),
+            tasks=(_step("validate", parameters, max_retries=0),),
         )
 
     def promotion(self) -> Job:
-        promote = Task(
-            name="promote",
-            entry_point="ml_pipeline.steps.promote:promote",
-            parameters=_parameters(model=self._model["model"], run_by=_reference(RUN_BY), job_run_id=JOB_RUN_ID),
-        )
         return Job(
             name=PROMOTION,
             description="Makes the challenger the champion and remembers the one before",
             depends_on=(VALIDATION,),
             parameters=(RUN_BY,),
-            tasks=(promote,),
+            tasks=(_step("promote", {"model": self._model["model"]} | _references(RUN_BY) | _JOB_RUN),),
         )
 
     def batch_inference(self) -> Job:
         settings, inference = self._settings, self._settings.batch_inference
-        score = Task(
-            name="score",
-            entry_point="ml_pipeline.steps.score:score",
-            timeout_seconds=3 * 3600,
-            parameters=_parameters(
-                source=inference.source or settings.source,
-                model=self._model["model"],
-                mode=inference.mode,
-                probabilities=inference.probabilities,
-                checks=settings.checks,
-                job_run_id=JOB_RUN_ID,
-                **self._batch,
-            ),
-        )
+        scoring = {
+            "source": inference.source or settings.source,
+            "model": self._model["model"],
+            "mode": inference.mode,
+            "probabilities": inference.probabilities,
+            "checks": settings.checks,
+        }
         watch = self._watch()
         return Job(
             name=BATCH_INFERENCE,
             description="Scores a batch with the champion into the predictions table",
             depends_on=(PROMOTION,),
             parameters=(BATCH_DATE,),
-            tasks=(score, *watch),
+            tasks=(_step("score", scoring | _JOB_RUN | self._batch, timeout_seconds=3 * 3600), *watch),
             timeout_seconds=4 * 3600 + sum(task.timeout_seconds for task in watch if task.run_job),
         )
 
     def _watch(self) -> tuple[Task, ...]:
-        settings, watching = self._settings, self._settings.watching
+        watching = self._settings.watching
         if not watching:
             return ()
-        monitor = Task(
-            name="monitor",
-            entry_point="ml_pipeline.steps.monitor:monitor",
-            depends_on=("score",),
-            max_retries=0,
-            parameters=_parameters(
-                **self._model,
-                **self._batch,
-                monitoring_table=self._named("monitoring"),
-                target=settings.target,
-                key=settings.key,
-                metric=settings.metric,
-                monitoring=watching,
-                minimum_agreement=settings.batch_inference.minimum_agreement,
-                significance=settings.significance,
-                job_run_id=JOB_RUN_ID,
-            ),
-        )
+        agreement = {"minimum_agreement": self._settings.batch_inference.minimum_agreement}
+        limits = {"monitoring": watching} | agreement | self._of("significance")
+        measured = self._tables("monitoring") | self._of("target", "key", "metric")
+        parameters = self._model | self._batch | measured | limits | _JOB_RUN
+        monitor = _step("monitor", parameters, depends_on=("score",), max_retries=0)
         if watching.on_drift != "retrain":
             return (monitor,)
         retrain = Task(

@@ -8,27 +8,14 @@ from typing import Any
 
 import click
 
-from ml_pipeline.cli import launch, models, run
+from ml_pipeline.cli import models, run
 from ml_pipeline.cli.guard import guarded
 from ml_pipeline.local import warm_up
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(commands=(*run.COMMANDS, *models.COMMANDS), context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
     """The machine-learning flow on this machine: real Spark, Delta and MLflow."""
-
-
-for _command in (
-    run.run_jobs,
-    launch.launch_job,
-    models.write_report,
-    models.roll_back,
-    models.write_model,
-    models.read_model,
-    run.open_ui,
-    run.show_jobs,
-):
-    cli.add_command(_command)
 
 
 def _run() -> Any:

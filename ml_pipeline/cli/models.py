@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -33,7 +33,7 @@ def write_report(*, run_id: str | None, commit: str | None, output: Path | None,
     if run_id and commit:
         raise InputError("--run-id and --commit: accepted: one of the two")
     with chosen.tracked():
-        scorecard = collect(chosen.settings.experiment, chosen.model, run_id=run_id, commit=commit)
+        scorecard = collect(**chosen.places, run_id=run_id, commit=commit)
     for written in write(scorecard, output or chosen.state or options.DEFAULT_STATE):
         click.echo(written)
 
@@ -46,7 +46,7 @@ def roll_back(*, run_by: str, chosen: options.Chosen) -> None:
     from ml_pipeline.registry import champion as champion_alias
 
     with chosen.tracked():
-        tell(champion_alias.rollback(model=chosen.model, run_by=run_by))
+        tell(champion_alias.rollback(model=chosen.places["model"], run_by=run_by))
 
 
 @click.command("export-model")
@@ -58,12 +58,7 @@ def roll_back(*, run_by: str, chosen: options.Chosen) -> None:
 @click.option("--if-any", is_flag=True, help="Write nothing, and say so, where there is none.")
 @options.on_runs
 def write_model(
-    *,
-    commit: str | None,
-    alias: transfer.Alias | None,
-    output: Path,
-    if_any: bool,
-    chosen: options.Chosen,
+    *, commit: str | None, alias: transfer.Alias | None, output: Path, if_any: bool, chosen: options.Chosen
 ) -> None:
     """Write the run of a model, with all that was logged, into a folder that import-model reads."""
     from ml_pipeline.registry import transfer
@@ -71,16 +66,8 @@ def write_model(
     if bool(commit) == bool(alias):
         raise InputError("--commit and --alias: accepted: exactly one of the two")
     with chosen.tracked(new=if_any) as where:
-        made = transfer.export_model(
-            output,
-            experiment=chosen.settings.experiment,
-            model=chosen.model,
-            environment=chosen.full_name,
-            where=where,
-            commit=commit,
-            alias=alias,
-            if_any=if_any,
-        )
+        run: dict[str, Any] = {"commit": commit, "alias": alias, "if_any": if_any}
+        made = transfer.export_model(output, **chosen.places, environment=chosen.full_name, where=where, **run)
     tell(made)
 
 
@@ -91,23 +78,14 @@ def write_model(
 @options.RUN_BY
 @options.on_runs
 def read_model(
-    *,
-    folder: Path,
-    become: transfer.Alias | None,
-    as_commit: str | None,
-    run_by: str,
-    chosen: options.Chosen,
+    *, folder: Path, become: transfer.Alias | None, as_commit: str | None, run_by: str, chosen: options.Chosen
 ) -> None:
     """Make the run of a model that export-model wrote, once, in another environment."""
     from ml_pipeline.registry import transfer
 
     with chosen.tracked():
-        made = transfer.import_model(
-            folder,
-            experiment=chosen.settings.experiment,
-            model=chosen.model,
-            become=become,
-            commit=as_commit,
-            run_by=run_by,
-        )
+        made = transfer.import_model(folder, **chosen.places, become=become, commit=as_commit, run_by=run_by)
     tell(made)
+
+
+COMMANDS = (write_report, roll_back, write_model, read_model)

@@ -23,11 +23,8 @@ DEFAULT_STATE = Path(".state")
 class Chosen:
     """A pipeline in an environment, and the jobs that are declared for it.
 
-    Args:
-        pipeline: Name or file of the pipeline; if empty, the one that the environment names, or the only one.
-        environment: Name or file of the environment; if left out, the local one, which need not have a file.
-        instance: An instance of the environment.
-        state: The state folder that takes the place of the environment's workspace.
+    Pipeline and environment are names or files (``files.find_pipeline``); without an environment it is the local one,
+    which need not have a file. A state folder takes the place of the environment's workspace.
     """
 
     def __init__(
@@ -39,7 +36,8 @@ class Chosen:
         self.settings = files.load(self.file, self.environment, instance=instance)
         self.full_name = files.full_name((self.environment or _LOCAL).stem, instance)
         self.jobs = jobs.declare(self.settings)
-        self.model = f"{self.settings.schema_name}.{self.settings.model}"
+        model = f"{self.settings.schema_name}.{self.settings.model}"
+        self.places: dict[str, Any] = {"experiment": self.settings.experiment, "model": model}
         self.state, self._instance = state, instance
 
     def check_deployed(self, environment: Path) -> None:
@@ -56,11 +54,7 @@ class Chosen:
     def tracked(self, *, new: bool = False) -> Iterator[str]:
         """Let everything inside see the runs and models of the environment's workspace, or of the state folder.
 
-        Args:
-            new: Whether the workspace may lack the experiment.
-
-        Yields:
-            The address of the tracking server.
+        Yields the address of the tracking server; if it may be ``new``, the workspace may lack the experiment.
         """
         from ml_pipeline.registry import tracking
         from ml_pipeline.workspace import connection
@@ -124,6 +118,9 @@ _STATE_IF_GIVEN = click.option(
     "--state",
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for tables, MLflow, logs and the report; if left out, the environment's workspace, or else .state.",
+)
+PARAMETERS = click.option(
+    "--parameter", "parameters", multiple=True, metavar="KEY=VALUE", help="Value of a job parameter."
 )
 INSTANCE = click.option(
     "--instance", envvar="INSTANCE", default="", metavar="NAME", show_envvar=True, help="Instance, such as pr-12."

@@ -1,4 +1,4 @@
-"""The commands that work on this machine: run, jobs and ui."""
+"""The commands on jobs: run and jobs on this machine, launch in a workspace; ui shows what ran here."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ml_pipeline.names import TRAINING
 
 @click.command("run")
 @click.argument("names", nargs=-1, metavar="[NAME|FILE] [JOB ...]")
-@click.option("--parameter", "parameters", multiple=True, metavar="KEY=VALUE", help="Value of a job parameter.")
+@options.PARAMETERS
 @options.ENVIRONMENT
 @options.STATE
 @options.VERBOSE
@@ -40,8 +40,7 @@ def run_jobs(names: Sequence[str], parameters: tuple[str, ...], environment: str
     selected = runner.select(chosen.jobs, names)
     given = options.key_values(parameters)
     folder = options.state_folder(state)
-    # A log has no width: a path that is cut there is of no use.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    console = _console()
     where = f"{chosen.file}: "
     try:
         runs = runner.run(
@@ -62,6 +61,11 @@ def run_jobs(names: Sequence[str], parameters: tuple[str, ...], environment: str
     finally:
         session.close()
     return codes[0] if codes else 0
+
+
+def _console() -> Console:
+    # A log has no width: a path that is cut there is of no use.
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
 
 class _Follower:
@@ -98,7 +102,7 @@ def _summarize(console: Console, chosen: options.Chosen, runs: Sequence[runner.T
             table.add_row(escape(name), escape(what + place))
     if any(run.job == TRAINING and run.state != "SKIPPED" for run in runs):
         try:
-            scorecard = collect(chosen.settings.experiment, chosen.model)
+            scorecard = collect(**chosen.places)
         except InputError:
             pass  # No run has finished; the failed task has said why.
         else:
@@ -149,3 +153,53 @@ def _show(job: Job) -> None:
         for name, value in task.parameters.items():
             click.echo(f"    {'--parameter ' if task.run_job else '--'}{name}={value}")
     click.echo()
+
+
+@click.command("launch")
+@click.argument("name", metavar="JOB")
+@options.INSTANCE
+@options.PARAMETERS
+@click.option("--as-run-submit", is_flag=True, help="Run a wheel once; the deployed job stays as it is.")
+@click.option("--existing-cluster", metavar="ID", help="With --as-run-submit: an interactive cluster to run on.")
+@click.option(
+    "--wheel", type=click.Path(path_type=Path), help="With --as-run-submit: the wheel; the one in dist/ if left out."
+)
+@click.option("--no-wait", is_flag=True, help="Start the run and leave it.")
+@options.PIPELINE
+@options.ENVIRONMENT
+@options.VERBOSE
+def launch_job(
+    *,
+    name: str,
+    instance: str,
+    parameters: tuple[str, ...],
+    as_run_submit: bool,
+    existing_cluster: str | None,
+    wheel: Path | None,
+    no_wait: bool,
+    pipeline: str,
+    environment: str | None,
+) -> int:
+    """Start a deployed job in its workspace and follow it; Ctrl-C cancels the run."""
+    from ml_pipeline.workspace import one_time_run
+    from ml_pipeline.workspace.launcher import Launcher, run_parameters
+
+    if not as_run_submit and (existing_cluster or wheel):
+        raise InputError("--existing-cluster and --wheel are for a run with --as-run-submit")
+    # Unlike a run on this machine, it needs the file.
+    chosen = options.Chosen(pipeline, environment or "local")
+    (job,) = runner.select(chosen.jobs, [name])
+    values = run_parameters(job, options.key_values(parameters), runner.git_parameters())
+    built = one_time_run.find_wheel(wheel) if as_run_submit else None
+    assert chosen.environment is not None, "an environment that is named has a file"
+    chosen.check_deployed(chosen.environment)
+    launcher = Launcher(chosen.environment, _console())
+    job_id = launcher.find(environment=chosen.environment.stem, instance=instance, job=job.name)
+    if built is None:
+        start = launcher.deployed(job_id, values)
+    else:
+        start = launcher.one_time(job_id, values, wheel=built, cluster=existing_cluster)
+    return launcher.watch(start, job=job.name, wait=not no_wait)
+
+
+COMMANDS = (run_jobs, show_jobs, launch_job, open_ui)

@@ -12,47 +12,39 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ml_pipeline.data import cache, jvm, local_spark
+from ml_pipeline.data import functions as F
+from ml_pipeline.data import jvm, session
 
 
 def write() -> None:
     """Write the archive from the classes that a session with a Delta table loads; takes most of a minute."""
-    archive = local_spark.archive()
+    archive = session.archive()
     archive.unlink(missing_ok=True)
     java = jvm.find()
     if java.is_relative_to(sys.prefix):
         # Its package leaves out the archive of Java's own classes, to which ours is an addition.
         subprocess.run([java, "-Xshare:dump", "-Xlog:disable", "-XX:+UseSerialGC"], check=True)
     partial = archive.with_suffix(f".{os.getpid()}")
-    options = f'{local_spark.DEFAULT_JAVA_OPTIONS} -Xlog:disable "-XX:ArchiveClassesAtExit={partial}"'
+    options = f'{session.DEFAULT_JAVA_OPTIONS} -Xlog:disable "-XX:ArchiveClassesAtExit={partial}"'
     with tempfile.TemporaryDirectory() as state:
-        command = [
-            sys.executable,
-            "-P",
-            "-W",
-            "ignore",
-            "-c",
-            "from ml_pipeline.data import class_archive as c; c._session()",
-            state,
-        ]
-        if not any(cache.path("").glob("*.jars")):
+        command = [sys.executable, "-P", "-W", "ignore", "-m", "ml_pipeline.data.class_archive", state]
+        if not any(session.cached("").glob("*.jars")):
             # The archive is for the class path of a session that need not ask Maven Central for Delta.
             subprocess.run(command, check=True)
-        subprocess.run(command, check=True, env={**os.environ, local_spark.JAVA_OPTIONS: options})
+        subprocess.run(command, check=True, env={**os.environ, session.JAVA_OPTIONS: options})
     if partial.is_file():
         partial.replace(archive)
     else:
         print("setup: this Java writes no archive of classes; Spark starts as it does without one")
 
 
-def _session() -> None:
+def _load(state: str) -> None:
     """Load what the steps load, and end the JVM, which writes the archive as it ends."""
     from pyspark.sql import Observation
-    from pyspark.sql import functions as F
     from pyspark.sql.pandas.functions import pandas_udf
 
-    spark = local_spark.create(Path(sys.argv[1]))
-    counted, table = Observation(), f"{sys.argv[1]}/table"
+    spark = session.create(Path(state))
+    counted, table = Observation(), f"{state}/table"
     rows = spark.range(100).withColumn("text", F.col("id").cast("string")).withColumn("day", F.lit("2026-01-01"))
     rows = rows.withColumn("twice", pandas_udf(lambda ids: 2 * ids, "long")("id"))  # type: ignore[call-overload]
     for _ in range(2):
@@ -68,4 +60,8 @@ def _session() -> None:
 
 
 if __name__ == "__main__":
-    write()
+    # With a state folder it is the session that the archive is made from.
+    if sys.argv[1:]:
+        _load(sys.argv[1])
+    else:
+        write()

@@ -1,4 +1,4 @@
-"""Which columns a model learns from, and how they become what scikit-learn takes.
+"""Which columns a model learns from, how they become what scikit-learn takes, and whether rows can be learned from.
 
 Numbers and booleans become doubles, text stays text; a missing value is NaN in the one and ``None`` in the other.
 """
@@ -9,8 +9,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ml_pipeline.data import column_types, sources, tables
-from ml_pipeline.data.columns import finite, quote
+from ml_pipeline.data import columns, hashing, sources, tables
+from ml_pipeline.data import functions as F
+from ml_pipeline.data.columns import quote
+from ml_pipeline.data.hashing import Profile
 from ml_pipeline.errors import InputError
 from ml_pipeline.names import ADDED, CHAMPION_PREDICTION, REASONS, SCORES
 
@@ -20,10 +22,9 @@ if TYPE_CHECKING:
 
     from ml_pipeline.settings.pipeline import Source
 
-_NUMBERS = ("byte", "short", "integer", "long", "float", "double", "decimal", "boolean")
-_TEXT = ("string", "varchar", "char")
-_CLASSES = ("byte", "short", "integer", "long", "float", "double", "boolean", "string", "varchar", "char")
-ACCEPTED = "accepted: numbers, text and booleans"
+_ACCEPTED = "accepted: numbers, text and booleans"
+_TAKEN_AS = {"long": "double", "double": "double", "boolean": "double", "string": "string"}
+_MOST_CLASSES = 1000
 
 
 def added(*, probabilities: bool) -> tuple[str, ...]:
@@ -32,11 +33,7 @@ def added(*, probabilities: bool) -> tuple[str, ...]:
 
 
 def refuse_names(columns: Iterable[str], names: Iterable[str] = ADDED, *, where: str) -> None:
-    """Refuse columns that have the name of one that scoring adds; to Spark upper and lower case are one.
-
-    Raises:
-        InputError: there is such a column.
-    """
+    """Reject, with an ``InputError``, columns named as one that scoring adds; to Spark upper and lower case are one."""
     folded = {name.casefold() for name in names}
     for column in columns:
         if column.casefold() in folded:
@@ -45,8 +42,8 @@ def refuse_names(columns: Iterable[str], names: Iterable[str] = ADDED, *, where:
 
 def kind(rows: DataFrame, column: str) -> str:
     """``double`` or ``string`` for what a column becomes, else the name of its own type."""
-    name = rows.schema[column].dataType.typeName()
-    return "double" if name in _NUMBERS else "string" if name in _TEXT else name
+    name = columns.type_name(rows, column)
+    return _TAKEN_AS.get(columns.KINDS.get(name, ""), name)
 
 
 @dataclass(frozen=True)
@@ -62,22 +59,18 @@ class Features:
         Raises:
             InputError: a column is absent, of a type that can't be learned from, or named as one that scoring adds.
         """
-        for setting, columns in (("target", [target]), ("key", key), ("features", features)):
-            for column in columns:
-                if column not in rows.columns:
-                    raise InputError(
-                        f"{setting}: {where} has no column '{column}'; accepted: {', '.join(rows.columns)}"
-                    )
-        if rows.schema[target].dataType.typeName() not in _CLASSES:
-            raise InputError(f"target: column '{target}' of {where} is {kind(rows, target)}; {ACCEPTED}")
+        for setting, names in (("target", [target]), ("key", key), ("features", features)):
+            columns.require(rows, names, where=f"{setting}: {where}")
+        if columns.type_name(rows, target) == "decimal" or kind(rows, target) not in _TAKEN_AS.values():
+            raise InputError(f"target: column '{target}' of {where} is {kind(rows, target)}; {_ACCEPTED}")
         chosen = features or [column for column in rows.columns if column not in (target, *key)]
         if not chosen:
             raise InputError(f"features: {where} has no column beside target and key; accepted: at least one")
         refuse_names([target, *key, *chosen], where=where)
         for column in chosen:
-            if kind(rows, column) not in ("double", "string"):
+            if kind(rows, column) not in _TAKEN_AS.values():
                 raise InputError(
-                    f"features: column '{column}' of {where} is {kind(rows, column)}; {ACCEPTED}. "
+                    f"features: column '{column}' of {where} is {kind(rows, column)}; {_ACCEPTED}. "
                     "List the columns to learn from in 'features' to leave it out"
                 )
         return cls({column: kind(rows, column) for column in chosen})
@@ -93,18 +86,11 @@ class Features:
         return [name for name, kind in self.kinds.items() if kind == "string"]
 
     def columns(self, rows: DataFrame, *, where: str, must_be_finite: bool = False) -> list[Column]:
-        """The features as columns of a table.
-
-        Args:
-            rows: The table.
-            where: What it is called in messages.
-            must_be_finite: Whether reading an infinite number is an error (``tables.finite``).
+        """The features as columns of a table; if they must be finite, reading an infinite number is an error.
 
         Raises:
             InputError: the table lacks a column, or has it with another type.
         """
-        from pyspark.sql import functions as F
-
         missing = [column for column in self.kinds if column not in rows.columns]
         if missing:
             raise InputError(
@@ -120,7 +106,9 @@ class Features:
                     f"accepted: {accepted}"
                 )
         return [
-            (finite(rows, column, where=where) if must_be_finite else F.col(quote(column))).cast(kind).alias(column)
+            (columns.finite(rows, column, where=where) if must_be_finite else F.col(quote(column)))
+            .cast(kind)
+            .alias(column)
             for column, kind in self.kinds.items()
         ]
 
@@ -128,12 +116,8 @@ class Features:
         """A source's rows, whose values may tell less of a column's type than the model knows.
 
         Text that a CSV file writes as numbers stays as it is written; a column without any value is of the type that
-        the model takes, whatever the source says.
-
-        Args:
-            source: The source.
-            into: The table that the rows go to; a column without a value is of the type that it has there, if it fits.
-            typed: Columns that get their type elsewhere.
+        the model takes, whatever the source says, or of the type that it has in the table that the rows go to, if that
+        fits; ``typed`` columns get theirs elsewhere.
 
         Raises:
             InputError: the source can't be read.
@@ -141,8 +125,7 @@ class Features:
         from pyspark.sql.types import StringType, StructField, StructType
 
         def misread(kinds: Iterable[str]) -> list[str]:
-            present = [name for name in kinds if name in rows.columns]
-            return [name for name in present if kind(rows, name) != self.kinds[name]]
+            return [name for name in kinds if name in rows.columns and kind(rows, name) != self.kinds[name]]
 
         rows = sources.read_source(source)
         text = misread(self.text) if source.csv else []
@@ -152,13 +135,11 @@ class Features:
         empty = [
             name
             for name in misread(self.kinds)
-            if name not in typed and rows.where(~column_types.missing(rows, name, None)).isEmpty()
+            if name not in typed and rows.where(~columns.missing(rows, name, None)).isEmpty()
         ]
         return self._fill(rows, empty, into) if empty else rows
 
     def _fill(self, rows: DataFrame, empty: list[str], into: str) -> DataFrame:
-        from pyspark.sql import functions as F
-
         # Delta takes a column into a table with no other type than it has there, missing values or not.
         before = tables.read(into) if tables.exists(into) else None
         types: dict[str, DataType | str] = {name: self.kinds[name] for name in empty}
@@ -166,3 +147,53 @@ class Features:
             if before is not None and name in before.columns and kind(before, name) == self.kinds[name]:
                 types[name] = before.schema[name].dataType
         return rows.withColumns({name: F.lit(None).cast(type_) for name, type_ in types.items()})
+
+
+def check(
+    rows: DataFrame, sides: Column, *, target: str, key: list[str], features: Features, where: str
+) -> dict[bool, Profile]:
+    """Whether rows can be learned from, and what they are on both sides of a split.
+
+    Raises:
+        InputError: there is no row; the target or the key is missing in one; a feature has no value in any, or
+            infinity in one; the target holds no classes, or one.
+    """
+    used = list(dict.fromkeys([target, *key, *features.kinds]))
+    with sources.reading(where):
+        profiles = hashing.profile(
+            rows, sides, columns=used, by=rows[quote(target)], most=_MOST_CLASSES, finite=list(features.kinds)
+        )
+    if profiles is None:
+        raise _quantities(target, where)
+    total = sum(profile.digest.rows for profile in profiles.values())
+    if not total:
+        raise InputError(f"{where}: is empty; accepted: at least one row")
+    for column in used:
+        count = sum(profile.present[column] for profile in profiles.values())
+        if column in features.kinds and not count:
+            raise InputError(f"features: column '{column}' of {where} has no value in any row; leave it out")
+        if column in (target, *key) and count < total:
+            setting = "target" if column == target else "key"
+            raise InputError(
+                f"{setting}: column '{column}' of {where} has no value in {total - count:,} of {total:,} rows; "
+                "accepted: a value in each"
+            )
+    for profile in profiles.values():
+        if profile.infinite is not None:
+            raise InputError(f"features: column '{profile.infinite}' of {where} {columns.INFINITE}")
+    classes = [value for profile in profiles.values() for value in profile.groups]
+    fractional = [value for value in classes if isinstance(value, float) and not value.is_integer()]
+    if fractional:
+        raise _quantities(target, where, f", such as {fractional[0]}")
+    if len(set(classes)) < 2:
+        raise InputError(
+            f"target: column '{target}' of {where} is constant ({classes[0]!r}); accepted: two classes or more"
+        )
+    return profiles
+
+
+def _quantities(target: str, where: str, example: str = "") -> InputError:
+    return InputError(
+        f"target: column '{target}' of {where} holds quantities{example}; "
+        f"accepted: classes (text, whole numbers or booleans, at most {_MOST_CLASSES} of them)"
+    )

@@ -1,12 +1,15 @@
-"""Hashes of rows: digests of tables, sides of a split, an order that depends on rows alone."""
+"""Hashes of rows: digests of tables, sides of a split, an order and samples that depend on rows alone."""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ml_pipeline.data.columns import infinite, may_be_infinite, quote
+from ml_pipeline.data import functions as F
+from ml_pipeline.data.columns import TEXT, infinite, may_be_infinite, quote, type_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,6 +17,9 @@ if TYPE_CHECKING:
 
 
 _BUCKETS = 1_000_000
+_NESTED = ("array", "map", "struct")
+_DATED = (*TEXT, "date", "timestamp", "timestamp_ntz")
+_ALL_ROWS = "all"
 
 
 @dataclass(frozen=True)
@@ -53,18 +59,10 @@ def profile(
 ) -> dict[bool, Profile] | None:
     """Digest both sides of a split, and count values, in one pass.
 
-    Args:
-        rows: The rows.
-        sides: Whether a row is on the one side or on the other.
-        columns: Columns whose values are counted.
-        by: What the rows are grouped by.
-        most: How many groups there may be.
-        finite: Columns that must not hold infinity.
-
     Returns:
-        The profile of each side; ``None`` where there are more groups.
+        The profile of each side: the present values of ``columns``, rows by the value of ``by``, and a column of
+        ``finite`` that holds infinity. ``None`` if there are more than ``most`` groups.
     """
-    from pyspark.sql import functions as F
 
     def present(name: str) -> Column:
         value = F.col(quote(name))
@@ -97,13 +95,9 @@ def _sum_up(found: Sequence[Sequence[Any]], columns: Sequence[str]) -> Profile:
 
 def hashable(rows: DataFrame) -> list[Column]:
     """The columns by name, as Spark can hash them; it hashes no map."""
-    from pyspark.sql import functions as F
-    from pyspark.sql.types import ArrayType, MapType, StructType
-
-    nested = (ArrayType, MapType, StructType)
     return [
-        F.to_json(F.struct(quote(field.name))) if isinstance(field.dataType, nested) else F.col(quote(field.name))
-        for field in sorted(rows.schema, key=lambda field: field.name)
+        F.to_json(F.struct(quote(name))) if type_name(rows, name) in _NESTED else F.col(quote(name))
+        for name in sorted(rows.columns)
     ]
 
 
@@ -113,22 +107,18 @@ def bucket(rows: DataFrame, columns: list[str], *, salt: str) -> Column:
     The hash takes the values as canonical text, so that it stays the same when a later row widens a column's type: 1,
     1.0 and "1" are the same, and so are a date, its midnight and the text of either.
 
-    Args:
-        rows: The rows.
-        columns: Columns that decide; the order in which they are given plays no role.
-        salt: Another salt gives another, independent number.
+    The order in which the columns are given plays no role. Another salt gives another, independent number.
     """
-    from pyspark.sql import functions as F
 
     def canonical(name: str) -> Column:
         value = F.col(quote(name))
-        if rows.schema[name].dataType.typeName() in ("array", "map", "struct"):
+        if type_name(rows, name) in _NESTED:
             return F.to_json(F.struct(value))
         text = value.cast("string")
         # Adding zero turns -0.0 into 0.0.
         number = (text.try_cast("double") + F.lit(0.0)).cast("string")
         forms = [number, F.lower(F.trim(text)), F.lit("\0")]
-        if rows.schema[name].dataType.typeName() in ("string", "varchar", "char", "date", "timestamp", "timestamp_ntz"):
+        if type_name(rows, name) in _DATED:
             # A time without a date would be one of today.
             dated = F.when(F.trim(text).rlike(r"^\d{4}-\d{1,2}-\d{1,2}([ Tt]|$)"), text.try_cast("timestamp"))
             forms.insert(1, dated.cast("string"))
@@ -141,15 +131,61 @@ def bucket(rows: DataFrame, columns: list[str], *, salt: str) -> Column:
 def to_pandas(rows: DataFrame, columns: Sequence[Column | str], *, order_by: list[str] | None = None) -> pd.DataFrame:
     """Columns of the rows as pandas, in an order that depends on the rows alone and not on how Spark read them.
 
-    Args:
-        rows: The rows.
-        columns: What to take of them.
-        order_by: The columns whose hash gives the order; all where left out.
+    The order is that of a hash of the columns in ``order_by``, or of all columns of the rows.
     """
-    from pyspark.sql import functions as F
-
     hashed = rows.select(*map(quote, order_by)) if order_by else rows
     frame = rows.select(*columns, F.xxhash64(*hashable(hashed))).toPandas()
     # By its place: whatever its name, a column of the rows may have it too.
     order = frame.iloc[:, -1].argsort(kind="stable")
     return frame.iloc[order, :-1].reset_index(drop=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """Rows that stand for all rows of a table: those whose hash is the least.
+
+    Rows that come later push some of them out, and leave the others.
+    """
+
+    rows: int
+    of: int
+    by: tuple[str, ...]
+    """The columns that are hashed; all where empty."""
+
+    @classmethod
+    def needed(cls, fingerprint: str, *, most: int, by: Sequence[str]) -> Sample | None:
+        """The sample to take of rows with this fingerprint; ``None`` where all of them may be taken."""
+        count = Digest.parse(fingerprint).rows
+        return cls(rows=most, of=count, by=tuple(sorted(by))) if count > most else None
+
+    @classmethod
+    def parse(cls, text: str) -> Sample | None:
+        """The sample that ``tag`` wrote; ``None`` if it is all rows, or if nothing was written."""
+        if text in ("", _ALL_ROWS):
+            return None
+        kept = json.loads(text)
+        return cls(rows=kept["rows"], of=kept["of"], by=tuple(kept["by"]))
+
+    @property
+    def share(self) -> float:
+        """Share of the rows whose hash is looked at: a few too many, since a hash is not spread quite evenly."""
+        return (self.rows + 6 * math.sqrt(self.rows) + 6) / self.of
+
+    def __str__(self) -> str:
+        by = ", ".join(self.by) or "the whole row"
+        return f"{self.rows:,} of {self.of:,} rows, sampled by a hash of {by}"
+
+
+def tag(sample: Sample | None) -> str:
+    """A sample as it is kept with a run: runs with the same fingerprint and the same tag saw the same rows."""
+    return json.dumps({"rows": sample.rows, "of": sample.of, "by": sample.by}) if sample else _ALL_ROWS
+
+
+def sampled(rows: DataFrame, columns: Sequence[Column | str], sample: Sample | None) -> pd.DataFrame:
+    """Columns of the sampled rows as pandas, in the order that all rows have there."""
+    if sample is None:
+        return to_pandas(rows, columns)
+    place = bucket(rows, [*sample.by] or rows.columns, salt="sample")
+    frame = to_pandas(rows.where(place < sample.share), [*columns, place])
+    least = frame.iloc[:, -1].argsort(kind="stable")[: sample.rows]
+    return frame.iloc[least.sort_values(), :-1].reset_index(drop=True)

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from ml_pipeline.data import columns
+from ml_pipeline.data import functions as F
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -44,18 +45,18 @@ class Histogram:
     """Rows of the training data by bin."""
     batch: Counts
     """Rows of the batch by bin."""
-    edges: tuple[float, ...] = ()
+    edges: Sequence[float] = ()
     """For a number the upper bounds of all bins but the last two: the greatest values, and the missing ones."""
 
     @property
     def missing(self) -> tuple[float, float]:
         """Share of rows without a value, in the training data and in the batch."""
-        return share(self.training), share(self.batch)
+        return float(shares(self.training)[-1]), float(shares(self.batch)[-1])
 
 
-def share(counts: Counts) -> float:
-    """Share of rows without a value."""
-    return float(counts[-1] / max(1, counts.sum()))
+def shares(counts: Counts) -> NDArray[np.float64]:
+    """Counts as shares of their sum."""
+    return np.divide(counts, max(1, counts.sum()))
 
 
 def edges_of(quantiles: Sequence[float | None]) -> tuple[float, ...]:
@@ -93,8 +94,6 @@ def place(values: ArrayLike, edges: ArrayLike) -> Counts:
     return np.where(np.isnan(numbers), len(bounds) + 1, np.searchsorted(bounds, numbers, side="left"))
 
 
-REFERENCE = "reference"
-"""Name of the training rows' histograms within the run of the model."""
 MOST_VALUES = 1_000_000
 """Values that are few: rows times features."""
 _RELATIVE_ERROR = 0.005
@@ -105,9 +104,9 @@ _RELATIVE_ERROR = 0.005
 class Bins:
     """The bins of each feature, by its name."""
 
-    edges: dict[str, tuple[float, ...]]
+    edges: dict[str, Sequence[float]]
     """Of numbers: upper bounds (``edges_of``)."""
-    categories: dict[str, tuple[str, ...]]
+    categories: dict[str, Sequence[str]]
     """Of text: the categories with a bin of their own, the commonest first."""
 
     def sizes(self, names: Iterable[str]) -> list[int]:
@@ -116,20 +115,13 @@ class Bins:
 
 
 def bins(training: DataFrame, kinds: Mapping[str, str]) -> Bins:
-    """Find the bins of each feature from the training rows.
-
-    Args:
-        training: Columns by feature name, of their kind.
-        kinds: For each feature ``double`` or ``string``.
-    """
+    """Find the bins of each feature, a ``double`` or a ``string``, from the training rows."""
     numbers, text = ([name for name in kinds if kinds[name] == kind] for kind in ("double", "string"))
     return Bins(edges=_quantiles(training, numbers), categories=_categories(training, text))
 
 
-def _quantiles(training: DataFrame, names: Sequence[str]) -> dict[str, tuple[float, ...]]:
+def _quantiles(training: DataFrame, names: Sequence[str]) -> dict[str, Sequence[float]]:
     """Of numbers, by the algorithm of Greenwald and Khanna (Space-efficient online computation of quantiles, 2001)."""
-    from pyspark.sql import functions as F
-
     if not names:
         return {}
     # It takes names only, and reads a dot in one as a field of a struct.
@@ -139,10 +131,9 @@ def _quantiles(training: DataFrame, names: Sequence[str]) -> dict[str, tuple[flo
     return {name: edges_of(quantiles) for name, quantiles in zip(names, found, strict=True)}
 
 
-def _categories(training: DataFrame, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def _categories(training: DataFrame, names: Sequence[str]) -> dict[str, Sequence[str]]:
     """Of text, those that are not rare: at most 1 / ``RARE``, however many there are."""
     from pyspark.sql import Window
-    from pyspark.sql import functions as F
 
     if not names:
         return {}
@@ -155,19 +146,12 @@ def _categories(training: DataFrame, names: Sequence[str]) -> dict[str, tuple[st
 
 
 def count(rows: DataFrame, kinds: Mapping[str, str], found: Bins) -> dict[str, Counts]:
-    """Count rows in each bin of each feature.
-
-    Args:
-        rows: Columns by feature name, of their kind.
-        kinds: For each feature ``double`` or ``string``.
-        found: The bins of each feature.
+    """Count rows, whose columns are features of their kind, in each bin.
 
     Returns:
         For each feature its rows by bin: for a number in the order of its bounds, for a text in that of its categories
         and then all others; the missing ones last.
     """
-    from pyspark.sql import functions as F
-
     names = list(kinds)
 
     def counted(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -208,8 +192,7 @@ def _split(totals: Counts, names: Sequence[str], found: Bins) -> dict[str, Count
 def small(rows: DataFrame, kinds: Mapping[str, str]) -> pa.Table | None:
     """The rows themselves where they are few: bins and counts of them then cost one pass and no worker.
 
-    Returns:
-        ``None`` where there are more values than the driver should hold.
+    ``None`` where there are more values than the driver should hold.
     """
     most = MOST_VALUES // max(1, len(kinds))
     held = rows.select(*map(columns.quote, kinds)).limit(most + 1).toArrow()
@@ -218,7 +201,8 @@ def small(rows: DataFrame, kinds: Mapping[str, str]) -> pa.Table | None:
 
 def small_bins(held: pa.Table, kinds: Mapping[str, str]) -> Bins:
     """As ``bins``, of few rows."""
-    edges, categories = {}, {}
+    edges: dict[str, Sequence[float]] = {}
+    categories: dict[str, Sequence[str]] = {}
     for name, kind in kinds.items():
         column = held.column(name)
         if kind == "double":
@@ -254,24 +238,6 @@ def bins_and_count(rows: DataFrame, kinds: Mapping[str, str]) -> tuple[Bins, dic
         return found, small_count(held, kinds, found)
     found = bins(rows, kinds)
     return found, count(rows, kinds, found)
-
-
-def as_data(found: Bins, counts: Mapping[str, Counts]) -> dict[str, Any]:
-    """Bins and the rows in them as plain data, to be kept with a run."""
-    return {
-        "edges": {name: list(edges) for name, edges in found.edges.items()},
-        "categories": {name: list(categories) for name, categories in found.categories.items()},
-        "rows": {name: rows.tolist() for name, rows in counts.items()},
-    }
-
-
-def of_data(data: Mapping[str, Any]) -> tuple[Bins, dict[str, Counts]]:
-    """The reverse of ``as_data``."""
-    edges, categories = ({name: tuple(of) for name, of in data[kind].items()} for kind in ("edges", "categories"))
-    return (
-        Bins(edges=edges, categories=categories),
-        {name: np.asarray(rows, dtype=np.int64) for name, rows in data["rows"].items()},
-    )
 
 
 def join(training: Mapping[str, Counts], batch: Mapping[str, Counts], found: Bins) -> list[Histogram]:

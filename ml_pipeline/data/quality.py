@@ -14,25 +14,26 @@ What counts as what:
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ml_pipeline.data import column_types, rules, sources
+from ml_pipeline.data import columns, rules, sources, tables
+from ml_pipeline.data import functions as F
 from ml_pipeline.data.columns import quote
-from ml_pipeline.data.row_checks import RowChecks
-from ml_pipeline.data.rules import Rule
+from ml_pipeline.data.rules import RowChecks, Rule
 from ml_pipeline.errors import CheckFailedError, InputError
-from ml_pipeline.names import REASONS
+from ml_pipeline.names import BATCH_COLUMN, REASONS
 from ml_pipeline.settings.pipeline import Checks, ColumnCheck
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
 _ALONE, _SHARED = f"__{REASONS}_alone", f"__{REASONS}_shared"
-_NAMED = 5
+_NAMED, _MOST_REASONS = 5, 10
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,7 @@ class QualityResult:
 
 
 def check(rows: DataFrame, checks: Checks, *, where: str) -> DataFrame:
-    """Say of each row why it fails, if it does.
-
-    Args:
-        rows: The rows of one batch.
-        checks: What they must be.
-        where: What the rows are called in messages.
+    """Say of each row of a batch why it fails, if it does.
 
     Returns:
         The rows as they came, with the column ``quarantine_reasons``, an array of texts which is NULL for a good row.
@@ -65,12 +61,11 @@ def check(rows: DataFrame, checks: Checks, *, where: str) -> DataFrame:
     Raises:
         InputError: a column isn't there, or is of a type that its check can't be made on. No row is read for it.
     """
-    from pyspark.sql import functions as F
-
     for name in (REASONS, _ALONE, _SHARED):
         if name in map(str.lower, rows.columns):
             raise InputError(f"{where}: column '{name}' has the name of one that the checks add; rename it")
-    found = [rule for rule in rules.of(rows, checks, where) if _checks_something(rule)]
+    # Fractions are checked for infinity wherever their column is named.
+    found = [rule for rule in _rules(rows, checks, where) if rule.check != ColumnCheck() or rule.kind == "double"]
     rules.check_key(rows, checks, where)
     reasons = _failed(rows, found) if found else F.lit(None).cast("array<string>")
     if not checks.unique:
@@ -83,15 +78,13 @@ def check(rows: DataFrame, checks: Checks, *, where: str) -> DataFrame:
 
 def good(checked: DataFrame, checks: Checks) -> DataFrame:
     """The rows that passed, without the reasons; a column with a declared type has it."""
-    from pyspark.sql import functions as F
-
     if REASONS not in checked.columns:
         return checked
     passed = checked.where(F.col(REASONS).isNull()).drop(REASONS)
     typed = {name: check.type for name, check in checks.columns.items() if check.type}
     return passed.select(
         *(
-            column_types.read(passed, name, typed[name]).alias(name) if name in typed else F.col(quote(name))
+            columns.read(passed, name, typed[name]).alias(name) if name in typed else F.col(quote(name))
             for name in passed.columns
         )
     )
@@ -99,32 +92,25 @@ def good(checked: DataFrame, checks: Checks) -> DataFrame:
 
 def bad(checked: DataFrame) -> DataFrame:
     """The rows that failed, as they came, with their reasons; none where nothing was checked."""
-    from pyspark.sql import functions as F
-
     if REASONS not in checked.columns:
         return checked.withColumn(REASONS, F.lit(None).cast("array<string>")).where(F.lit(False))
     return checked.where(F.col(REASONS).isNotNull())
 
 
 def judge(checked: DataFrame, checks: Checks, *, where: str) -> QualityResult | None:
-    """Count what failed, in one pass whose answer is one row.
-
-    Returns:
-        The counts; ``None`` where nothing was checked, and so no row read.
+    """Count what failed, in one pass whose answer is one row; ``None`` where nothing was checked, and so no row read.
 
     Raises:
         CheckFailedError: a greater share of the rows failed than may.
         InputError: the rows can't be read.
     """
-    from pyspark.sql import functions as F
-
     if REASONS not in checked.columns:
         return None
     reasons = F.col(REASONS)
     kinds = {
         f"{rule.column}: {phrase}": _has(f"{rule.column}: ", phrase)
-        for rule in rules.of(checked, checks, where)
-        for phrase in rule.phrases
+        for rule in _rules(checked, checks, where)
+        for phrase in rule.phrases.values()
     }
     if checks.unique:
         kinds[_unique(checks)] = _has(f"{_unique(checks)}: shared by ", " rows")
@@ -143,8 +129,6 @@ def judge(checked: DataFrame, checks: Checks, *, where: str) -> QualityResult | 
 
 
 def _has(start: str, end: str) -> Column:
-    from pyspark.sql import functions as F
-
     return F.exists(REASONS, lambda reason: reason.startswith(start) & reason.endswith(end))
 
 
@@ -152,14 +136,12 @@ def _unique(checks: Checks) -> str:
     return f"unique ({', '.join(checks.unique)})"
 
 
-def _checks_something(rule: Rule) -> bool:
-    # Fractions are checked for infinity wherever their column is named.
-    return rule.check != ColumnCheck() or rule.kind == "double"
+def _rules(rows: DataFrame, checks: Checks, where: str) -> list[Rule]:
+    return [rules.rule_of(rows, column, check, where) for column, check in checks.columns.items()]
 
 
 def _failed(rows: DataFrame, checked: list[Rule]) -> Column:
     """Why each row fails, computed in the Python workers; NULL where it passes."""
-    from pyspark.sql import functions as F
     from pyspark.sql.pandas.functions import pandas_udf
 
     # Names of our own: people's may hold what pandas or Spark don't take in a struct.
@@ -170,18 +152,16 @@ def _failed(rows: DataFrame, checked: list[Rule]) -> Column:
         for batch in batches:
             # What is missing is None, whether pandas calls it so or, as pandas 3 does in text, NaN.
             objects = [batch[name].to_numpy(dtype=object, na_value=None) for name in batch.columns]  # type: ignore[arg-type]
-            columns = [column.tolist() for column in objects]
-            yield pd.Series(compiled.reasons(columns[::2], columns[1::2]), dtype=object)
+            lists = [column.tolist() for column in objects]
+            yield pd.Series(compiled.reasons(lists[::2], lists[1::2]), dtype=object)
 
     return pandas_udf(failed, "array<string>")(F.struct(*fields))  # type: ignore[call-overload, no-any-return]
 
 
 def _sent(rows: DataFrame, rule: Rule, place: int) -> tuple[Column, Column]:
     """A column's values and texts, as ``RowChecks.reasons`` takes them."""
-    from pyspark.sql import functions as F
-
     type_ = rule.check.type
-    value, absent = column_types.read(rows, rule.column, type_), column_types.missing(rows, rule.column, type_)
+    value, absent = columns.read(rows, rule.column, type_), columns.missing(rows, rule.column, type_)
     text = F.when(absent, "")
     if type_:
         # A cast that fails nowhere, so that no message is without the value that it is about.
@@ -202,13 +182,25 @@ def _sent(rows: DataFrame, rule: Rule, place: int) -> tuple[Column, Column]:
 def _count_shared(rows: DataFrame, checks: Checks) -> DataFrame:
     """Add how many rows have a row's key."""
     from pyspark.sql import Window
-    from pyspark.sql import functions as F
 
     types = {name: check.type for name, check in checks.columns.items()}
-    keys = [column_types.read(rows, name, types.get(name)) for name in checks.unique]
+    keys = [columns.read(rows, name, types.get(name)) for name in checks.unique]
     absent = F.lit(False)
     for name, key in zip(checks.unique, keys, strict=True):
-        absent = absent | key.isNull() | column_types.missing(rows, name, types.get(name))
+        absent = absent | key.isNull() | columns.missing(rows, name, types.get(name))
     # Without a number of its own, each row without a key would go to the same task.
     alone = rows.withColumn(_ALONE, F.when(absent, F.monotonically_increasing_id()))
     return alone.withColumn(_SHARED, F.count(F.lit(1)).over(Window.partitionBy(*keys, _ALONE)))
+
+
+def quarantined(table: str, day: datetime.date) -> tuple[int, dict[str, int]]:
+    """How many rows of a batch are in the quarantine table, and how many of them have each of the commonest reasons."""
+    if not tables.exists(table):
+        return 0, {}
+    rows = tables.read(table).where(f"{BATCH_COLUMN} = DATE'{day}'")
+    # Each row counts once for itself, as "", and once for each of its reasons: one pass tells both.
+    reasons = F.concat(F.array(F.lit("")), F.coalesce(REASONS, F.array().cast("array<string>")))
+    counted = rows.select(F.explode(reasons).alias("reason")).groupBy("reason").count()
+    common = counted.orderBy(F.col("count").desc(), "reason").limit(_MOST_REASONS + 1).collect()
+    counts = {row["reason"]: int(row["count"]) for row in common}
+    return counts.pop("", 0), counts

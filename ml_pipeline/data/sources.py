@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 
 
 def read_source(source: Source, *, schema: StructType | None = None) -> DataFrame:
-    """The rows of a source.
-
-    Args:
-        source: The source.
-        schema: The columns of a CSV file with their types; where left out, Spark guesses these from the values.
+    """The rows of a source. Without a schema, Spark guesses the types of a CSV file's columns from their values.
 
     Raises:
         InputError: the path or table isn't there or can't be read as what it is said to be.

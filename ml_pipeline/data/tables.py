@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
+from ml_pipeline.data import functions as F
 from ml_pipeline.data.columns import quote
 from ml_pipeline.data.hashing import Digest
 from ml_pipeline.data.session import local_state, spark
 from ml_pipeline.errors import InputError, PipelineError, cause
+from ml_pipeline.names import BATCH_COLUMN
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, DataFrameWriter
@@ -37,27 +39,14 @@ _ATTEMPTS = 5
 class Written:
     """What a write left behind."""
 
-    table: str
-    digest: Digest
+    rows: int
     version: int
     """Delta version of the table that holds the rows."""
-    changed: bool
+    changed: bool = True
     """Whether the write made a new version."""
 
     def __str__(self) -> str:
-        return f"{self.digest.rows:,} rows, version {self.version}{'' if self.changed else ' (unchanged)'}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """What writing a batch left behind."""
-
-    rows: int
-    version: int
-    """Delta version of the table that holds the batch."""
-
-    def __str__(self) -> str:
-        return f"{self.rows:,} rows, version {self.version}"
+        return f"{self.rows:,} rows, version {self.version}{'' if self.changed else ' (unchanged)'}"
 
 
 def _path(name: str) -> str | None:
@@ -120,26 +109,21 @@ def _fingerprint(commit: Path) -> str:
 
 
 def replace(rows: DataFrame, name: str, digest: Digest) -> Written:
-    """Make a table hold exactly these rows, in one commit; no new version where it holds them already.
-
-    Args:
-        rows: The rows.
-        name: The table.
-        digest: The rows' digest, which is kept with the commit.
-    """
+    """Make a table hold exactly these rows, in one commit with their digest; no new version if it holds them."""
     if exists(name):
         version, last = last_write(name)
         if last == digest.text:
-            return Written(table=name, digest=digest, version=version, changed=False)
+            return Written(rows=digest.rows, version=version, changed=False)
     writer = rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true")
     _save(writer.option("userMetadata", digest.text), name)
-    return Written(table=name, digest=digest, version=_version_with(name, digest.text), changed=True)
+    return Written(rows=digest.rows, version=_version_with(name, digest.text))
 
 
-def replace_both(parts: Mapping[str, tuple[DataFrame, Digest]]) -> list[Written]:
+def replace_both(parts: Mapping[str, tuple[DataFrame, Digest]]) -> dict[str, Written]:
     """Replace tables by name, at the same time: most of what Spark does for a small table uses one core."""
     with ThreadPoolExecutor(len(parts)) as pool:
-        return list(pool.map(lambda part: replace(part[1][0], part[0], part[1][1]), parts.items()))
+        written = pool.map(lambda name: replace(parts[name][0], name, parts[name][1]), parts)
+        return dict(zip(parts, written, strict=True))
 
 
 def _version_with(name: str, fingerprint: str) -> int:
@@ -147,8 +131,6 @@ def _version_with(name: str, fingerprint: str) -> int:
     version, last = last_write(name)
     if last == fingerprint:
         return version
-    from pyspark.sql import functions as F
-
     history = spark().sql(f"DESCRIBE HISTORY {_identifier(name)}").where(F.col("userMetadata") == fingerprint)
     return max(int(row["version"]) for row in history.select("version").collect())
 
@@ -159,21 +141,17 @@ def latest_version(name: str) -> int:
 
 
 def replace_batch(
-    rows: DataFrame, name: str, *, column: str, value: str, since: int | None = None, note: str = ""
-) -> Batch:
+    rows: DataFrame, name: str, *, column: str = BATCH_COLUMN, value: str, since: int | None = None, note: str = ""
+) -> Written:
     """Make one batch of a table hold exactly these rows, in one commit; other batches stay.
 
     The commit carries an application transaction: the batch is the application, and the transaction's number is one
     more than the version that the table had when the run began. Delta lets only one of the runs that began with the
     same batch commit (Delta protocol, "Transaction Identifiers"), whatever their clocks say.
 
-    Args:
-        rows: The batch, without its batch column.
-        name: The table; it is made if it isn't there, and gains columns that are new.
-        column: Batch column, a date.
-        value: The batch's date, ``YYYY-MM-DD``.
-        since: Version that the table had when the run began (``latest_version``); its present one if left out.
-        note: What the table's history says of the commit.
+    The table is made if it isn't there, and gains columns that are new. The batch column, which the rows lack, holds a
+    date, ``YYYY-MM-DD``. ``since`` is the version that the table had when the run began (``latest_version``), by
+    default its present one. The note goes into the table's history.
 
     Raises:
         InputError: a column has another type than in the batches before.
@@ -187,15 +165,14 @@ def replace_batch(
         before_sleep=lambda _: print(f"table {name}: another batch was written meanwhile; trying again", flush=True),
         reraise=True,
     )
-    batch: Batch = retrying(_replace_batch, rows, name, column=column, value=value, began=began, note=note)
-    return batch
+    written: Written = retrying(_replace_batch, rows, name, column=column, value=value, began=began, note=note)
+    return written
 
 
-def _replace_batch(rows: DataFrame, name: str, *, column: str, value: str, began: int, note: str) -> Batch:
+def _replace_batch(rows: DataFrame, name: str, *, column: str, value: str, began: int, note: str) -> Written:
     from py4j.protocol import Py4JError
     from pyspark.errors import AnalysisException, PySparkException
     from pyspark.sql import Observation
-    from pyspark.sql import functions as F
 
     counted = Observation()
     batch = rows.withColumn(column, F.lit(value).cast("date")).observe(counted, F.count(F.lit(1)).alias("rows"))
@@ -220,7 +197,7 @@ def _replace_batch(rows: DataFrame, name: str, *, column: str, value: str, began
         raise PipelineError(
             f"table {name}: another run wrote batch {value} while this one was at work; what it wrote stays"
         )
-    return Batch(rows=counted.get["rows"], version=version)
+    return Written(rows=counted.get["rows"], version=version)
 
 
 def _another_batch(error: BaseException) -> bool:
@@ -231,7 +208,7 @@ def _another_batch(error: BaseException) -> bool:
     return any(name in str(error) for name in ("DELTA_CONCURRENT", "DELTA_METADATA_CHANGED", "DELTA_PROTOCOL_CHANGED"))
 
 
-def drop_batch(name: str, *, column: str, value: str) -> None:
+def drop_batch(name: str, *, column: str = BATCH_COLUMN, value: str) -> None:
     """Remove one batch of a table, if there is one."""
     if exists(name):
         from delta.tables import DeltaTable

@@ -74,13 +74,8 @@ def run(
 ) -> list[TaskRun]:
     """Run jobs one after the other; what depends on a failure is skipped.
 
-    Args:
-        jobs: Jobs in flow order.
-        parameters: Values of job parameters, each for every job that declares it.
-        defaults: Values for those that are not given, in place of the declared defaults. What the jobs' tasks start
-            gets these too, and none of the given ones.
-        follow: Is told of each task.
-        declared: Jobs that tasks may start, beside those that run.
+    Parameters are for every job that declares them. Defaults take the place of the declared ones, also in the jobs that
+    a task starts, which are among ``declared``.
 
     Raises:
         InputError: a parameter is unknown, or one of a task is wrong; nothing has run then.
@@ -88,14 +83,13 @@ def run(
     accepted = sorted({parameter.name for job in jobs for parameter in job.parameters})
     for name in parameters:
         if name not in accepted:
-            raise InputError(
-                f"--parameter {name}: no job of this run has it; accepted: {', '.join(accepted) or 'none'}"
-            )
+            known = ", ".join(accepted) or "none"
+            raise InputError(f"--parameter {name}: no job of this run has it; accepted: {known}")
     with warm_up.eager_threads():
         given = {**defaults, **parameters}
-        known = {job.name: job for job in (*declared, *jobs)}
+        startable = {job.name: job for job in (*declared, *jobs)}
         inherited = {name: given[name] for name in defaults}
-        return _run_all(jobs, lambda: [_plan(job, known, given, inherited) for job in jobs], follow)
+        return _run_all(jobs, lambda: [_plan(job, startable, given, inherited) for job in jobs], follow)
 
 
 def _run_all(jobs: Sequence[graph.Job], plan: Callable[[], list[_Plan]], follow: Follow) -> list[TaskRun]:

@@ -115,12 +115,9 @@ class Forest:
     def probabilities(self, rows: NDArray[Any]) -> NDArray[np.float64] | None:
         """Each row's class probabilities, as scikit-learn computes them: added up tree by tree, then divided.
 
-        Args:
-            rows: Features, (rows, features).
-
         Returns:
-            Probabilities, (rows, classes); ``None`` where a value is missing, infinite or too large for float32, which
-            is scikit-learn's to treat or to refuse.
+            (rows, classes) of features, (rows, features); ``None`` where a value is missing, infinite or too large for
+            float32, which is scikit-learn's to treat or to reject.
 
         Raises:
             ImportError: Numba is not installed.

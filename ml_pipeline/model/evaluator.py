@@ -5,6 +5,7 @@ Which of them is decided when a model is logged (`choose`), and followed when it
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -105,20 +106,13 @@ class _Numbers:
 
 
 def build(model: Any, evaluator: str, *, warm_up_rows: int = _WARM_UP_ROWS) -> Plain | Compiled:
-    """What answers for a model.
+    """What answers for a fitted model: the evaluator that was chosen, or scikit-learn where it can't be had here.
 
-    Args:
-        model: A fitted model.
-        evaluator: The evaluator that was chosen for it; where it can't be had here, scikit-learn answers.
-        warm_up_rows: Rows that scikit-learn answers before anything is compiled.
+    Scikit-learn answers the first rows too, before anything is compiled.
     """
-    if evaluator != FOREST:
-        return Plain(model)
-    forest = _forest(model)
+    forest = _forest(model) if evaluator == FOREST else None
     if forest is None:
         return Plain(model)
-    import importlib.util
-
     if importlib.util.find_spec("numba") is None:
         _log.warning("numba is not installed: scikit-learn evaluates the model (install 'ml-pipeline[fast]')")
         return Plain(model)
@@ -132,14 +126,9 @@ def _forest(model: Any) -> Forest | None:
 
 
 def choose(model: Any, validation: pd.DataFrame, *, train_rows: int) -> tuple[str, str]:
-    """The evaluator of a model, and why.
+    """The evaluator of a fitted model, and why.
 
     The compiled one is taken only if it gives scikit-learn's labels and probabilities, bit for bit, on every row.
-
-    Args:
-        model: A fitted model.
-        validation: The validation rows' features.
-        train_rows: How many rows the model learned from.
     """
     if train_rows < WORTHWHILE_ROWS:
         return SKLEARN, f"{train_rows:,} training rows, below {WORTHWHILE_ROWS:,}"
@@ -151,10 +140,7 @@ def choose(model: Any, validation: pd.DataFrame, *, train_rows: int) -> tuple[st
         return SKLEARN, "numba is not installed (the extra 'fast')"
     expected = Plain(model)(validation, scores=True)
     found = build(model, FOREST, warm_up_rows=0)(validation, scores=True)
-    if not all(_same(mine, theirs) for mine, theirs in zip(found, expected, strict=True)):
+    pairs: Any = zip(found, expected, strict=True)
+    if not all(mine.dtype == theirs.dtype and np.array_equal(mine, theirs) for mine, theirs in pairs):
         return SKLEARN, f"the compiled forest disagrees on the {len(validation):,} validation rows"
     return FOREST, f"it agrees bit for bit on {len(validation):,} validation rows"
-
-
-def _same(mine: Any, theirs: Any) -> bool:
-    return bool(mine.dtype == theirs.dtype and np.array_equal(mine, theirs))

@@ -60,11 +60,7 @@ class Classes:
 
     @classmethod
     def of(cls, target: ArrayLike, *, positive: str = "") -> Classes:
-        """The distinct values of a target, sorted, the positive one last.
-
-        Args:
-            target: The target.
-            positive: The positive class as text; the greater of two where it is empty.
+        """The distinct values of a target, sorted, the positive one last; by default it is the greater of two.
 
         Raises:
             InputError: the positive class is not among them, or there are more than two.
@@ -83,10 +79,8 @@ class Classes:
     def encode(self, labels: ArrayLike, *, strict: bool = True) -> NDArray[np.int64]:
         """Positions of labels among the classes.
 
-        Args:
-            labels: The labels.
-            strict: Whether to refuse a label that is none of the classes. Where it is a prediction it is simply wrong,
-                and becomes -1: a champion may know a class that is no more.
+        Unless strict, a label that is none of them becomes -1: a champion may predict a class that is no more, which is
+        simply wrong.
 
         Raises:
             InputError: a label is not among the classes.
@@ -133,6 +127,11 @@ class Classes:
         """A model's decision values: one column for each class, or for two classes those of the second."""
         arranged = self.arrange(scores, model_classes)
         return arranged[:, 1] if arranged.ndim > 1 and len(self.values) == 2 else arranged
+
+
+def type_of(classes: ArrayLike) -> str:
+    """The type of classes by the name that it has in both Spark and MLflow."""
+    return {"i": "long", "u": "long", "f": "double", "b": "boolean"}.get(np.asarray(classes).dtype.kind, "string")
 
 
 def _same(value: Any, text: str) -> bool:
@@ -241,11 +240,7 @@ class Responses(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 def metric_value(metric: str, model: Encoded | Responses, rows: Any, truth: NDArray[np.int64]) -> float:
     """The metric of a model on rows; greater is better.
 
-    Args:
-        metric: Name of a scorer.
-        model: A fitted model, or its responses.
-        rows: What the model takes: a table of features, or row numbers for responses.
-        truth: The true classes of the rows, encoded.
+    Rows are what the model takes: a table of features, or row numbers for responses. True classes are encoded.
 
     Raises:
         InputError: the metric can't be computed for this target or this kind of model.

@@ -16,11 +16,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ml_pipeline.data import functions as F
 from ml_pipeline.data import hashing, session, sources
 from ml_pipeline.data.columns import quote
 from ml_pipeline.data.features import Features
 from ml_pipeline.model import evaluator
-from ml_pipeline.model.metrics import Classes, Responses
+from ml_pipeline.model.metrics import Classes, Responses, type_of
 from ml_pipeline.names import ANSWER, EVALUATOR, PREDICTION, SCORES
 from ml_pipeline.registry import models
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from ml_pipeline.registry import ModelSignature
 
-_SPARK_TYPES = {"i": "bigint", "u": "bigint", "f": "double", "b": "boolean"}
 _MODELS_A_WORKER = 4
 _BATCH_VALUES = 400_000
 _BATCH_ROWS = (1_000, 50_000)
@@ -57,11 +57,6 @@ class Predictor:
         """Identifies the model by its content: a name may come to stand for another model while a worker lives."""
         return f"{self.evaluator}-{hashlib.sha256(self.content).hexdigest()}"
 
-    @property
-    def spark_type(self) -> str:
-        """Spark's type of a prediction."""
-        return _SPARK_TYPES.get(np.asarray(self.model.classes_).dtype.kind, "string")
-
 
 def load(uri: str) -> Predictor:
     """The predictor of a logged model, with the evaluator that its run names.
@@ -74,24 +69,17 @@ def load(uri: str) -> Predictor:
 
 
 def answers(rows: DataFrame, predictors: Mapping[str, Predictor], *, where: str, scores: bool = False) -> Column:
-    """Several models' answers to each row, in one pass over the rows.
-
-    Args:
-        rows: Rows that hold the models' features, which may differ.
-        predictors: Predictors by name.
-        where: What the rows are called in messages.
-        scores: Whether an answer has ``scores`` too: the model's probabilities in the order of its classes, its
-            decision values where it gives none, or an empty list where it gives neither.
+    """Several models' answers to each row, in one pass over the rows; the models' features may differ.
 
     Returns:
-        A struct with a field for each name: a struct with ``prediction``, of the target's type, and ``scores``.
+        A struct with a field for each predictor's name: a struct with ``prediction``, of the target's type, and if
+        asked for ``scores``: the model's probabilities in the order of its classes, its decision values where it gives
+        none, or an empty list where it gives neither.
 
     Raises:
         InputError: a feature is missing, or of another type. Of an infinite one Spark tells where the answers are
             computed, inside ``tables.reading``.
     """
-    from pyspark.sql import functions as F
-
     features = {name: Features(models.input_kinds(one.signature)) for name, one in predictors.items()}
     columns = {name: of.columns(rows, where=where, must_be_finite=True) for name, of in features.items()}
     widest = max(len({column for of in features.values() for column in of.kinds}), 1)
@@ -113,18 +101,9 @@ def responses(
 ) -> tuple[Responses, NDArray[np.int64]]:
     """A logged model's answers to labelled rows, by the function that batch inference scores with, and the truth.
 
-    Args:
-        rows: Rows that hold the model's features and the target.
-        uri: The model.
-        target: Column of the true class.
-        classes: The classes that are measured.
-        where: What the rows are called in messages.
-
     Raises:
         InputError: the rows can't be read, or don't fit the model.
     """
-    from pyspark.sql import functions as F
-
     predictor = load(uri)
     answered = rows.withColumn(ANSWER, answers(rows, {"model": predictor}, where=where, scores=True)["model"])
     columns = [F.col(quote(target)).alias("truth"), F.col(f"{ANSWER}.{PREDICTION}"), F.col(f"{ANSWER}.{SCORES}")]
@@ -144,7 +123,7 @@ def _function(rows: DataFrame, predictor: Predictor, names: list[str], *, scores
     """The function of one model's features that Spark runs: a prediction, or a struct with its scores."""
     from pyspark.sql.pandas.functions import pandas_udf
 
-    type_ = predictor.spark_type
+    type_ = type_of(predictor.model.classes_)
     content = rows.sparkSession.sparkContext.broadcast(_Unpickled(predictor.content))
     shipped = _Shipped(predictor.key, predictor.evaluator, content)
 

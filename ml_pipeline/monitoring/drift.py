@@ -65,11 +65,9 @@ def _smooth(counts: ArrayLike) -> NDArray[np.float64]:
 def compare(histograms: Sequence[Histogram], *, limit: float, significance: float) -> list[Drift]:
     """Measure each feature, and raise an alarm where it has drifted.
 
-    Args:
-        histograms: The features.
-        limit: Population stability index past which a feature may have drifted.
-        significance: Probability of any alarm on a batch that comes from the training distribution. It is divided by
-            the number of features (Bonferroni), which holds however the features depend on each other.
+    The limit is that of the population stability index. The significance is the probability of any alarm on a batch
+    from the training distribution. It is divided by the number of features (Bonferroni), which holds however the
+    features depend on each other.
     """
     level = significance / max(1, len(histograms))
     return [_measure(histogram, limit=limit, level=level) for histogram in histograms]

@@ -1,14 +1,17 @@
-"""What is found of a batch, and the table that keeps it: a row for each measure."""
+"""What is measured of a batch, whether that is past its limit, and the table that keeps it: a row for each measure."""
 
 from __future__ import annotations
 
 import datetime
+import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.data import session, tables
-from ml_pipeline.names import BATCH_COLUMN
+from ml_pipeline.data.histograms import Histogram
+from ml_pipeline.monitoring.drift import Drift, missing_chance
+from ml_pipeline.names import BATCH_COLUMN, PREDICTION
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,6 +60,81 @@ class Finding:
     """The finding in words."""
 
 
+def drift(drifts: Sequence[Drift], limit: float) -> list[Finding]:
+    """How far each feature, and the predictions, lie from the training rows."""
+    measures = []
+    for one in drifts:
+        of: dict[str, Any] = {"kind": "drift", "feature": one.feature, "rows": int(one.histogram.batch.sum())}
+        who = _who(one.feature, "have", "has")
+        detail = f"{who} drifted (population stability index {one.psi:.2f} > {limit:g})" if one.alarm else ""
+        index: dict[str, Any] = {"measure": "psi", "value": one.psi, "threshold": limit, "p_value": one.p_value}
+        measures.append(Finding(**of, **index, alarm=one.alarm, detail=detail))
+        others = {"jensen_shannon": one.jensen_shannon, "wasserstein": one.wasserstein}
+        measures += [Finding(**of, measure=name, value=value) for name, value in others.items() if value is not None]
+    return measures
+
+
+def missing(compared: Sequence[Histogram], limit: float, significance: float) -> list[Finding]:
+    """Share of missing values of each feature; past the limit where chance does not explain it (Bonferroni)."""
+    measures = []
+    for one in compared:
+        before, now = one.missing
+        p_value = missing_chance(one) if now - before > limit else 1.0
+        who = _who(one.feature, "is", "is")
+        finding = Finding(
+            kind="missing",
+            feature=one.feature,
+            measure="missing_share",
+            value=now,
+            threshold=before + limit,
+            alarm=now - before > limit and p_value < significance / len(compared),
+            p_value=p_value,
+            rows=int(one.batch[-1]),
+            of_rows=int(one.batch.sum()),
+        )
+        detail = f"{now:.1%} of {who} missing, {before:.1%} of the training rows' (increase > {limit:.1%})"
+        measures.append(replace(finding, detail=detail) if finding.alarm else finding)
+    return measures
+
+
+def _who(feature: str, plural: str, singular: str) -> str:
+    return f"the predictions {plural}" if feature == PREDICTION else f"feature '{feature}' {singular}"
+
+
+def quarantine(rows: int, set_aside: int, limit: float) -> Finding:
+    """Share of the batch's rows that were set aside."""
+    share = set_aside / (set_aside + rows)
+    detail = f"{share:.1%} of the rows were set aside (> {limit:.1%})"
+    of: dict[str, Any] = {"kind": "quarantine", "rows": set_aside, "of_rows": set_aside + rows}
+    return _limited("quarantine_share", share, limit, detail, **of)
+
+
+def row_count(rows: int, before: Sequence[float], limit: float) -> Finding:
+    """Rows of the batch, against the median of the batches before once there are enough of them."""
+    finding = Finding(kind="rows", measure="rows", value=rows, rows=rows)
+    if len(before) < FEWEST:
+        return finding
+    usual = statistics.median(before)
+    alarm = abs(rows - usual) > limit * usual
+    detail = f"{rows:,} rows, where {usual:,.0f} are usual (a change of more than {limit:.0%})" if alarm else ""
+    nearest = usual * (1 + limit) if rows > usual else usual * (1 - limit)
+    return replace(finding, threshold=nearest, alarm=alarm, detail=detail)
+
+
+def lateness(day: datetime.date, committed: datetime.datetime, limit: float | None) -> Finding:
+    """Hours from the end of the batch's day (UTC) until its predictions were there; none where they were early."""
+    ended = datetime.datetime.combine(day, datetime.time(), datetime.UTC) + datetime.timedelta(days=1)
+    # Spark hands a time over in this machine's time zone, without saying so.
+    hours = max(0.0, (committed.astimezone(datetime.UTC) - ended).total_seconds() / 3600)
+    detail = f"the predictions came {hours:.1f} hours after the end of the day (> {limit or 0:g})"
+    return _limited("hours", hours, limit, detail, kind="lateness")
+
+
+def _limited(measure: str, value: float, limit: float | None, detail: str, **others: Any) -> Finding:
+    alarm = limit is not None and value > limit
+    return Finding(measure=measure, value=value, threshold=limit, alarm=alarm, detail=detail if alarm else "", **others)
+
+
 def write(
     findings: Sequence[Finding], table: str, *, day: datetime.date, model_version: int, run_id: str, job_run_id: str
 ) -> str:
@@ -73,7 +151,7 @@ def write(
     frame = frame.assign(model_version=model_version, run_id=run_id, job_run_id=job_run_id, monitored_at=now)
     names = [column.split(" ")[0] for column in _SCHEMA.split(", ")]
     rows = session.spark().createDataFrame(frame[names], _SCHEMA).coalesce(1)
-    return str(tables.replace_batch(rows, table, column=BATCH_COLUMN, value=day.isoformat()))
+    return str(tables.replace_batch(rows, table, value=day.isoformat()))
 
 
 def before(table: str, day: datetime.date) -> pd.DataFrame | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml_pipeline.data import sources
-from ml_pipeline.data.labels import LabelledBatch, Matched
+from ml_pipeline.data.outcomes import LabelledBatch, Matched
 from ml_pipeline.errors import InputError
 from ml_pipeline.model.bootstrap import measure
 from ml_pipeline.model.metrics import Classes, Responses
@@ -39,17 +39,9 @@ def measured(
 ) -> list[Finding]:
     """The metric of each batch that has more labels than when it was last measured, and of this batch if it has any.
 
-    Batches all of whose rows were labelled are not read again.
-
-    Args:
-        labels: Rows with the key and the target; a row without a target is one whose label has not arrived.
-        predictions_table: The predictions.
-        monitoring_table: What has been measured before.
-        day: The batch that is watched.
-        key: Columns that identify a row.
-        target: Column of the true class.
-        metric: Name of the scorer.
-        significance: 1 - probability that the interval holds the metric.
+    The monitoring table says what was measured before; batches all of whose rows were labelled are not read again. A
+    row without a target is one whose label has not arrived. The interval holds the metric with probability
+    1 - significance.
 
     Raises:
         InputError: labels or predictions lack a column, or a key has two labels.

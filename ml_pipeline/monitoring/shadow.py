@@ -8,22 +8,12 @@ from typing import Any
 
 from scipy.stats import binomtest, hypergeom
 
-from ml_pipeline.data.agreement import ClassCounts, ShadowBatch
 from ml_pipeline.data.features import Features
+from ml_pipeline.data.outcomes import ClassCounts, ShadowBatch
 from ml_pipeline.names import FAILED, PASSED
 from ml_pipeline.registry import models
 
 _MOST_RANGES = 10
-
-
-@dataclass(frozen=True, kw_only=True)
-class RangeRow:
-    """Rows on which a feature's value lies in one range."""
-
-    feature: str
-    range: str
-    rows: int
-    agreed: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,17 +25,17 @@ class Shadow:
     agreed: int
     interval: tuple[float, float]
     """Of the share of rows on which both agree (Wilson's score interval, Wilson 1927)."""
-    classes: list[ClassCounts]
-    ranges: list[RangeRow]
+    by_class: list[dict[str, Any]]
+    """Rows and agreement by class, as the report shows them."""
+    by_feature: list[dict[str, Any]]
     """Where they agree less than elsewhere, by more than chance; the worst first."""
-    labelled: bool
     reasons: tuple[str, ...]
     """Why it may not be promoted."""
 
     @property
-    def passed(self) -> bool:
-        """Whether it may be promoted."""
-        return not self.reasons
+    def verdict(self) -> str:
+        """Whether it may be promoted: ``passed`` or ``failed``."""
+        return FAILED if self.reasons else PASSED
 
     @property
     def reason(self) -> str:
@@ -53,19 +43,10 @@ class Shadow:
         agreed = f"version {self.version} agrees with the champion on {self.agreed:,} of {self.rows:,} rows"
         return "; ".join((agreed, *self.reasons)) if self.reasons else f"{agreed}; it may be promoted"
 
-    def as_report(self) -> dict[str, Any]:
-        """As the batch's report shows it."""
-        kind = "true class" if self.labelled else "class by the champion"
-        return {
-            "agreement": self.agreed / self.rows,
-            "interval": self.interval,
-            "verdict": PASSED if self.passed else FAILED,
-            "reason": self.reason,
-            "by_class": [_class_cells(kind, row) for row in self.classes],
-            "by_feature": [
-                {"feature": row.feature, "range": row.range} | _shares(row.rows, row.agreed) for row in self.ranges
-            ],
-        }
+    @property
+    def agreement(self) -> float:
+        """Share of rows on which both agree."""
+        return self.agreed / self.rows
 
 
 def _class_cells(kind: str, row: ClassCounts) -> dict[str, Any]:
@@ -84,13 +65,11 @@ def compare(
 ) -> Shadow | None:
     """Compare what champion and challenger said of one batch; ``None`` where no challenger scored it.
 
-    Args:
-        shadow_table: The challenger's predictions beside the champion's.
-        day: The batch.
-        target: Column of the true class; rows that have none are judged by agreement alone.
-        minimum_agreement: Share of rows on which both must agree; the interval's lower bound is what counts.
-        significance: Probability of calling a challenger worse that is not, over all classes; one minus it is the
-            interval's confidence.
+    The challenger's version is tagged with the verdict.
+
+    Rows without a true class are judged by agreement alone, whose interval's lower bound must reach the minimum. The
+    significance is the probability of calling a challenger worse that is not, over all classes, and one minus the
+    interval's confidence.
     """
     batch = ShadowBatch.read(shadow_table, day, target=target)
     if batch is None:
@@ -98,6 +77,7 @@ def compare(
     classes = batch.classes(target)
     total, agreed = sum(row.rows for row in classes), sum(row.agreed for row in classes)
     low, high = binomtest(agreed, total).proportion_ci(1 - significance, method="wilson")
+    kind = "true class" if batch.labelled else "class by the champion"
     reasons = [
         f"worse on class '{row.name}': there the champion alone is right on {row.champion_right:,} rows, "
         f"it alone on {row.challenger_right:,}"
@@ -107,16 +87,19 @@ def compare(
     if low < minimum_agreement:
         reasons.insert(0, f"that may be as few as {low:.1%}, below the minimum agreement {minimum_agreement:.1%}")
     signature = models.signature(f"models:/{batch.model}/{batch.version}")
-    return Shadow(
+    shadow = Shadow(
         version=batch.version,
         rows=total,
         agreed=agreed,
         interval=(float(low), float(high)),
-        classes=classes,
-        ranges=_ranges(batch, Features(models.input_kinds(signature)), significance) if agreed < total else [],
-        labelled=batch.labelled,
+        by_class=[_class_cells(kind, row) for row in classes],
+        by_feature=_ranges(batch, Features(models.input_kinds(signature)), significance) if agreed < total else [],
         reasons=tuple(reasons),
     )
+    # Promotion looks for the verdict there.
+    version = models.version(batch.model, str(batch.version))
+    models.set_version_tags(version, {models.SHADOW: shadow.verdict, f"{models.SHADOW}_reason": shadow.reason})
+    return shadow
 
 
 def _worse(row: ClassCounts, significance: float) -> bool:
@@ -127,14 +110,7 @@ def _worse(row: ClassCounts, significance: float) -> bool:
     return bool(binomtest(row.champion_right, differ, alternative="greater").pvalue < significance)
 
 
-def note(model: str, shadow: Shadow) -> None:
-    """Keep the verdict with the challenger's version, where promotion looks for it."""
-    version = models.version(model, str(shadow.version))
-    verdict = PASSED if shadow.passed else FAILED
-    models.set_version_tags(version, {models.SHADOW: verdict, f"{models.SHADOW}_reason": shadow.reason})
-
-
-def _ranges(batch: ShadowBatch, features: Features, significance: float) -> list[RangeRow]:
+def _ranges(batch: ShadowBatch, features: Features, significance: float) -> list[dict[str, Any]]:
     """Ranges of features on which champion and challenger agree less than elsewhere.
 
     By chance alone the rows on which they differ are a draw without replacement (Fisher's exact test, Fisher 1922); the
@@ -142,11 +118,11 @@ def _ranges(batch: ShadowBatch, features: Features, significance: float) -> list
     """
     histograms = batch.histograms(features)
     tests = sum(int((one.training > 0).sum()) for one in histograms)
-    unlike: list[tuple[float, RangeRow]] = []
+    unlike: list[tuple[float, dict[str, Any]]] = []
     for one in histograms:
         total, differ = int(one.training.sum()), int(one.batch.sum())
         for name, among, apart in zip(one.bins, one.training.tolist(), one.batch.tolist(), strict=True):
             if apart and hypergeom.sf(apart - 1, total, differ, among) < significance / tests:
-                row = RangeRow(feature=one.feature, range=name, rows=among, agreed=among - apart)
+                row = {"feature": one.feature, "range": name} | _shares(among, among - apart)
                 unlike.append((apart / among, row))
     return [row for _, row in sorted(unlike, key=lambda item: -item[0])[:_MOST_RANGES]]

@@ -15,6 +15,7 @@ from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import InputError
 from ml_pipeline.names import CHALLENGER, CHAMPION
 from ml_pipeline.registry import models
+from ml_pipeline.registry.tracking import client
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -28,11 +29,7 @@ MOVES = "champion_moves"
 def make_champion(version: ModelVersion, *, move: str, run_by: str = "", job_run_id: str = "") -> str:
     """Let the alias ``champion`` point to a version, which is no challenger any more, and leave the trail.
 
-    Args:
-        version: The version.
-        move: How it becomes champion.
-        run_by: Who asks for it.
-        job_run_id: The job run that does it.
+    The trail holds how it moves, who asks for it and in which job run.
 
     Returns:
         What a person is told of the version before, if there was another.
@@ -50,7 +47,7 @@ def make_champion(version: ModelVersion, *, move: str, run_by: str = "", job_run
     _keep(model, _history(model, version))
     challenger = models.version_by_alias(model, CHALLENGER)
     if challenger and challenger.version == version.version:
-        models.drop_alias(CHALLENGER, model)
+        client().delete_registered_model_alias(model, CHALLENGER)
     return f", version {replaced.version} before" if replaced else ""
 
 
@@ -75,12 +72,12 @@ def rollback(*, model: str, run_by: str = "") -> Results:
 
 def _history(model: str, champion: ModelVersion) -> list[str]:
     """The versions that were champion, the given one last, however the alias came to point to it."""
-    history = [str(number) for number in json.loads(models.model_tags(model).get(HISTORY, "[]"))]
+    history = [str(number) for number in json.loads(client().get_registered_model(model).tags.get(HISTORY, "[]"))]
     return history if history[-1:] == [str(champion.version)] else [*history, str(champion.version)]
 
 
 def _keep(model: str, history: list[str]) -> None:
-    models.set_model_tag(model, HISTORY, _fitting(history))
+    client().set_registered_model_tag(model, HISTORY, _fitting(history))
 
 
 def _note(version: ModelVersion, move: str, details: dict[str, str]) -> None:

@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import ValidationError
 
-from ml_pipeline.data import sampling
-from ml_pipeline.data.hashing import Digest
-from ml_pipeline.data.sampling import Sample
+from ml_pipeline.data.hashing import Digest, Sample, tag
 from ml_pipeline.errors import PipelineError
-from ml_pipeline.registry import runs
+from ml_pipeline.registry import runs, tracking
 from ml_pipeline.settings import messages
 from ml_pipeline.settings.types import Settings
 
@@ -32,7 +30,8 @@ class Document(Settings):
 
     def log(self, run: Run) -> None:
         """Write the document to a run."""
-        runs.log_json(run, self.NAME, {"version": self.VERSION} | self.model_dump())
+        content = {"version": self.VERSION} | self.model_dump()
+        tracking.client().log_dict(run.info.run_id, content, f"{self.NAME}.json")
 
     @classmethod
     def find(cls, run: Run) -> Self | None:
@@ -47,7 +46,8 @@ class Document(Settings):
         where = f"run {run.info.run_id}: {cls.NAME}.json"
         try:
             fields = json.loads(content)
-            version = cls._version(fields)
+            version = fields.get("version")
+            version = version if isinstance(version, int) else 1
             if version > cls.VERSION:
                 raise PipelineError(
                     f"{where} has format version {version}; expected at most {cls.VERSION}. "
@@ -70,11 +70,6 @@ class Document(Settings):
         if document is None:
             raise PipelineError(f"run {run.info.run_id} has no {cls.NAME}.json")
         return document
-
-    @staticmethod
-    def _version(fields: dict[str, Any]) -> int:
-        version = fields.get("version")
-        return version if isinstance(version, int) else 1
 
     @classmethod
     def _current(cls, fields: dict[str, Any], _version: int) -> dict[str, Any]:
@@ -133,6 +128,11 @@ class RivalRow(Settings):
     verdict: str
     """``better``, ``worse`` or ``indistinguishable``."""
 
+    def __str__(self) -> str:
+        side = "below" if self.difference < 0 else "above"
+        lead = f"{abs(self.difference):.4f} {side}" if self.difference else "level with"
+        return f"{lead} {self.name} ({self.value:.4f}; {self.verdict})"
+
 
 class ComparedChampion(Settings):
     """The champion at the time of the comparison."""
@@ -174,7 +174,7 @@ class Validation(Document):
 
 
 class Reference(Document):
-    """Histograms of the train table, which batches are compared with (``histograms.as_data``).
+    """Histograms of the train table, which batches are compared with: its bins (``histograms.Bins``), and rows by bin.
 
     They are kept with the run because the table may be out of reach, or vacuumed, where the model is served.
     """
@@ -237,7 +237,7 @@ class TableVersion:
 
     def log_sample(self, run: Run) -> None:
         """Tag a run with the sample that it takes."""
-        runs.set_tags(run, {f"{self.side}_sample": sampling.tag(self.sample)})
+        runs.set_tags(run, {f"{self.side}_sample": tag(self.sample)})
 
 
 def same_rows(run: Run, side: str) -> dict[str, str]:

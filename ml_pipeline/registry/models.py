@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ml_pipeline import errors
 from ml_pipeline.errors import InputError, PipelineError
 from ml_pipeline.names import CHAMPION
+from ml_pipeline.registry.lazy import mlflow
 from ml_pipeline.registry.runs import quoted
 from ml_pipeline.registry.tracking import client
 
@@ -31,7 +32,6 @@ MODEL = "model"
 
 def log_model(model: Any, *, signature: ModelSignature, example: pd.DataFrame) -> None:
     """Keep a scikit-learn model with the active run."""
-    import mlflow.sklearn
     import numpy as np
     import pandas as pd
     import sklearn
@@ -59,11 +59,8 @@ def load_model(uri: str) -> tuple[Any, ModelSignature]:
     Raises:
         PipelineError: there is no such model, or it can't be read.
     """
-    import mlflow.sklearn
-    from mlflow.models import get_model_info
-
     try:
-        signature = get_model_info(uri).signature
+        signature = mlflow.models.get_model_info(uri).signature
         return mlflow.sklearn.load_model(uri), signature
     except Exception as error:
         # An artifact that was cut off can fail in as many ways as there are formats.
@@ -76,12 +73,9 @@ def signature(uri: str) -> ModelSignature:
     Raises:
         PipelineError: there is no such model.
     """
-    from mlflow.exceptions import MlflowException
-    from mlflow.models import get_model_info
-
     try:
-        return get_model_info(uri).signature  # type: ignore[no-any-return]
-    except (MlflowException, OSError) as error:
+        return mlflow.models.get_model_info(uri).signature  # type: ignore[no-any-return]
+    except (mlflow.exceptions.MlflowException, OSError) as error:
         raise PipelineError(f"model {uri} can't be loaded: {errors.cause(error)}") from error
 
 
@@ -91,39 +85,26 @@ def input_kinds(signature: ModelSignature) -> dict[str, str]:
 
 
 def signature_of(kinds: Mapping[str, str], target_type: str) -> ModelSignature:
-    """A model's signature.
-
-    Args:
-        kinds: The columns that it takes, in its order, each a ``double`` or a ``string``.
-        target_type: MLflow's name of the predicted class's type: ``string``, ``long``, ``double`` or ``boolean``.
-    """
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
-
-    return ModelSignature(
-        inputs=Schema([ColSpec(kind, name) for name, kind in kinds.items()]), outputs=Schema([ColSpec(target_type)])
-    )
+    """The signature of a model that takes such columns (``input_kinds``) and predicts classes of a type of MLflow's."""
+    schema, column = mlflow.types.Schema, mlflow.types.ColSpec
+    inputs = schema([column(kind, name) for name, kind in kinds.items()])
+    return mlflow.models.ModelSignature(inputs=inputs, outputs=schema([column(target_type)]))
 
 
 def tag_of_model(uri: str, name: str) -> str:
     """A tag of the run that logged a model; empty where the run, or the tag, is not to be had."""
-    from mlflow.exceptions import MlflowException
-    from mlflow.models import get_model_info
-
     try:
-        run_id = get_model_info(uri).run_id
+        run_id = mlflow.models.get_model_info(uri).run_id
         return str(client().get_run(run_id).data.tags.get(name, ""))
-    except MlflowException:
+    except mlflow.exceptions.MlflowException:
         return ""
 
 
 def version_by_alias(model: str, alias: str) -> ModelVersion | None:
     """The version of a registered model that an alias points to."""
-    from mlflow.exceptions import MlflowException
-
     try:
         found = client().get_model_version_by_alias(model, alias)
-    except MlflowException as error:
+    except mlflow.exceptions.MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise
@@ -155,10 +136,7 @@ def run_uri(run: Run) -> str:
 
 def register(run: Run, model: str, *, tags: Mapping[str, str]) -> ModelVersion:
     """The registered version of a run's model; a run is registered once, however often this is called."""
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    with contextlib.suppress(MlflowException):
+    with contextlib.suppress(mlflow.exceptions.MlflowException):
         client().create_registered_model(model)
     version = version_of_run(run, model)
     if version is None:
@@ -171,13 +149,11 @@ def register(run: Run, model: str, *, tags: Mapping[str, str]) -> ModelVersion:
 
 def version_of_run(run: Run, model: str) -> ModelVersion | None:
     """The registered version of a run's model."""
-    from mlflow.exceptions import MlflowException
-
     token: str | None = ""
     while token is not None:
         try:
             page = client().search_model_versions(f"name={quoted(model)}", page_token=token or None)
-        except MlflowException as error:
+        except mlflow.exceptions.MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise
@@ -206,21 +182,6 @@ def move_alias(alias: str, version: ModelVersion) -> None:
     client().set_registered_model_alias(version.name, alias, version.version)
 
 
-def drop_alias(alias: str, model: str) -> None:
-    """Take an alias away."""
-    client().delete_registered_model_alias(model, alias)
-
-
 def version(model: str, number: str) -> ModelVersion:
     """A version of a registered model by its number."""
     return client().get_model_version(model, number)
-
-
-def model_tags(model: str) -> Mapping[str, str]:
-    """The tags of a registered model."""
-    return dict(client().get_registered_model(model).tags)
-
-
-def set_model_tag(model: str, name: str, value: str) -> None:
-    """Set a tag of a registered model, under a name that every registry takes."""
-    client().set_registered_model_tag(model, registry_tag(name), value)

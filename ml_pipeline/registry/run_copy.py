@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.errors import PipelineError
 from ml_pipeline.registry import models, tracking
+from ml_pipeline.registry.lazy import mlflow
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
 
     from ml_pipeline.registry import Run
-
-T = TypeVar("T")
 
 ARTIFACTS, MODEL = "artifacts", "model"
 """The two parts of the folder: the run's files, and its model's."""
@@ -31,28 +30,21 @@ _MOST = 100
 
 
 def write(run: Run, folder: Path) -> dict[str, Any]:
-    """Write a run's files and its model's into a folder.
-
-    Args:
-        run: The run, which has ended.
-        folder: An empty folder.
-
-    Returns:
-        All else of the run, as plain data.
+    """Write the files of an ended run, and its model's, into an empty folder; all else is returned as plain data.
 
     Raises:
         PipelineError: the run has no model.
     """
-    from mlflow.artifacts import download_artifacts
-
     client = tracking.client()
-    model = _model_of(run)
+    model = next((model for model in _models_of(run) if model.name == models.MODEL), None)
+    if model is None:
+        raise PipelineError(f"run {run.info.run_id} has no model that could be exported")
     artifacts = folder / ARTIFACTS
     artifacts.mkdir()
     for item in client.list_artifacts(run.info.run_id):
         if item.path != models.MODEL:
             client.download_artifacts(run.info.run_id, item.path, str(artifacts))
-    download_artifacts(artifact_uri=f"models:/{model.model_id}", dst_path=str(folder / MODEL))
+    mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{model.model_id}", dst_path=str(folder / MODEL))
     histories = (client.get_metric_history(run.info.run_id, name) for name in sorted(run.data.metrics))
     return {
         "name": run.info.run_name,
@@ -81,13 +73,6 @@ def portable(tags: Mapping[str, str]) -> dict[str, str]:
     return {name: text for name, text in tags.items() if not name.startswith("mlflow.") or name.startswith(_KEPT)}
 
 
-def _model_of(run: Run) -> LoggedModel:
-    for model in _models_of(run):
-        if model.name == models.MODEL:
-            return model
-    raise PipelineError(f"run {run.info.run_id} has no model that could be exported")
-
-
 def _models_of(run: Run) -> list[LoggedModel]:
     client = tracking.client()
     # Asked for by its id: a run that was searched for comes without them on some servers.
@@ -96,27 +81,21 @@ def _models_of(run: Run) -> list[LoggedModel]:
 
 
 def read(content: Mapping[str, Any], folder: Path, *, experiment: str, tags: Mapping[str, str]) -> Run:
-    """Make a run of a folder that ``write`` wrote; only once it is complete, it is finished.
-
-    Args:
-        content: What ``write`` returned.
-        folder: The folder.
-        experiment: Where the run is made.
-        tags: Its tags.
-    """
-    from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param
+    """Make a run of what ``write`` returned and of its folder; only once it is complete, it is finished."""
+    from mlflow.utils import chunk_list
 
     client, experiment_id = tracking.client(), tracking.experiment_id(experiment)
+    entities = mlflow.entities
     # With its tags, by which it is found where this is interrupted.
     run = client.create_run(experiment_id, start_time=content["start_time"], run_name=content["name"], tags=dict(tags))
     run_id = run.info.run_id
-    for params in _parts(list(content["params"].items())):
-        client.log_batch(run_id, params=[Param(*param) for param in params])  # type: ignore[no-untyped-call]
-    for points in _parts(content["metrics"]):
-        client.log_batch(run_id, metrics=[Metric(*point) for point in points])
+    for params in chunk_list(list(content["params"].items()), _MOST):  # type: ignore[no-untyped-call]
+        client.log_batch(run_id, params=[entities.Param(*param) for param in params])  # type: ignore[no-untyped-call]
+    for points in chunk_list(content["metrics"], _MOST):  # type: ignore[no-untyped-call]
+        client.log_batch(run_id, metrics=[entities.Metric(*point) for point in points])
     for used in content["datasets"]:
-        of_use = [InputTag(name, text) for name, text in used["tags"].items()]
-        client.log_inputs(run_id, datasets=[DatasetInput(Dataset(**used["dataset"]), of_use)])
+        of_use = [entities.InputTag(name, text) for name, text in used["tags"].items()]
+        client.log_inputs(run_id, datasets=[entities.DatasetInput(entities.Dataset(**used["dataset"]), of_use)])
     client.log_artifacts(run_id, str(folder / ARTIFACTS))
     of_model = content["model"]
     model = client.create_logged_model(
@@ -127,27 +106,17 @@ def read(content: Mapping[str, Any], folder: Path, *, experiment: str, tags: Map
         params=of_model["params"],
         model_type=of_model["type"],
     )
-    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    client.log_outputs(run_id, [entities.LoggedModelOutput(model.model_id, step=0)])
     with tempfile.TemporaryDirectory() as scratch:
         own = shutil.copytree(folder / MODEL, Path(scratch) / MODEL)
-        _rename(own, run_id=run_id, model_id=model.model_id)
+        # The model's own description names the run and the model that it is of.
+        described = mlflow.models.Model.load(str(own))
+        described.run_id, described.model_id = run_id, model.model_id
+        described.save(str(own / "MLmodel"))
         client.log_model_artifacts(model.model_id, str(own))
     client.finalize_logged_model(model.model_id, "READY")
     client.set_terminated(run_id, end_time=content["end_time"])
     return client.get_run(run_id)
-
-
-def _rename(folder: Path, *, run_id: str, model_id: str) -> None:
-    """Let the model's own description name the run and the model that it is of now."""
-    from mlflow.models import Model
-
-    described = Model.load(str(folder))
-    described.run_id, described.model_id = run_id, model_id
-    described.save(str(folder / "MLmodel"))
-
-
-def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    yield from (items[i : i + _MOST] for i in range(0, len(items), _MOST))
 
 
 def delete(run: Run) -> None:

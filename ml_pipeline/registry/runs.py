@@ -1,7 +1,4 @@
-"""Every MLflow call: runs found by their tags, model versions found by their alias.
-
-MLflow is imported where it is used: that takes seconds, which the first step on Spark need not wait for.
-"""
+"""Runs: made, found by their tags, and what is kept with them."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ import contextlib
 import re
 import sqlite3
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from ml_pipeline import errors
 from ml_pipeline.data import session, tables
 from ml_pipeline.errors import InputError, PipelineError
+from ml_pipeline.names import GIT_BRANCH
+from ml_pipeline.registry.lazy import mlflow
 from ml_pipeline.registry.tracking import client, experiment_id
 
 if TYPE_CHECKING:
@@ -35,22 +35,11 @@ def create_run(experiment: str, *, name: str, tags: Mapping[str, str]) -> Run:
 
 
 def record_run(experiment: str, *, name: str, tags: Mapping[str, str], metrics: Mapping[str, float]) -> Run:
-    """A run that is over: what has been measured is noted at once.
-
-    Args:
-        experiment: The experiment.
-        name: The run's name.
-        tags: Its tags.
-        metrics: Its metrics; what MLflow accepts in no name becomes ``_``.
-    """
-    import time
-
-    from mlflow.entities import Metric
-
+    """A run that is over, with its metrics; what MLflow accepts in no name of one becomes ``_``."""
     run = client().create_run(experiment_id(experiment), run_name=name, tags=dict(tags))
     now = int(time.time() * 1000)
     named = {re.sub(r"[^\w\-. /]", "_", name)[:250]: value for name, value in metrics.items()}
-    values = [Metric(name, float(value), now, 0) for name, value in named.items()]
+    values = [mlflow.entities.Metric(name, float(value), now, 0) for name, value in named.items()]
     for i in range(0, len(values), _MOST_METRICS):
         client().log_batch(run.info.run_id, metrics=values[i : i + _MOST_METRICS])
     client().set_terminated(run.info.run_id)
@@ -63,26 +52,18 @@ def run(run_id: str) -> Run:
     Raises:
         InputError: there is no such run.
     """
-    from mlflow.exceptions import MlflowException
-
     try:
         return client().get_run(run_id)
-    except MlflowException as error:
+    except mlflow.exceptions.MlflowException as error:
         raise InputError(f"MLflow has no run {run_id}: {errors.cause(error)}") from error
 
 
-def log_texts(run: Run, files: Mapping[str, str]) -> None:
-    """Keep texts with a run, by file name."""
-    for name, text in files.items():
-        client().log_text(run.info.run_id, text, name)
-
-
-def log_picture(run: Run, name: str, png: bytes) -> None:
-    """Keep a picture with a run, as ``NAME.png``."""
+def log_files(run: Run, files: Mapping[str, bytes]) -> None:
+    """Keep files with a run, by their names."""
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, f"{name}.png")
-        file.write_bytes(png)
-        client().log_artifact(run.info.run_id, str(file))
+        for name, content in files.items():
+            Path(folder, name).write_bytes(content)
+        client().log_artifacts(run.info.run_id, folder)
 
 
 def matching(**tags: str) -> str:
@@ -105,19 +86,26 @@ def search(
     experiment: str, filter_string: str, *, order_by: str = "attributes.start_time DESC", most: int
 ) -> list[Run]:
     """Runs of an experiment, filtered and sorted by the tracking server, which sends no more than asked for."""
-    from mlflow.entities import ViewType
-
     if order_by.startswith("metrics."):
         _count_rows()
     return list(
         client().search_runs(
             [experiment_id(experiment)],
             filter_string,
-            run_view_type=ViewType.ACTIVE_ONLY,
+            run_view_type=mlflow.entities.ViewType.ACTIVE_ONLY,
             order_by=[order_by],
             max_results=most,
         )
     )
+
+
+def of_branch(experiment: str, run: Run, metric: str, *, most: int, **tags: str) -> list[Run]:
+    """The other finished runs of a run's branch that measured a metric and have these tags, the best first."""
+    same = matching(**{GIT_BRANCH: run.data.tags[GIT_BRANCH]}, **tags)
+    others = f"attributes.status = 'FINISHED' and attributes.run_id != '{run.info.run_id}'"
+    measured = f"params.metric = {quoted(metric)}"
+    order_by = f"metrics.`validation_{metric}` DESC"
+    return search(experiment, f"{others} and {measured} and {same}", order_by=order_by, most=most)
 
 
 def _count_rows() -> None:
@@ -125,8 +113,6 @@ def _count_rows() -> None:
 
     Until then it sorts runs by a metric in a time that grows with their square (SQLite: ANALYZE; the query planner).
     """
-    import mlflow
-
     client()
     _, local, database = mlflow.get_tracking_uri().partition("sqlite:///")
     if local:
@@ -161,8 +147,6 @@ def the_run(experiment: str, *, finished: bool = True, **tags: str) -> Run:
 @contextlib.contextmanager
 def resumed(run: Run) -> Iterator[Run]:
     """Carry out a run: what is logged inside goes to it; it ends as finished, or as failed."""
-    import mlflow
-
     with mlflow.start_run(run_id=run.info.run_id) as active:
         yield active
 
@@ -179,11 +163,6 @@ def log_figures(run: Run, figures: Mapping[str, Figure]) -> None:
         client().log_figure(run.info.run_id, figure, f"{name}.png")
 
 
-def log_json(run: Run, name: str, content: Any) -> None:
-    """Keep data with a run, as ``NAME.json``."""
-    client().log_dict(run.info.run_id, content, f"{name}.json")
-
-
 def read_file(run: Run, name: str) -> bytes | None:
     """A file that was kept with a run, or ``None`` where it wasn't."""
     if name not in {item.path for item in client().list_artifacts(run.info.run_id)}:
@@ -194,7 +173,6 @@ def read_file(run: Run, name: str) -> bytes | None:
 
 def log_dataset(table: str, version: int, fingerprint: str, rows: pd.DataFrame, *, target: str, context: str) -> None:
     """Note in the active run which version of which Delta table it reads."""
-    import mlflow
     from mlflow.data.delta_dataset_source import DeltaDatasetSource
     from mlflow.data.pandas_dataset import from_pandas
 
@@ -208,35 +186,18 @@ def log_dataset(table: str, version: int, fingerprint: str, rows: pd.DataFrame, 
 
 def log_params(params: Mapping[str, Any]) -> None:
     """Log parameters to the active run; a text that is too long for one is cut."""
-    import mlflow
-
     mlflow.log_params({name: str(value)[:500] for name, value in params.items()})
 
 
 def log_metrics(metrics: Mapping[str, float]) -> None:
     """Log metrics to the active run."""
-    import mlflow
-
     mlflow.log_metrics({name: float(value) for name, value in metrics.items()})
 
 
 def hand_over_tag(experiment: str, run: Run, name: str, value: str, *, among: str) -> None:
-    """Tag a run, and take the tag from every other run that shares another tag's value with it.
-
-    Args:
-        experiment: The experiment of all of them.
-        run: The run that has the tag from now on.
-        name: The tag that only one may have.
-        value: Its value.
-        among: The tag whose value they share.
-    """
+    """Tag a run, and take the tag from every other run of the experiment with the same value of the tag ``among``."""
     holders = matching(**{among: run.data.tags[among], name: value})
     client().set_tag(run.info.run_id, name, value)
     while others := search(experiment, f"attributes.run_id != '{run.info.run_id}' and {holders}", most=100):
         for other in others:
             client().delete_tag(other.info.run_id, name)
-
-
-def set_metric(run: Run, name: str, value: float) -> None:
-    """Set a metric of a run that has ended."""
-    client().log_metric(run.info.run_id, name, value)

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml_pipeline.data import cache, session
+from ml_pipeline.data import session
 from ml_pipeline.errors import PipelineError
+from ml_pipeline.registry.lazy import mlflow
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -39,9 +40,6 @@ def client() -> MlflowClient:
 
 @functools.cache
 def _client() -> MlflowClient:
-    import mlflow
-    from mlflow import MlflowClient
-
     _quieten()
     for name, value in _PATIENCE.items():
         os.environ.setdefault(name, value)
@@ -52,7 +50,7 @@ def _client() -> MlflowClient:
         _make_database(state)
         mlflow.set_tracking_uri(local_uri(state))
         _open_without_litter()
-    return MlflowClient()
+    return mlflow.MlflowClient()
 
 
 def warm_up() -> None:
@@ -63,12 +61,10 @@ def warm_up() -> None:
 
 
 def _open_without_litter() -> None:
-    from mlflow import MlflowClient
-
     # Whatever folder it is opened in, MLflow makes one for artifacts there, which stays empty: ours have another place.
     litter = Path("mlruns")
     ours = not litter.exists()
-    MlflowClient().search_experiments(max_results=1)
+    mlflow.MlflowClient().search_experiments(max_results=1)
     if ours:
         with contextlib.suppress(OSError):
             litter.rmdir()
@@ -79,7 +75,6 @@ def _make_database(state: Path) -> None:
 
     MLflow's dozens of migrations take seconds, so they are run once on an empty file, which is kept and copied.
     """
-    import mlflow
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     database, name = state / _DATABASE, f"mlflow-{mlflow.__version__}.db"
@@ -88,11 +83,11 @@ def _make_database(state: Path) -> None:
     state.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=state) as folder:
         made = Path(folder) / _DATABASE
-        if cache.path(name).exists():
-            shutil.copyfile(cache.path(name), made)
+        if session.cached(name).exists():
+            shutil.copyfile(session.cached(name), made)
         else:
             SqlAlchemyStore(f"sqlite:///{made}", folder)  # type: ignore[no-untyped-call]
-            cache.keep(made, name)
+            session.keep(made, name)
         # Two programs may start on one new folder: the database is that of the first.
         with contextlib.suppress(FileExistsError):
             os.link(made, database)
@@ -115,8 +110,6 @@ def local_uri(state: Path) -> str:
 
 def experiment_id(name: str) -> str:
     """The id of an experiment, which is made if it isn't there."""
-    import mlflow
-
     found = client().get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
@@ -133,17 +126,12 @@ def faults_of(where: str) -> Iterator[None]:
     Raises:
         PipelineError: that message.
     """
-    from mlflow.exceptions import MlflowException
-
     try:
         yield
-    except (MlflowException, OSError) as error:
+    except (mlflow.exceptions.MlflowException, OSError) as error:
         said = " ".join(str(error).split())
-        hint = (
-            ": see who signs in, and what it may do"
-            if re.search(r"\b40[13]\b|UNAUTHENTICATED|PERMISSION", said)
-            else ""
-        )
+        denied = re.search(r"\b40[13]\b|UNAUTHENTICATED|PERMISSION", said)
+        hint = ": see who signs in, and what it may do" if denied else ""
         raise PipelineError(f"{where}: MLflow: {said[:_LONGEST]}{hint}") from error
 
 

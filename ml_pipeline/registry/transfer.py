@@ -6,6 +6,7 @@ copied from, its tags ``origin.*`` where it was trained, however often it was co
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
@@ -15,14 +16,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import CheckFailedError, InputError
 from ml_pipeline.names import CHALLENGER, CHAMPION, DEVELOPMENT, GIT_COMMIT, JOB_RUN_ID, PASSED, TEST
-from ml_pipeline.registry import champion, checksums, models, run_copy, runs, tracking
+from ml_pipeline.registry import champion, models, run_copy, runs, tracking
 
 if TYPE_CHECKING:
     from ml_pipeline.registry import ModelVersion, Run
 
 Alias = Literal["champion", "challenger"]
 FORMAT = "ml-pipeline model, version 1"
+CHECKSUMS = "SHA256SUMS"
+"""The last file of a folder, in the form that ``sha256sum --check`` reads; without it the folder is not complete."""
 _MANIFEST = "manifest.json"
+_WHOLE = "accepted: a folder as export-model wrote it"
 _SOURCE, _ORIGIN = "source.", "origin."
 _OF_THE_WORKSPACE = (JOB_RUN_ID, GIT_COMMIT)
 """Tags of a run that are kept as its source's: of the first, another workspace may have the same."""
@@ -39,17 +43,11 @@ def export_model(
     alias: Alias | None = None,
     if_any: bool = False,
 ) -> Results:
-    """Write a run, its model and the tags of its registered version into a new folder.
+    """Write a run, its model and its version's tags into a new folder, which appears once it is complete.
 
-    Args:
-        output: The folder; it appears once it is complete.
-        experiment: The environment's experiment.
-        model: The environment's registered model.
-        environment: The environment's name, with that of the instance; it goes into the lineage.
-        where: Address of the environment's tracking server, likewise.
-        commit: The commit, of which the run is taken that passed the CI.
-        alias: Instead of a commit: the alias whose version's run is taken.
-        if_any: Whether it is fine that there is none; nothing is written then.
+    The run is that of a commit which passed the CI, or else that of the version with the alias; if there is none,
+    ``if_any`` writes nothing instead of failing. The names of environment and instance, and the address of its tracking
+    server (``where``), go into the lineage.
 
     Raises:
         InputError: the folder is there and not empty, or no version has the alias.
@@ -81,7 +79,7 @@ def _write(output: Path, run: Run, *, source: Mapping[str, str], version: Mappin
         folder.mkdir()
         manifest = {"format": FORMAT, "source": source, "run": run_copy.write(run, folder), "version": version}
         (folder / _MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
-        checksums.seal(folder)
+        seal(folder)
         if output.exists():
             output.rmdir()
         folder.rename(output)
@@ -120,15 +118,9 @@ def import_model(
     commit: str | None = None,
     run_by: str = "",
 ) -> Results:
-    """Make the run of an exported model in an experiment, unless it is there; register it, if it is to be an alias.
+    """Make the run of a folder of ``export_model`` in an experiment, unless it is there; register it to get an alias.
 
-    Args:
-        folder: What ``export_model`` wrote.
-        experiment: Where the run is made.
-        model: Where it is registered.
-        become: The alias that it gets.
-        commit: Takes the place of the tag ``git_commit``.
-        run_by: Who asks for it; kept in the trail.
+    A commit takes the place of the tag ``git_commit``. Who asks for it is kept in the trail.
 
     Raises:
         InputError: the folder was cut or changed, or is of another format.
@@ -144,7 +136,8 @@ def import_model(
     if manifest["run"]["tags"].get(DEVELOPMENT) == PASSED:
         runs.hand_over_tag(experiment, run, DEVELOPMENT, PASSED, among=GIT_COMMIT)
     source = manifest["source"]
-    lineage = f"{'copied of' if new else 'there already, the same as'} {_named(source)}"
+    named = f"run {source['run_id']} of {source['environment']}"
+    lineage = f"{'copied of' if new else 'there already, the same as'} {named}"
     if run.info.run_id == tags[f"{_ORIGIN}run_id"]:
         lineage = "which was trained here"
     results = {"MLflow run": f"{run.info.run_id}, {lineage}"}
@@ -154,7 +147,7 @@ def import_model(
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    checksums.verify(folder)
+    verify(folder)
     try:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
         format_ = manifest["format"]
@@ -225,5 +218,41 @@ def _register(
     return {model: f"version {registered.version} is the {alias}{before}"}
 
 
-def _named(source: Mapping[str, str]) -> str:
-    return f"run {source['run_id']} of {source['environment']}"
+def seal(folder: Path) -> None:
+    """Write the checksums of all files of a folder."""
+    lines = [f"{digest}  {name}\n" for name, digest in sorted(_digests(folder).items())]
+    (folder / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def verify(folder: Path) -> None:
+    """Read a sealed folder through, so that nothing is made of one that was cut or changed.
+
+    Raises:
+        InputError: a file is missing, is other than it was, or was added.
+    """
+    try:
+        lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
+        sealed = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+        found = _digests(folder)
+    except OSError as error:
+        raise InputError(f"{folder}: is not a whole exported model: {error.filename}: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{folder / CHECKSUMS}: holds no checksums; {_WHOLE}") from error
+    wrong = sorted(name for name in {*sealed, *found} if sealed.get(name) != found.get(name))
+    if wrong:
+        name = wrong[0]
+        what = "is missing" if name not in found else "was added" if name not in sealed else "was changed"
+        more = f", and {len(wrong) - 1} other files are not as they were" if len(wrong) > 1 else ""
+        raise InputError(f"{folder / name}: {what}{more}; {_WHOLE}")
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    digests = {}
+    for file in folder.rglob("*"):
+        name = file.relative_to(folder).as_posix()
+        if file.is_symlink():
+            raise InputError(f"{file}: is a link, which may lead out of the folder; accepted: files")
+        if file.is_file() and name != CHECKSUMS:
+            with file.open("rb") as content:
+                digests[name] = hashlib.file_digest(content, "sha256").hexdigest()
+    return digests

@@ -9,15 +9,17 @@ import datetime
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
+from ml_pipeline.data.histograms import shares
 from ml_pipeline.monitoring.drift import Drift
 from ml_pipeline.monitoring.findings import Finding
 from ml_pipeline.names import FAILED, PASSED, PREDICTION
 from ml_pipeline.reports.card import Picture
 from ml_pipeline.reports.rendering import render as render_template
+
+if TYPE_CHECKING:
+    from ml_pipeline.monitoring.shadow import Shadow
 
 FILES = ("batch_report.md", "batch_report.html")
 
@@ -41,9 +43,8 @@ class BatchReport:
     """For each feature the population stability index of this batch and of those before, the greatest first."""
     limit: float
     """Population stability index past which a feature has drifted."""
-    shadow: Mapping[str, Any] | None = None
-    """How a challenger answered to the same rows: ``agreement``, ``interval``, ``by_class``, ``by_feature``,
-    ``verdict`` and ``reason``."""
+    shadow: Shadow | None = None
+    """How a challenger answered to the same rows."""
 
     @property
     def alarms(self) -> list[str]:
@@ -95,27 +96,11 @@ class BatchReport:
         ]
 
 
-def shares(counts: Any) -> list[float]:
-    """Counts as shares of their sum."""
-    values = np.asarray(counts, dtype=float)
-    return (values / max(1.0, values.sum())).tolist()  # type: ignore[no-any-return]
-
-
 def pictures(report: BatchReport) -> list[Picture]:
     """The distributions of the features that drifted most, and how drift went over the batches before."""
     from ml_pipeline.reports import figures
 
-    rows = [
-        {
-            "name": one.feature,
-            "training": shares(one.histogram.training),
-            "batch": shares(one.histogram.batch),
-            "psi": one.psi,
-            "alarm": one.alarm,
-        }
-        for one in report.features
-    ]
-    drawn = [Picture(title="drift", png=figures.png(figures.drift(rows)))]
+    drawn = [Picture(title="drift", png=figures.png(figures.drift(report.features)))]
     if any(len(points) > 1 for points in report.history.values()):
         history = figures.png(figures.history(report.history, limit=report.limit))
         drawn.append(Picture(title="drift_history", png=history))

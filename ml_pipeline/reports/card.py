@@ -11,8 +11,7 @@ from markupsafe import Markup
 
 from ml_pipeline import names
 from ml_pipeline.registry.evidence import ClassMetrics, Comparison, RivalRow, TableVersion, Validation
-from ml_pipeline.reports.redaction import REDACTED, names_a_secret
-from ml_pipeline.reports.rendering import cut, intervals
+from ml_pipeline.reports.rendering import REDACTED, cut, intervals, names_a_secret
 
 if TYPE_CHECKING:
     from ml_pipeline.registry import Run

@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import ConfusionMatrixDisplay
 
+from ml_pipeline.data import histograms
+from ml_pipeline.monitoring.drift import Drift
 from ml_pipeline.registry.evidence import ClassMetrics, RivalRow
 
 _MINE, _OTHER, _BAD = "#1f77b4", "#9aa5b1", "#d62728"
@@ -77,14 +79,7 @@ def importance(features: Sequence[str], means: NDArray[Any], deviations: NDArray
 
 
 def comparison(mine: float, rivals: Sequence[RivalRow], *, metric: str, threshold: float) -> Figure:
-    """A model among those that it is compared with: the metric of each, and the interval of the difference.
-
-    Args:
-        mine: The new model's metric.
-        rivals: The others.
-        metric: The metric's name.
-        threshold: What a model must reach.
-    """
+    """A model among those that it is compared with: the metric of each, and the interval of the difference."""
     shown = rivals[:_MOST_BARS]
     figure = Figure(figsize=(7.5, 1.8 + 0.34 * len(shown)), layout="constrained")
     axes = figure.subplots()
@@ -106,41 +101,31 @@ def comparison(mine: float, rivals: Sequence[RivalRow], *, metric: str, threshol
     return figure
 
 
-def drift(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Shares of the batch's rows by bin, as bars, beside those of the training rows, as steps; a feature a line.
-
-    Args:
-        rows: The features, those that drifted most first, each with ``name``, ``training`` and ``batch`` (shares by
-            bin), ``psi`` and ``alarm``.
-    """
-    shown = rows[:_MOST_FEATURES]
+def drift(features: Sequence[Drift]) -> Figure:
+    """Shares of the batch's rows by bin, as bars, beside those of the training rows, as steps; a feature a line."""
+    shown = features[:_MOST_FEATURES]
     # One pair of axes for all of them, with a fixed layout: a pair for each takes longer to draw than to compute.
     figure = Figure(figsize=(7.5, 0.9 + 0.62 * max(1, len(shown))))
     axes = figure.subplots()
     figure.subplots_adjust(left=0.36, right=0.98, top=1 - 0.45 / figure.get_figheight(), bottom=0.05)
-    for line, row in enumerate(shown):
-        bins = len(row["batch"])
+    for line, one in enumerate(shown):
+        training, batch = histograms.shares(one.histogram.training), histograms.shares(one.histogram.batch)
+        bins = len(batch)
         at, foot = (np.arange(bins) + 0.5) / bins, float(len(shown) - 1 - line)
-        highest = max(*row["batch"], *row["training"], 1e-9) / 0.85
-        color = _BAD if row["alarm"] else _MINE
-        axes.bar(at, np.asarray(row["batch"]) / highest, 0.8 / bins, bottom=foot, color=color, alpha=0.75)
-        steps = np.asarray(row["training"]) / highest
-        axes.stairs(steps + foot, np.linspace(0, 1, bins + 1), baseline=foot, color="black", linewidth=0.9)
+        highest = max(*batch, *training, 1e-9) / 0.85
+        color = _BAD if one.alarm else _MINE
+        axes.bar(at, batch / highest, 0.8 / bins, bottom=foot, color=color, alpha=0.75)
+        axes.stairs(training / highest + foot, np.linspace(0, 1, bins + 1), baseline=foot, color="black", linewidth=0.9)
     axes.set(
         xlim=(0, 1), ylim=(0, max(1, len(shown))), xticks=[], title="Batch (bars) and training rows (steps), by bin"
     )
-    names = [f"{_label(row['name'])}\nPSI {row['psi']:.3f}" for row in shown]
+    names = [f"{_label(one.feature)}\nPSI {one.psi:.3f}" for one in shown]
     axes.set_yticks(len(shown) - 1 - np.arange(len(shown)) + 0.4, names, fontsize=8)
     return figure
 
 
 def history(series: Mapping[str, Sequence[tuple[Any, float]]], *, limit: float) -> Figure:
-    """The population stability index of features over the batches.
-
-    Args:
-        series: For each feature its batches' dates and indices, the batch itself last.
-        limit: Index past which a feature has drifted.
-    """
+    """The population stability index of features over the batches: dates and indices of each, the batch itself last."""
     figure = Figure(figsize=(7.5, 2.6))
     axes = figure.subplots()
     figure.subplots_adjust(left=0.1, right=0.66, top=0.88, bottom=0.2)

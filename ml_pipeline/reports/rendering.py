@@ -1,15 +1,17 @@
-"""Texts from templates. No value of a report can become Markdown or HTML, or show a secret."""
+"""Texts from templates. No value of a report can become Markdown or HTML.
+
+None shows a secret either: a value that looks like one, or that the environment calls one.
+"""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
-
-from ml_pipeline.reports.redaction import redact
 
 _CODE, _PROSE = 60, 1_500
 """Characters that a name, and that a sentence, has at most."""
@@ -20,6 +22,44 @@ _SPECIAL = re.compile(r"[^\w\s.,:;!?+%()=/'\"…-]|(?<![^\W_])_|_(?![^\W_])")
 _LINK = re.compile(r"(?<=[@#])|(?<=:)(?=//)|(?<=\bwww)(?=\.)")
 _BREAK = "\N{ZERO WIDTH SPACE}"
 _HALF = 20
+REDACTED = "***"
+_SECRET_NAME = re.compile(
+    r"(?i)(secret|passw|token(?!iz)|credential|api_?key|private_?key|access_?key|connection_?string)"
+)
+_LEAST = 8
+"""Characters of an environment variable's value that is looked for: a shorter one is part of too many words."""
+_TOKENS = re.compile(
+    r"""
+      (?<=://) [^\s/@]+ (?=@)                             # user and password of an address
+    | \b dapi [0-9a-f]{20,} (?:-\d+)?                     # Databricks
+    | \b dose [0-9a-f]{20,}
+    | \b gh[pousr]_ \w{20,} | \b github_pat_ \w{20,}      # GitHub
+    | \b (?:AKIA|ASIA) [0-9A-Z]{16} \b                    # AWS
+    | \b xox[abeprs]- [\w-]{10,}                          # Slack
+    | \b eyJ [\w-]{8,} \. [\w-]{8,} (?:\. [\w-]*)?        # a JSON web token
+    | -----BEGIN [ A-Z]* PRIVATE [ ] KEY----- .*
+    | (?<=[?&]sig=) [^&\s]+                               # a signed address
+    | (?i:(?<=bearer[ ])) [\w.~+/-]{12,}=*
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+# `password=...` and `"token": "..."` within a longer text.
+_ASSIGNED = re.compile(
+    r"(?i)(\b[\w-]*(?:secret|passw\w*|token(?!iz)|api_?key)[\w-]*[\"']?\s*[=:]\s*[\"']?)([^\s\"',;&}]{4,})"
+)
+
+
+def names_a_secret(name: str) -> bool:
+    """Whether the value of something by this name is secret, whatever it is."""
+    return bool(_SECRET_NAME.search(name))
+
+
+def redact(text: str) -> str:
+    """A text without the secrets in it."""
+    for name, value in os.environ.items():
+        if len(value) >= _LEAST and names_a_secret(name):
+            text = text.replace(value, REDACTED)
+    return _ASSIGNED.sub(rf"\1{REDACTED}", _TOKENS.sub(REDACTED, text))
 
 
 def cut(text: Any, most: int) -> str:
@@ -51,12 +91,7 @@ def _entity(found: re.Match[str]) -> str:
 
 
 def intervals(rows: Sequence[tuple[str, float, float, float]], *, reach: float) -> str:
-    """A plot of intervals around zero in text, for where there are no pictures.
-
-    Args:
-        rows: Each a name, a value, and the bounds of its interval.
-        reach: What the plot's edges stand for.
-    """
+    """A plot in text, from -reach to reach, of rows of a name, a value, and the bounds of its interval."""
     width = max(len(cut(name, 28)) for name, *_ in rows)
     ends = f"{f'{-reach:+.4f}':<{_HALF}}0{f'{reach:+.4f}':>{_HALF}}"
     lines = [f"{'':{width}}  {ends}"]
@@ -77,6 +112,10 @@ def _finalize(value: Any) -> Any:
     return redact(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
+def _cell(text: Any) -> str:
+    return str(text).replace("|", "\\|").replace("\n", " ")
+
+
 def render(name: str, **values: Any) -> str:
     """The text of a file from its template, ``NAME.j2``; in a page, values are escaped."""
     environment = jinja2.Environment(
@@ -87,11 +126,5 @@ def render(name: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters: Mapping[str, Any] = {
-        "cell": lambda text: str(text).replace("|", "\\|").replace("\n", " "),
-        "code": code,
-        "cut": cut,
-        "prose": prose,
-    }
-    environment.filters.update(filters)
+    environment.filters.update(cell=_cell, code=code, cut=cut, prose=prose)
     return environment.get_template(f"{name}.j2").render(**values)

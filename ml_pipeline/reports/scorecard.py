@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_pipeline.errors import InputError
-from ml_pipeline.names import CHAMPION, GIT_BRANCH
+from ml_pipeline.names import CHAMPION
 from ml_pipeline.registry import models, runs
 from ml_pipeline.registry.evidence import Comparison, PerClass, Validation
 from ml_pipeline.reports.card import MOST_ASKED, Picture, Scorecard
@@ -62,19 +62,7 @@ def collect(experiment: str, model: str, *, run_id: str | None = None, commit: s
         if champion is None
         else f"version {champion.version}, {'this run' if champion.run_id == run.info.run_id else champion.run_id}",
         compared=_run(comparison.champion.run_id) if comparison and comparison.champion else None,
-        branch=_branch(experiment, run),
-    )
-
-
-def _branch(experiment: str, run: Run) -> list[Run]:
-    """The other runs of the branch that measured the same metric, sorted by the tracking server."""
-    metric = run.data.params["metric"]
-    return runs.search(
-        experiment,
-        f"attributes.status = 'FINISHED' and attributes.run_id != '{run.info.run_id}' and params.metric = "
-        f"{runs.quoted(metric)} and {runs.matching(git_branch=run.data.tags[GIT_BRANCH])}",
-        order_by=f"metrics.`validation_{metric}` DESC",
-        most=MOST_ASKED,
+        branch=runs.of_branch(experiment, run, run.data.params["metric"], most=MOST_ASKED),
     )
 
 

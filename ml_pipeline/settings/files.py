@@ -69,15 +69,11 @@ def layers(pipeline: Path, environment: Path | None = None) -> tuple[Layer, ...]
         InputError: a file can't be read or is not TOML, or the environment names an unknown pipeline.
     """
     name = pipeline_name(pipeline)
-    own = Layer(file=pipeline, content=_read(pipeline))
-    if environment is None:
-        return (own,)
-    overrides = _overrides(environment, tuple(sorted({name, *(file.parent.name for file in _pipelines())})))
-    return (
-        (own, Layer(file=environment, table=f"pipelines.{name}", content=overrides.get(name, {})))
-        if overrides
-        else (own,)
-    )
+    found = [Layer(file=pipeline, content=_read(pipeline))]
+    known = tuple(sorted({name, *(file.parent.name for file in _pipelines())}))
+    if environment and (overrides := _overrides(environment, known)):
+        found.append(Layer(file=environment, table=f"pipelines.{name}", content=overrides.get(name, {})))
+    return tuple(found)
 
 
 def _overrides(environment: Path, known: tuple[str, ...]) -> dict[str, dict[str, Any]]:
@@ -100,10 +96,8 @@ def load(pipeline: Path, environment: Path | None = None, *, instance: str = "")
     Relative paths are counted from the folder of the file that names them. ``[catalog]`` of the environment gives the
     schema; if the environment is deployed, a relative experiment lies in its folder of the workspace.
 
-    Args:
-        pipeline: The pipeline's file.
-        environment: The environment's file; without one, settings are those of a run on this machine.
-        instance: Name of an instance of the environment, which has a schema and an experiment of its own.
+    Without an environment, settings are those of a run on this machine. An instance of an environment has a schema and
+    an experiment of its own.
 
     Raises:
         InputError: a file can't be read or is not TOML, or a key is missing, unknown or has a wrong value.
@@ -231,11 +225,7 @@ def is_pipeline(text: str) -> bool:
 
 
 def find_pipeline(pipeline: str = "", environment: Path | None = None) -> Path:
-    """The file of a pipeline.
-
-    Args:
-        pipeline: Its name or its path; if empty, the pipeline that the environment names, or the only one there is.
-        environment: The environment's file.
+    """The file of a pipeline by its name or path; if empty, the one that the environment names, or the only one.
 
     Raises:
         InputError: there is no such file, or there is not exactly one; the message lists the pipelines.

@@ -14,10 +14,7 @@ _Models = tuple[type[BaseModel], ...]
 def explain(error: ValidationError, model: type[BaseModel] | None = None, *, prefix: str = "") -> str:
     """One line for all that is wrong: which key, why, what was given and what is accepted.
 
-    Args:
-        error: What pydantic found.
-        model: The model that was validated; its keys are suggested for unknown ones.
-        prefix: Dotted path of the table that was validated.
+    The keys of the model that was validated are suggested for unknown ones; the prefix is the dotted path of its table.
     """
     placed = {".".join(filter(None, (prefix, *path))): line for path, line in lines(error, model).items()}
     return one_line("; ".join(f"{key}: {line}" if key else line for key, line in placed.items()))

@@ -10,27 +10,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
+from ml_pipeline.settings import types
 from ml_pipeline.settings.quartz import checked
-from ml_pipeline.settings.types import (
-    Bound,
-    ClassName,
-    Columns,
-    ColumnType,
-    Folds,
-    Identifier,
-    NonEmpty,
-    Processes,
-    Reason,
-    Rows,
-    SchemaName,
-    Seed,
-    Settings,
-    Share,
-    Significance,
-    Threshold,
-    TimeZone,
-    Tolerance,
-)
+from ml_pipeline.settings.types import Columns, NonEmpty, Settings
 
 
 class Source(Settings):
@@ -78,11 +60,11 @@ class ColumnCheck(Settings):
 
     required: bool = False
     """Whether a row without a value fails."""
-    type: ColumnType | None = None
+    type: types.ColumnType | None = None
     """What the value must be; one that comes as text and can be read as it, is."""
-    minimum: Bound | None = None
+    minimum: types.Bound | None = None
     """The least value."""
-    maximum: Bound | None = None
+    maximum: types.Bound | None = None
     """The greatest value."""
     accepted: Annotated[list[str | int | float | bool], Field(min_length=1)] | None = None
     """The values there are."""
@@ -145,7 +127,7 @@ class Schedule(Settings):
 
     cron: Annotated[str, AfterValidator(checked)]
     """Quartz cron expression, as Databricks takes it: seconds first."""
-    time_zone: TimeZone = "UTC"
+    time_zone: types.TimeZone = "UTC"
 
 
 class Pipeline(Settings):
@@ -154,7 +136,7 @@ class Pipeline(Settings):
     experiment: NonEmpty | None = None
     """MLflow experiment, in the environment's folder of the workspace unless it is an absolute path; the pipeline's
     name if left out."""
-    model: Identifier = "model"
+    model: types.Identifier = "model"
     """Name of the registered model within the schema."""
     source: Source
     target: NonEmpty
@@ -163,32 +145,32 @@ class Pipeline(Settings):
     """Columns that identify a row; the whole row where the list is empty."""
     features: Columns = []
     """Columns to learn from; all but target and key where the list is empty."""
-    positive_class: ClassName = ""
+    positive_class: types.ClassName = ""
     """For two classes and metrics such as ``f1``: the class that counts as positive; the greater one if left out."""
-    test_share: Share = 0.2
+    test_share: types.Share = 0.2
     """Share of the source's rows that becomes the test table."""
-    validation_share: Share = 0.2
+    validation_share: types.Share = 0.2
     """Share of the train-validation table's rows that becomes the validation table."""
     estimator: EstimatorSettings
-    folds: Folds = 5
+    folds: types.Folds = 5
     """Folds of the cross-validation."""
     metric: NonEmpty
     """Name of a scikit-learn scorer, which also says which direction is better."""
-    threshold: Threshold
+    threshold: types.Threshold
     """The metric that a model must reach at least, in the scorer's sign (greater is better)."""
-    tolerance: Tolerance = 0.0
+    tolerance: types.Tolerance = 0.0
     """How far below the champion, or the branch's best run, a model may fall."""
-    significance: Significance = 0.05
+    significance: types.Significance = 0.05
     """Probability of calling a difference real that is chance."""
-    seed: Seed = 0
+    seed: types.Seed = 0
     """Seed of the cross-validation, and of the estimator where it takes a ``random_state`` and none is given."""
-    n_jobs: Processes = -1
+    n_jobs: types.Processes = -1
     """Processes of the search, as scikit-learn counts them: -1 is one for each core."""
     search_on: Literal["driver", "workers"] = "driver"
     """Where the hyper-parameter search fits its models: in processes of the driver, or on the cluster's workers."""
-    max_training_rows: Rows = 1_000_000
+    max_training_rows: types.Rows = 1_000_000
     """Rows that the driver takes of the train and of the validation table at most; of more, a sample by hash."""
-    reason: Reason = "feature"
+    reason: types.Reason = "feature"
     """Why runs of this environment train, unless a run says otherwise."""
     checks: Checks = Checks()
     batch_inference: BatchInference = BatchInference()
@@ -218,7 +200,7 @@ class Pipeline(Settings):
 class PipelineSettings(Pipeline):
     """The settings of a pipeline in an environment, which gives it its places."""
 
-    schema_name: SchemaName = Field(alias="schema")
+    schema_name: types.SchemaName = Field(alias="schema")
     """``catalog.schema`` of every table and of the model."""
     experiment: NonEmpty
     """MLflow experiment; on Databricks an absolute workspace path."""

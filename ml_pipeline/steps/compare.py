@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml_pipeline.data import sampling, tables
+from ml_pipeline.data import hashing, tables
 from ml_pipeline.data.columns import quote
 from ml_pipeline.data.features import Features
 from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import CheckFailedError
 from ml_pipeline.model.bootstrap import Measured, f1_verdicts, measure
-from ml_pipeline.model.decision import Rival, decide
+from ml_pipeline.model.decision import decide, rival
 from ml_pipeline.model.metrics import Classes, Metric, Responses, by_class
-from ml_pipeline.names import CHAMPION, DEVELOPMENT, GIT_BRANCH, GIT_COMMIT, PASSED, REASON, VALIDATE, VALIDATION_SIDE
+from ml_pipeline.names import CHAMPION, DEVELOPMENT, GIT_COMMIT, PASSED, REASON, VALIDATE, VALIDATION_SIDE
 from ml_pipeline.registry import evidence, models, runs
-from ml_pipeline.registry.evidence import ComparedChampion, Comparison, Evaluation, TableVersion
+from ml_pipeline.registry.evidence import ComparedChampion, Comparison, Evaluation, RivalRow, TableVersion
 from ml_pipeline.settings.types import Significance, Threshold, Tolerance
 
 if TYPE_CHECKING:
@@ -50,7 +50,11 @@ def compare(
     run = runs.the_run(experiment, job_run_id=job_run_id)
     mine = measured(run, metric)
     champion = _champion(run, mine, model, metric, significance=significance)
-    rivals = [*champion[:1], *_branch(run, mine, experiment, metric, significance=significance)]
+    branch = runs.of_branch(experiment, run, metric, most=MOST_RUNS, **evidence.same_rows(run, VALIDATION_SIDE))
+    rivals = [*champion[:1]]
+    for other in branch:
+        name, theirs = f"run {other.info.run_name}", measured(other, metric)
+        rivals.append(rival(name, other.info.run_id, mine, theirs, significance=significance))
     verdict = decide(metric, mine[0], rivals, threshold=threshold, tolerance=tolerance)
     comparison = Comparison(
         metric=metric,
@@ -58,7 +62,7 @@ def compare(
         threshold=threshold,
         tolerance=tolerance,
         significance=significance,
-        rivals=[rival.as_row() for rival in rivals],
+        rivals=rivals,
         champion=champion[1] if champion else None,
         passed=verdict.passed,
         reason=verdict.reason,
@@ -66,14 +70,8 @@ def compare(
     comparison.log(run)
     picture = figures.comparison(mine[0], comparison.rivals, metric=metric, threshold=threshold)
     runs.log_figures(run, {"comparison": picture})
-    runs.set_tags(
-        run,
-        {
-            VALIDATE: verdict.word,
-            f"{VALIDATE}.reason": verdict.reason,
-            f"{VALIDATE}.compared_with": ", ".join(rival.run_id for rival in rivals),
-        },
-    )
+    compared_with = ", ".join(other.run_id for other in rivals)
+    runs.set_tags(run, verdict.tags(VALIDATE) | {f"{VALIDATE}.compared_with": compared_with})
     if not verdict.passed:
         raise CheckFailedError(f"the model is refused: {verdict.reason}")
     if run.data.tags[REASON] == "ci":
@@ -89,26 +87,9 @@ def measured(run: Run, metric: str) -> Measured:
     return evaluation.value, np.asarray(evaluation.bootstrap)
 
 
-def _branch(run: Run, mine: Measured, experiment: str, metric: str, *, significance: float) -> list[Rival]:
-    tags = {GIT_BRANCH: run.data.tags[GIT_BRANCH], **evidence.same_rows(run, VALIDATION_SIDE)}
-    others = runs.search(
-        experiment,
-        f"attributes.status = 'FINISHED' and attributes.run_id != '{run.info.run_id}' and params.metric = "
-        f"{runs.quoted(metric)} and {runs.matching(**tags)}",
-        order_by=f"metrics.`validation_{metric}` DESC",
-        most=MOST_RUNS,
-    )
-    return [
-        Rival.of(
-            f"run {other.info.run_name}", other.info.run_id, mine, measured(other, metric), significance=significance
-        )
-        for other in others
-    ]
-
-
 def _champion(
     run: Run, mine: Measured, model: str, metric: str, *, significance: float
-) -> tuple[Rival, ComparedChampion] | tuple[()]:
+) -> tuple[RivalRow, ComparedChampion] | tuple[()]:
     """The champion on the rows that the run was measured on; nothing if there is none, or if the run is its own."""
     champion = models.version_by_alias(model, CHAMPION)
     if champion is None or champion.run_id == run.info.run_id:
@@ -120,14 +101,14 @@ def _champion(
     target = run.data.params["target"]
     columns = features.columns(rows, where=f"the champion's input, table {side.table}")
     # The rows that the run measured itself on: only then are both resampled alike.
-    frame = sampling.to_pandas(rows, [*columns, rows[quote(target)]], side.sample)
+    frame = hashing.sampled(rows, [*columns, rows[quote(target)]], side.sample)
     evaluation = Evaluation.read(run)
     classes = Classes(tuple(evaluation.classes))
     truth = classes.encode(frame[target])
     responses = Responses.of(fitted, frame[list(features.kinds)], classes)
     name, run_id = f"the champion, version {champion.version}", str(champion.run_id)
-    rival = Rival.of(name, run_id, mine, measure(metric, responses, truth), significance=significance)
-    return rival, ComparedChampion(
+    row = rival(name, run_id, mine, measure(metric, responses, truth), significance=significance)
+    return row, ComparedChampion(
         version=str(champion.version),
         run_id=run_id,
         per_class=by_class(responses, truth),

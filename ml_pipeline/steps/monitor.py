@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml_pipeline.data import histograms, quarantine, tables
+from ml_pipeline.data import histograms, quality, tables
 from ml_pipeline.data.features import Features
 from ml_pipeline.data.histograms import Histogram
 from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import CheckFailedError, InputError
 from ml_pipeline.model.metrics import Metric
-from ml_pipeline.monitoring import drift, findings, limits
+from ml_pipeline.monitoring import drift, findings
 from ml_pipeline.monitoring.drift import Drift
 from ml_pipeline.monitoring.findings import Finding
 from ml_pipeline.names import BATCH_COLUMN, BATCH_INFERENCE, JOB_RUN_ID, MODEL_VERSION, PREDICTION, RUN_ID
@@ -63,19 +63,23 @@ def monitor(
     """
     batch = _Batch.read(predictions_table, batch_date)
     with ThreadPoolExecutor(2) as pool:
-        quarantining = pool.submit(quarantine.read, quarantine_table, batch_date)
+        quarantining = pool.submit(quality.quarantined, quarantine_table, batch_date)
         earlier = pool.submit(findings.before, monitoring_table, batch_date)
         compared = _compare(batch, f"models:/{model}/{batch.version}")
-        set_aside, history = quarantining.result(), earlier.result()
+        (set_aside, reasons), history = quarantining.result(), earlier.result()
+    rows = int(compared[0].batch.sum())
+    usual = [] if history is None else history.loc[history["measure"] == "rows", "value"].tolist()
     # Half of the probability of a false alarm for values that drift, half for values that go missing.
     drifts = drift.compare(compared, limit=monitoring.max_drift, significance=significance / 2)
     measures = [
-        *limits.drift(drifts, monitoring.max_drift),
-        *limits.missing(compared, monitoring.max_missing_increase, significance / 2),
-        *_of_whole(batch, int(compared[0].batch.sum()), set_aside.rows, history, monitoring),
+        *findings.drift(drifts, monitoring.max_drift),
+        *findings.missing(compared, monitoring.max_missing_increase, significance / 2),
+        findings.quarantine(rows, set_aside, monitoring.max_quarantine_share),
+        findings.row_count(rows, usual, monitoring.max_row_count_change),
+        findings.lateness(batch_date, batch.committed, monitoring.max_lateness_hours),
     ]
     rule: dict[str, Any] = {"target": target, "significance": significance}
-    shadow = _shadow(model, shadow_table, batch_date, minimum_agreement=minimum_agreement, **rule)
+    shadow = _shadow(shadow_table, batch_date, minimum_agreement=minimum_agreement, **rule)
     if monitoring.labels:
         from ml_pipeline.monitoring import realised
 
@@ -86,16 +90,21 @@ def monitor(
         model_version=batch.version,
         run_id=batch.run_id,
         day=batch_date,
-        rows=int(compared[0].batch.sum()),
-        quarantined=set_aside.rows,
-        reasons=set_aside.reasons,
+        rows=rows,
+        quarantined=set_aside,
+        reasons=reasons,
         findings=measures,
         drifts=drifts,
         history=_series(history, drifts, batch_date),
         limit=monitoring.max_drift,
-        shadow=shadow.as_report() if shadow else None,
+        shadow=shadow,
     )
-    written, run = _keep(experiment, report, monitoring_table, job_run_id=job_run_id)
+    with ThreadPoolExecutor(1) as pool:
+        # Delta commits while the pictures are drawn.
+        kept: dict[str, Any] = {"model_version": batch.version, "run_id": batch.run_id, "job_run_id": job_run_id}
+        writing = pool.submit(findings.write, measures, monitoring_table, day=batch_date, **kept)
+        run = _record(experiment, report, job_run_id=job_run_id)
+        written = writing.result()
     if report.alarms:
         raise CheckFailedError(f"batch {batch_date}: {'; '.join(report.alarms)}")
     return ({"challenger in shadow": shadow.reason} if shadow else {}) | {
@@ -105,11 +114,10 @@ def monitor(
     }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Batch:
     """A batch of predictions, and the model that scored it."""
 
-    day: datetime.date
     rows: DataFrame
     version: int
     run_id: str
@@ -122,39 +130,25 @@ class _Batch:
         head = rows.select(MODEL_VERSION, RUN_ID, "_metadata.file_modification_time").first()
         if head is None:
             raise InputError(f"table {table} has no batch {day}; score it first")
-        version, run_id, committed = head
-        return cls(day=day, rows=rows, version=version, run_id=run_id, committed=committed)
+        return cls(rows, *head)
 
 
-def _of_whole(
-    batch: _Batch, rows: int, set_aside: int, history: pd.DataFrame | None, monitoring: Monitoring
-) -> list[Finding]:
-    """The measures of a batch as a whole."""
-    usual = [] if history is None else history.loc[history["measure"] == "rows", "value"].tolist()
-    return [
-        limits.quarantine(rows, set_aside, monitoring.max_quarantine_share),
-        limits.row_count(rows, usual, monitoring.max_row_count_change),
-        limits.lateness(batch.day, batch.committed, monitoring.max_lateness_hours),
-    ]
-
-
-def _shadow(model: str, table: str, day: datetime.date, **rule: Any) -> Shadow | None:
-    """How the challenger did, if one scored the batch too; its version is tagged with the verdict."""
+def _shadow(table: str, day: datetime.date, **rule: Any) -> Shadow | None:
+    """How the challenger did, if one scored the batch too."""
     if not tables.exists(table):
         return None
     from ml_pipeline.monitoring import shadow
 
-    comparison = shadow.compare(table, day, **rule)
-    if comparison:
-        shadow.note(model, comparison)
-    return comparison
+    return shadow.compare(table, day, **rule)
 
 
 def _compare(batch: _Batch, uri: str) -> list[Histogram]:
     """The histograms of each feature and of the predictions, in the batch and in the training rows."""
     run = runs.run(batch.run_id)
     features = Features(models.input_kinds(models.signature(uri)))
-    bins, before = histograms.of_data(Reference.read(run).model_dump())
+    reference = Reference.read(run)
+    bins = histograms.Bins(edges={**reference.edges}, categories={**reference.categories})
+    before = {name: np.asarray(rows, dtype=np.int64) for name, rows in reference.rows.items()}
     # A model need not predict a class as often as it occurs, so that its own predictions are the reference. If they
     # can't be told, the true classes of the training rows take their place.
     if predicted := drift.predicted(PerClass.read(run).classes):
@@ -179,23 +173,6 @@ def _series(
     return series
 
 
-def _keep(experiment: str, report: batch_report.BatchReport, table: str, *, job_run_id: str) -> tuple[str, Run]:
-    """Write the findings to the monitoring table, and the report to an MLflow run."""
-    with ThreadPoolExecutor(1) as pool:
-        # Delta commits while the pictures are drawn.
-        writing = pool.submit(
-            findings.write,
-            report.findings,
-            table,
-            day=report.day,
-            model_version=report.model_version,
-            run_id=report.run_id,
-            job_run_id=job_run_id,
-        )
-        run = _record(experiment, report, job_run_id=job_run_id)
-        return writing.result(), run
-
-
 def _record(experiment: str, report: batch_report.BatchReport, *, job_run_id: str) -> Run:
     """The batch's MLflow run, with its pictures and its report; of several of the same batch it is the latest."""
     pictures = batch_report.pictures(report)
@@ -210,9 +187,9 @@ def _record(experiment: str, report: batch_report.BatchReport, *, job_run_id: st
         JOB_RUN_ID: job_run_id,
     }
     run = runs.record_run(experiment, name=f"batch {report.day}", tags=tags, metrics=_metrics(report.findings))
-    for picture in pictures:
-        runs.log_picture(run, picture.title, picture.png)
-    runs.log_texts(run, batch_report.render(report, pictures))
+    texts = batch_report.render(report, pictures)
+    files = {f"{picture.title}.png": picture.png for picture in pictures}
+    runs.log_files(run, files | {name: text.encode() for name, text in texts.items()})
     runs.hand_over_tag(experiment, run, "monitor.latest", "true", among=BATCH_COLUMN)
     return run
 
@@ -220,12 +197,8 @@ def _record(experiment: str, report: batch_report.BatchReport, *, job_run_id: st
 def _metrics(measures: Sequence[Finding]) -> Mapping[str, float]:
     metrics = {"alarms": float(sum(finding.alarm for finding in measures))}
     for finding in measures:
-        if finding.value is not None and finding.scored_date is None:
-            parts = (finding.measure, finding.feature) if finding.feature else (finding.measure,)
-            metrics[".".join(parts)] = finding.value
-    realised = [finding for finding in measures if finding.scored_date and finding.value is not None]
-    if realised:
-        last = realised[-1]
-        assert last.value is not None
-        metrics[f"realised_{last.measure}"] = last.value
+        if finding.value is not None:
+            name = f"{finding.measure}.{finding.feature}" if finding.feature else finding.measure
+            # Of several batches' realised metrics, that of the last batch stays.
+            metrics[f"realised_{name}" if finding.scored_date else name] = finding.value
     return metrics

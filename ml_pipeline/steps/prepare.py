@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from ml_pipeline import names
 from ml_pipeline.data import hashing, tables
-from ml_pipeline.data.features import Features
+from ml_pipeline.data.features import Features, check
 from ml_pipeline.data.hashing import Profile
-from ml_pipeline.data.learnable import check
 from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import InputError
 from ml_pipeline.registry import runs
@@ -48,17 +47,13 @@ def prepare(
     in_validation = hashing.bucket(rows, key or rows.columns, salt="validation") < validation_share
     profiles = check(rows, in_validation, target=target, key=key, features=chosen, where=where)
     _check_folds(profiles[False], profiles[True], target=target, folds=folds, where=where)
-    train, validation = tables.replace_both(
-        {
-            train_table: (rows.where(~in_validation), profiles[False].digest),
-            validation_table: (rows.where(in_validation), profiles[True].digest),
-        }
-    )
-    sides = (
-        (names.TRAIN_VALIDATION_SIDE, train_validation_table, version, fingerprint),
-        (names.TRAIN_SIDE, train_table, train.version, train.digest.text),
-        (names.VALIDATION_SIDE, validation_table, validation.version, validation.digest.text),
-    )
+    parts = {
+        train_table: (rows.where(~in_validation), profiles[False].digest),
+        validation_table: (rows.where(in_validation), profiles[True].digest),
+    }
+    written = tables.replace_both(parts)
+    read = {train_validation_table: (version, fingerprint)}
+    read |= {table: (written[table].version, digest.text) for table, (_, digest) in parts.items()}
     tags = {
         names.JOB_RUN_ID: job_run_id,
         names.GIT_BRANCH: git_branch,
@@ -70,10 +65,11 @@ def prepare(
         names.CLASSES: str(len(profiles[False].groups)),
         **({names.RUN_BY: run_by} if run_by else {}),
     }
-    for side, table, of_run, rows_of_run in sides:
-        tags |= TableVersion(side=side, table=table, version=of_run, fingerprint=rows_of_run).tags
+    sides = (names.TRAIN_VALIDATION_SIDE, names.TRAIN_SIDE, names.VALIDATION_SIDE)
+    for side, (table, (at, rows_of_run)) in zip(sides, read.items(), strict=True):
+        tags |= TableVersion(side=side, table=table, version=at, fingerprint=rows_of_run).tags
     runs.create_run(experiment, name=f"{git_branch} {job_run_id}", tags=tags)
-    return {train_table: str(train), validation_table: str(validation)}
+    return {table: str(each) for table, each in written.items()}
 
 
 def _check_folds(train: Profile, validation: Profile, *, target: str, folds: int, where: str) -> None:

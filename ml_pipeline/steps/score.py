@@ -7,25 +7,18 @@ nothing that the next one does not replace.
 
 from __future__ import annotations
 
+import functools
 import itertools
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from ml_pipeline import names
+from ml_pipeline.data import functions as F
 from ml_pipeline.data import quality, sources, tables
-from ml_pipeline.data.columns import quote, with_constants
+from ml_pipeline.data.columns import quote
 from ml_pipeline.data.features import Features, added, refuse_names
 from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import InputError
 from ml_pipeline.model import predictor
-from ml_pipeline.names import (
-    ANSWER,
-    BATCH_COLUMN,
-    CHALLENGER,
-    CHAMPION,
-    CHAMPION_PREDICTION,
-    PREDICTION,
-    SCORES,
-)
 from ml_pipeline.registry import models
 from ml_pipeline.settings.pipeline import Checks, Source
 from ml_pipeline.settings.types import Day
@@ -60,77 +53,61 @@ def score(
     """
     where, day = f"source {source}", batch_date.isoformat()
     with tables.claimed(predictions_table, day), sources.reading(where):
-        output = _Output(day=day, note=f"job run {job_run_id}", began=tables.latest_version(predictions_table))
+        began = tables.latest_version(predictions_table)
+        write = functools.partial(_write, day=day, note=f"job run {job_run_id}")
         versions = _versions(model, shadow=mode == "shadow")
         predictors = {alias: predictor.load(models.version_uri(version)) for alias, version in versions.items()}
         kinds = [Features(models.input_kinds(one.signature)).kinds.items() for one in predictors.values()]
         typed = [name for name, check in checks.columns.items() if check.type]
         rows = Features(dict(itertools.chain(*kinds))).read(source, into=predictions_table, typed=typed)
-        refuse_names(rows.columns, (*added(probabilities=probabilities), ANSWER), where=where)
+        refuse_names(rows.columns, (*added(probabilities=probabilities), names.ANSWER), where=where)
         checked = quality.check(rows, checks, where=where)
         with tables.kept(checked, needed=checked is not rows):
             counts = quality.judge(checked, checks, where=where)
             good = quality.good(checked, checks)
-            answered = good.withColumn(ANSWER, predictor.answers(good, predictors, where=where, scores=probabilities))
+            answers = predictor.answers(good, predictors, where=where, scores=probabilities)
+            answered = good.withColumn(names.ANSWER, answers)
             if good.isEmpty():
                 raise InputError(f"{where}: is empty; accepted: at least one row")
-            output.write(quality.bad(checked) if counts and counts.failed else None, quarantine_table, str(counts))
+            bad = quality.bad(checked) if counts and counts.failed else None
+            results = write(bad, quarantine_table, str(counts))
             with tables.kept(answered, needed=len(versions) > 1):
                 # The champion's last: they are the commit that makes the batch.
-                for alias, table in ((CHALLENGER, shadow_table), (CHAMPION, predictions_table)):
+                for alias, table in ((names.CHALLENGER, shadow_table), (names.CHAMPION, predictions_table)):
                     batch, by = None, ""
                     if version := versions.get(alias):
                         batch = _predictions(answered, rows.columns, alias, version, scores=probabilities)
                         by = f"by {model} version {version.version}"
-                    output.write(batch, table, by, once=alias == CHAMPION)
-    if mode == "shadow" and CHALLENGER not in versions:
-        output.results["shadow"] = f"model {model} has no alias '{CHALLENGER}': the champion scored alone"
-    return output.results
+                    results |= write(batch, table, by, since=began if alias == names.CHAMPION else None)
+    if mode == "shadow" and names.CHALLENGER not in versions:
+        results["shadow"] = f"model {model} has no alias '{names.CHALLENGER}': the champion scored alone"
+    return results
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Output:
-    """Writes a batch's tables."""
-
-    day: str
-    note: str
-    began: int
-    """Version of the predictions table when the run began."""
-    results: Results = field(default_factory=dict)
-
-    def write(self, batch: DataFrame | None, table: str, text: str, *, once: bool = False) -> None:
-        """Replace a table's batch; remove it if there is none.
-
-        Args:
-            batch: The batch.
-            table: The table.
-            text: What the result says of it.
-            once: Whether to fail if another run wrote the batch since this one began.
-        """
-        if batch is None:
-            tables.drop_batch(table, column=BATCH_COLUMN, value=self.day)
-            return
-        since = self.began if once else None
-        written = tables.replace_batch(batch, table, column=BATCH_COLUMN, value=self.day, since=since, note=self.note)
-        self.results[table] = f"batch {self.day}, {written}, {text}"
+def _write(batch: DataFrame | None, table: str, text: str, *, day: str, note: str, since: int | None = None) -> Results:
+    """Replace a table's batch, or remove it; fail if another run wrote the batch after the version ``since``."""
+    if batch is None:
+        tables.drop_batch(table, value=day)
+        return {}
+    written = tables.replace_batch(batch, table, value=day, since=since, note=note)
+    return {table: f"batch {day}, {written}, {text}"}
 
 
 def _versions(model: str, *, shadow: bool) -> dict[str, ModelVersion]:
     """The versions that score, by alias, the champion first."""
-    versions = {CHAMPION: models.champion(model)}
-    challenger = models.version_by_alias(model, CHALLENGER) if shadow else None
-    return versions if challenger is None else {**versions, CHALLENGER: challenger}
+    versions = {names.CHAMPION: models.champion(model)}
+    challenger = models.version_by_alias(model, names.CHALLENGER) if shadow else None
+    return versions if challenger is None else {**versions, names.CHALLENGER: challenger}
 
 
 def _predictions(
     answered: DataFrame, columns: list[str], alias: str, version: ModelVersion, *, scores: bool
 ) -> DataFrame:
     """One version's predictions, with the columns of the source."""
-    answers = [f"{ANSWER}.{alias}.{name}" for name in (PREDICTION, SCORES)[: 1 + scores]]
-    beside = [] if alias == CHAMPION else [answered[f"{ANSWER}.{CHAMPION}.{PREDICTION}"].alias(CHAMPION_PREDICTION)]
-    return with_constants(
-        answered.select(*map(quote, columns), *answers, *beside),
-        model_name=version.name,
-        model_version=int(version.version),
-        run_id=str(version.run_id),
-    )
+    answers = [F.col(f"{names.ANSWER}.{alias}.{name}") for name in (names.PREDICTION, names.SCORES)[: 1 + scores]]
+    if alias != names.CHAMPION:
+        champion = F.col(f"{names.ANSWER}.{names.CHAMPION}.{names.PREDICTION}")
+        answers.append(champion.alias(names.CHAMPION_PREDICTION))
+    by = {names.MODEL_NAME: version.name, names.MODEL_VERSION: int(version.version), names.RUN_ID: str(version.run_id)}
+    constants = [F.lit(value).alias(name) for name, value in by.items()]
+    return answered.select(*map(quote, columns), *answers, *constants)

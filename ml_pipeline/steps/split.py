@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from ml_pipeline.data import hashing, sources, tables
-from ml_pipeline.data.features import Features, added, refuse_names
+from ml_pipeline.data.features import Features, added, check, refuse_names
 from ml_pipeline.data.hashing import Profile
-from ml_pipeline.data.learnable import check
 from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import InputError
 from ml_pipeline.names import INTERNAL
@@ -30,16 +29,8 @@ def split(
     The side of a row follows from a hash of its key alone (of the whole row where there is none). A row never changes
     sides, whatever is added later, and equal rows are on the same side. Where nothing changed, nothing is written.
 
-    Args:
-        source: The rows.
-        target: The column to predict.
-        key: Columns that say which row it is.
-        features: Columns to learn from; all others where empty.
-        test_share: Share of the rows that becomes the test table.
-        scored: Whether batch inference scores the same source, and so keeps each of its columns.
-        probabilities: Whether predictions come with probabilities, in a column of their own.
-        train_validation_table: What the rows for training and validation are written to.
-        test_table: What the others are written to.
+    If batch inference scores the same source (``scored``), it keeps each of its columns, and adds a column for
+    probabilities if it is to give them; no column of the source may have the name of one that it adds.
 
     Raises:
         InputError: the source can't be read, or its columns or rows can't be learned from.
@@ -63,7 +54,7 @@ def split(
                     f"test_share: {test_share} leaves no row of {where} for {table}; accepted: more rows, another share"
                 )
         _check_learnable(profiles[False], profiles[True], target=target, where=where)
-        return {written.table: str(written) for written in tables.replace_both(parts)}
+        return {table: str(written) for table, written in tables.replace_both(parts).items()}
 
 
 def _check_learnable(train_validation: Profile, test: Profile, *, target: str, where: str) -> None:

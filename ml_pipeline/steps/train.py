@@ -11,17 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml_pipeline.data import histograms, sampling, tables
+from ml_pipeline.data import hashing, histograms, tables
 from ml_pipeline.data.columns import quote
 from ml_pipeline.data.features import Features
-from ml_pipeline.data.sampling import Sample
 from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import InputError
 from ml_pipeline.model import evaluator, metrics, search
 from ml_pipeline.model.bootstrap import MOST_ROWS, measure
-from ml_pipeline.model.estimator import Estimator
 from ml_pipeline.model.metrics import Classes, Metric, Responses
-from ml_pipeline.model.search import Place
+from ml_pipeline.model.search import Estimator, Place
 from ml_pipeline.names import CLASSES, EVALUATOR, PREDICTION, TRAIN_SIDE, VALIDATION_SIDE
 from ml_pipeline.registry import models, runs
 from ml_pipeline.registry.evidence import Evaluation, PerClass, Reference, TableVersion
@@ -33,12 +31,10 @@ if TYPE_CHECKING:
 
     from ml_pipeline.registry import Run
 
-_MLFLOW_TYPES = {"i": "long", "u": "long", "f": "double", "b": "boolean"}
-
 
 @dataclass(frozen=True)
 class _Trained:
-    """A model and the rows that it was trained and is evaluated on."""
+    """A model and the features of the rows that it was trained and is evaluated on."""
 
     model: Any
     features: Features
@@ -51,11 +47,7 @@ class _Trained:
     @functools.cached_property
     def responses(self) -> Responses:
         """The model's answers to the validation rows."""
-        return Responses.of(self.model, self.of_features(self.validation), self.classes)
-
-    def of_features(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """The features of rows."""
-        return rows[list(self.features.kinds)]
+        return Responses.of(self.model, self.validation, self.classes)
 
 
 def train(
@@ -93,16 +85,17 @@ def train(
         grid = search.grid(estimator, chosen, metric=metric, folds=folds, seed=seed, n_jobs=n_jobs, classes=classes)
         # Spark has little else to do while the search runs.
         with ThreadPoolExecutor(1) as reader:
-            reading = reader.submit(read, sides[1], features=list(chosen.kinds))
+            used = list(chosen.kinds)
+            reading = reader.submit(read, sides[1], features=used)
             counting = reader.submit(_reference, sides[0], chosen, target=target)
             try:
-                model = search.fit(grid, rows[list(chosen.kinds)], rows[target], on=search_on)
+                model = search.fit(grid, rows[used], rows[target], on=search_on)
             except (ValueError, TypeError) as error:
                 cause = str(error).splitlines()[-1]
                 raise InputError(f"estimator: {estimator.class_} can't learn this: {cause}") from error
             _, validation = reading.result()
             reference = counting.result()
-        trained = _Trained(model, chosen, classes, rows, validation, classes.encode(validation[target]))
+        trained = _Trained(model, chosen, classes, rows[used], validation[used], classes.encode(validation[target]))
         for side, frame in zip(sides, (rows, validation), strict=True):
             context = "training" if side.side == TRAIN_SIDE else side.side
             runs.log_dataset(side.table, side.version, side.fingerprint, frame, target=target, context=context)
@@ -124,7 +117,7 @@ def train(
 def _sampled(run: Run, side: str, *, key: list[str], most: int) -> TableVersion:
     """A side with the sample to take of it; the run keeps it, so that later steps find the same rows."""
     table = TableVersion.read(run, side)
-    table = dataclasses.replace(table, sample=Sample.needed(table.fingerprint, most=most, by=key))
+    table = dataclasses.replace(table, sample=hashing.Sample.needed(table.fingerprint, most=most, by=key))
     table.log_sample(run)
     if table.sample:
         print(f"{side}: {table.sample} (max_training_rows)", flush=True)
@@ -150,7 +143,7 @@ def _check_sample(run: Run, target: pd.Series[Any], side: TableVersion, *, folds
 def _read(side: TableVersion, *, target: str, key: list[str], features: list[str]) -> tuple[Features, pd.DataFrame]:
     rows, where = tables.read(side.table, version=side.version), f"table {side.table}"
     chosen = Features.of(rows, target=target, key=key, features=features, where=where)
-    return chosen, sampling.to_pandas(rows, [*chosen.columns(rows, where=where), rows[quote(target)]], side.sample)
+    return chosen, hashing.sampled(rows, [*chosen.columns(rows, where=where), rows[quote(target)]], side.sample)
 
 
 def _reference(side: TableVersion, chosen: Features, *, target: str) -> Reference:
@@ -158,8 +151,9 @@ def _reference(side: TableVersion, chosen: Features, *, target: str) -> Referenc
     rows = tables.read(side.table, version=side.version)
     answered = rows[quote(target)].cast("string").alias(PREDICTION)
     selected = rows.select(*chosen.columns(rows, where=f"table {side.table}"), answered)
-    counted = histograms.bins_and_count(selected, {**chosen.kinds, PREDICTION: "string"})
-    return Reference(**histograms.as_data(*counted))
+    bins, counts = histograms.bins_and_count(selected, {**chosen.kinds, PREDICTION: "string"})
+    content = dataclasses.asdict(bins) | {"rows": {name: rows.tolist() for name, rows in counts.items()}}
+    return Reference.model_validate(content, strict=False)
 
 
 def _evaluate(trained: _Trained, metric: str) -> Evaluation:
@@ -195,8 +189,7 @@ def _log_figures(run: Run, trained: _Trained, metric: str) -> None:
 
     per_class = metrics.by_class(trained.responses, trained.truth)
     PerClass(classes=per_class).log(run)
-    rows = trained.of_features(trained.validation)
-    importance = metrics.importance(metric, trained.model, rows, trained.truth, trained.classes)
+    importance = metrics.importance(metric, trained.model, trained.validation, trained.truth, trained.classes)
     names = [str(value) for value in trained.classes.values]
     pictures = {
         "confusion_matrix": figures.confusion_matrix(trained.truth, trained.responses.labels, names),
@@ -208,8 +201,7 @@ def _log_figures(run: Run, trained: _Trained, metric: str) -> None:
 
 def _log_model(run: Run, trained: _Trained) -> None:
     """Log the model, and what computes its predictions."""
-    rows, validation = trained.of_features(trained.rows), trained.of_features(trained.validation)
-    chosen, reason = evaluator.choose(trained.model, validation, train_rows=len(rows))
+    chosen, reason = evaluator.choose(trained.model, trained.validation, train_rows=len(trained.rows))
     runs.set_tags(run, {EVALUATOR: chosen, f"{EVALUATOR}.reason": reason})
-    type_ = _MLFLOW_TYPES.get(np.asarray(trained.classes.values).dtype.kind, "string")
-    models.log_model(trained.model, signature=models.signature_of(trained.features.kinds, type_), example=rows.head(5))
+    signature = models.signature_of(trained.features.kinds, metrics.type_of(trained.classes.values))
+    models.log_model(trained.model, signature=signature, example=trained.rows.head(5))

@@ -11,10 +11,10 @@ from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import CheckFailedError, InputError
 from ml_pipeline.model import predictor
 from ml_pipeline.model.bootstrap import measure
-from ml_pipeline.model.decision import Rival, decide
+from ml_pipeline.model.decision import decide, rival
 from ml_pipeline.model.metrics import Classes, Metric, metric_value
 from ml_pipeline.names import CHALLENGER, CHAMPION, GIT_COMMIT, TEST, TEST_SIDE
-from ml_pipeline.registry import models, runs
+from ml_pipeline.registry import models, runs, tracking
 from ml_pipeline.registry.evidence import Evaluation, TableVersion, Validation
 from ml_pipeline.settings.types import Significance, Threshold, Tolerance
 
@@ -55,13 +55,12 @@ def validate(
         theirs = measure(metric, *ask(models.version_uri(champion)))
         name = f"the champion, version {champion.version}"
         mine = measure(metric, responses, truth)
-        rivals.append(Rival.of(name, str(champion.run_id), mine, theirs, significance=significance))
+        rivals.append(rival(name, str(champion.run_id), mine, theirs, significance=significance))
     verdict = decide(f"test {metric}", value, rivals, threshold=threshold, tolerance=tolerance)
-    tags = {TEST: verdict.word, f"{TEST}.reason": verdict.reason, **side.tags}
+    tags = verdict.tags(TEST) | side.tags
     runs.set_tags(run, tags)
-    runs.set_metric(run, f"test_{metric}", value)
-    rows_of_rivals = [rival.as_row() for rival in rivals]
-    Validation(metric=metric, value=value, rivals=rows_of_rivals, passed=verdict.passed, reason=verdict.reason).log(run)
+    tracking.client().log_metric(run.info.run_id, f"test_{metric}", value)
+    Validation(metric=metric, value=value, rivals=rivals, passed=verdict.passed, reason=verdict.reason).log(run)
     if not verdict.passed:
         raise CheckFailedError(f"the model is refused: {verdict.reason}")
     registered = models.register(run, model, tags={**tags, GIT_COMMIT: git_commit})

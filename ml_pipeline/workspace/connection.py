@@ -47,10 +47,7 @@ def workspace(file: Path) -> Workspace:
 
 
 class Connection:
-    """Calls the workspace of an environment.
-
-    Args:
-        file: The environment file.
+    """Calls the workspace of an environment, whose file it takes.
 
     Raises:
         InputError: the file, or what it refers to, has no usable credentials.
@@ -59,16 +56,11 @@ class Connection:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._settings = workspace(file)
-        self._host = self._settings.host or ""
+        self.host = self._settings.host or ""
         self._answered = False
         self._client = self.ask(self._connect)
         self._answered = False  # That was this machine; whether the workspace is there shows with the first question.
-        self._host = self._client.config.host
-
-    @property
-    def host(self) -> str:
-        """Address of the workspace."""
-        return self._host
+        self.host = self._client.config.host
 
     def _say(self, text: str) -> None:
         """Tell a person why it takes long."""
@@ -99,10 +91,10 @@ class Connection:
             message = re.split(r", please check|\. (?:Config|Env): ", " ".join(str(error).split()))[0]
             if "Invalid URL 'None'" in message:  # What it did not get from the host.
                 raise PipelineError(
-                    f"{self._host}: does not say where to sign in; see the host and the network"
+                    f"{self.host}: does not say where to sign in; see the host and the network"
                 ) from error
             raise InputError(f"{self._file}: workspace: no credentials: {message}; {self._hint()}") from error
-        self._host = config.host or self._host
+        self.host = config.host or self.host
         for value in config.authenticate().values():
             # What sends the request would show the token in its error.
             if value != value.strip() or not (value.isascii() and value.isprintable()):
@@ -122,9 +114,7 @@ class Connection:
     def ask(self, call: Callable[[], T], *, patience: float = PATIENCE) -> T:
         """Ask the workspace something that may be asked twice; trouble that may pass is waited for.
 
-        Args:
-            call: The question.
-            patience: Seconds to wait for a workspace that has answered before.
+        A workspace that has answered before may be silent for so many seconds.
 
         Raises:
             PipelineError: the workspace refuses, or can't be reached.
@@ -153,7 +143,7 @@ class Connection:
 
         # Of the SDK's own attempts only the reason is of interest.
         error = error.__cause__ if error and isinstance(error.__cause__, OSError) else error
-        host, said = self._host or "the workspace", " ".join(str(error).split())
+        host, said = self.host or "the workspace", " ".join(str(error).split())
         if isinstance(error, errors.Unauthenticated) or "Invalid access token" in said:
             return PipelineError(f"{host}: refuses the credentials: {said}; {self._hint()}")
         if isinstance(error, errors.PermissionDenied):
@@ -184,7 +174,7 @@ class Connection:
             if attribute.env:
                 os.environ.pop(attribute.env, None)
         os.environ |= {
-            "DATABRICKS_HOST": self._host,
+            "DATABRICKS_HOST": self.host,
             "DATABRICKS_TOKEN": token,
             "DATABRICKS_AUTH_TYPE": "pat",
             "MLFLOW_TRACKING_URI": "databricks",
@@ -195,13 +185,8 @@ class Connection:
 def open_mlflow(file: Path) -> str:
     """Let MLflow in this process see the runs and models of an environment's workspace.
 
-    A server that MLFLOW_TRACKING_URI names is taken instead; MLflow's own variables say who signs in there.
-
-    Args:
-        file: The environment file.
-
-    Returns:
-        Where that is.
+    A server that MLFLOW_TRACKING_URI names is taken instead; MLflow's own variables say who signs in there. The address
+    of either is returned.
 
     Raises:
         InputError: there are no usable credentials, or an address holds some.

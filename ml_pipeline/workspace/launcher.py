@@ -32,12 +32,7 @@ _SHORT_PATIENCE = 30.0
 
 
 def run_parameters(job: graph.Job, given: Mapping[str, str], defaults: Mapping[str, str]) -> dict[str, str]:
-    """The job parameters that a run sets.
-
-    Args:
-        job: The declared job.
-        given: What a person asks for.
-        defaults: Values for those parameters that the job declares and that are not given.
+    """The job parameters that a run sets: the given ones, and those defaults that the job declares.
 
     Raises:
         InputError: the job doesn't declare a parameter.
@@ -51,11 +46,7 @@ def run_parameters(job: graph.Job, given: Mapping[str, str], defaults: Mapping[s
 
 
 class Launcher(Connection):
-    """Calls the jobs of an environment's workspace.
-
-    Args:
-        file: The environment file.
-        console: Where the run is shown.
+    """Calls the jobs of an environment's workspace, and shows their runs.
 
     Raises:
         InputError: the file, or what it refers to, has no usable credentials.
@@ -87,12 +78,12 @@ class Launcher(Connection):
         if not found:
             there = sorted(known for known, _ in self.ask(lambda: named(None)) if known.startswith(f"{environment}-"))
             raise InputError(
-                f"{self._host}: no job '{name}'; deployed of '{environment}': {', '.join(there) or 'none'}"
+                f"{self.host}: no job '{name}'; deployed of '{environment}': {', '.join(there) or 'none'}"
                 " (--instance chooses an instance)"
             )
         if len(found) > 1:
             ids = ", ".join(map(str, sorted(found)))
-            raise InputError(f"{self._host}: {len(found)} jobs are called '{name}', of which one must go: {ids}")
+            raise InputError(f"{self.host}: {len(found)} jobs are called '{name}', of which one must go: {ids}")
         return found[0]
 
     def deployed(self, job_id: int, parameters: Mapping[str, str]) -> Callable[[], int]:
@@ -106,11 +97,7 @@ class Launcher(Connection):
     ) -> Callable[[], int]:
         """What runs a wheel once, with the deployed job's tasks and without a change to it, and returns the run's id.
 
-        Args:
-            job_id: The deployed job.
-            parameters: Values of job parameters; the others take the deployed defaults.
-            wheel: Takes the place of the deployed wheel; it is uploaded at once.
-            cluster: An interactive cluster to run on; the deployed job's compute if left out.
+        The wheel is uploaded at once (``one_time_run.settings_of``).
 
         Raises:
             InputError: the deployed job lacks a parameter, or does not use such a wheel.
@@ -158,12 +145,9 @@ class Launcher(Connection):
         self._say(f"wheel: {escape(str(path))}")
 
     def watch(self, start: Callable[[], int], *, job: str, wait: bool) -> int:
-        """Start a run and follow it to its end; an interruption cancels it.
+        """Start a run and, if asked to, follow it to its end; an interruption cancels it.
 
-        Args:
-            start: Starts it and returns its id; asked twice, it starts one run.
-            job: What the job is called here.
-            wait: Whether to follow it.
+        ``start`` returns the run's id; asked twice, it starts one run.
 
         Returns:
             The exit code: 0, or 130 after an interruption.
@@ -176,7 +160,7 @@ class Launcher(Connection):
             with _interruptions_held():
                 run_id = self.ask(start, patience=_SHORT_PATIENCE)
             run = self._run(run_id)
-            self._say(f"run {run_id}: {escape(run.run_page_url or self._host)}")
+            self._say(f"run {run_id}: {escape(run.run_page_url or self.host)}")
             if wait:
                 self._follow(run_id, job)
         except KeyboardInterrupt:
@@ -209,7 +193,7 @@ class Launcher(Connection):
             because = (run.state and run.state.state_message) or "no reason given"
             told = " ".join(because.split())
             raise PipelineError(
-                f"{job}: run {run_id} is {state_of(run.state)}: {told}; {run.run_page_url or self._host}"
+                f"{job}: run {run_id} is {state_of(run.state)}: {told}; {run.run_page_url or self.host}"
             )
 
     def _show_output(self, run_id: int) -> None:

@@ -18,11 +18,7 @@ _NOTIFICATIONS = ("email_notifications", "webhook_notifications", "notification_
 
 
 def find_wheel(given: Path | None = None, *, package: str | None = None) -> Path:
-    """The wheel in a file, or the only one in a folder; by default the one in ``dist``.
-
-    Args:
-        given: The file or folder.
-        package: The package that the wheel must hold; by default any.
+    """The wheel in a file, or the only one in a folder; by default the one in ``dist``, of any package.
 
     Raises:
         InputError: there is none, more than one, or one of another package.
@@ -51,11 +47,8 @@ def settings_of(deployed: Document, parameters: Mapping[str, str], *, wheel: str
     A one-time run has neither job parameters, whose values are put in, nor clusters that tasks share: each task gets
     its own. It notifies nobody but who started it.
 
-    Args:
-        deployed: The deployed job's settings.
-        parameters: Values of job parameters; the others take the deployed defaults.
-        wheel: Path of the wheel in the workspace.
-        cluster: An interactive cluster to run on, in place of the deployed job's compute.
+    Parameters that are not given take the deployed defaults. The wheel is a path in the workspace; an interactive
+    cluster takes the place of the deployed job's compute.
 
     Raises:
         InputError: the deployed job lacks a parameter, or does not use such a wheel.

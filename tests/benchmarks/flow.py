@@ -17,10 +17,10 @@ from pathlib import Path
 BARE = """
 import sys
 from pathlib import Path
-from ml_pipeline.data import local_spark
+from ml_pipeline.data import session
 
 state = Path(sys.argv[1])
-spark = local_spark.create(state)
+spark = session.create(state)
 rows = spark.range(150).selectExpr("id", "rand(1) AS a", "rand(2) AS b", "rand(3) AS c", "rand(4) AS d")
 rows.write.format("delta").save(str(state / "table"))
 assert len(spark.read.format("delta").load(str(state / "table")).collect()) == 150

@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ml_pipeline.data import local_spark, session
+from ml_pipeline.data import session
 from ml_pipeline.data.features import Features
 from ml_pipeline.model import evaluator, predictor, search
-from ml_pipeline.model.estimator import Estimator
 from ml_pipeline.model.metrics import Classes
+from ml_pipeline.model.search import Estimator
 from ml_pipeline.names import EVALUATOR
 from ml_pipeline.registry import models, runs
 
@@ -207,7 +207,7 @@ def main() -> None:
     for internal in ("--only", "--folder", "--model"):
         parser.add_argument(internal, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    os.environ.setdefault(local_spark.JAVA_OPTIONS, "")
+    os.environ.setdefault(session.JAVA_OPTIONS, "")
     if arguments.only:
         folder = Path(arguments.folder)
         os.environ["ML_PIPELINE_STATE"] = str(folder)

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from ml_pipeline import jobs
-from ml_pipeline.data import local_spark, session
+from ml_pipeline.data import session
 from ml_pipeline.local import runner
 from ml_pipeline.settings import files
 
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=2_000_000)
     parser.add_argument("--passes", type=int, default=3)
     arguments = parser.parse_args()
-    os.environ.setdefault(local_spark.JAVA_OPTIONS, "")
+    os.environ.setdefault(session.JAVA_OPTIONS, "")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["ML_PIPELINE_STATE"] = name

@@ -113,7 +113,7 @@ def test_a_tracking_server_that_is_away_is_waited_for_and_then_named(
 
 
 def test_a_missing_alias_is_named(flown: State) -> None:
-    models.drop_alias(CHAMPION, MODEL)
+    tracking.client().delete_registered_model_alias(MODEL, CHAMPION)
     with flown.refuses(f"model {MODEL} has no alias 'champion'; promote a validated version first"):
         flown.step("score")
 

@@ -70,11 +70,11 @@ def test_a_java_that_spark_does_not_run_on_is_passed_over(
 SESSION = """
 import sys
 from pathlib import Path
-from ml_pipeline.data import jvm, local_spark
+from ml_pipeline.data import jvm, session
 
-session = local_spark.create(Path(sys.argv[1]))
-session.range(3).write.format("delta").save(f"{sys.argv[1]}/table")
-print(session.read.format("delta").load(f"{sys.argv[1]}/table").count(), jvm.find())
+opened = session.create(Path(sys.argv[1]))
+opened.range(3).write.format("delta").save(f"{sys.argv[1]}/table")
+print(opened.read.format("delta").load(f"{sys.argv[1]}/table").count(), jvm.find())
 """
 
 

@@ -12,8 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ml_pipeline.data import quality
-from ml_pipeline.data.row_checks import RowChecks
-from ml_pipeline.data.rules import Rule
+from ml_pipeline.data.rules import RowChecks, Rule
 from ml_pipeline.errors import CheckFailedError, InputError
 from ml_pipeline.names import REASONS
 from ml_pipeline.settings.pipeline import Checks, ColumnCheck

@@ -46,7 +46,7 @@ def content(name: str = NAME) -> list[tuple[Any, ...]]:
     return sorted((tuple(row) for row in tables.read(name).collect()), key=repr)
 
 
-def batch(rows: DataFrame, day: str = DAY) -> tables.Batch:
+def batch(rows: DataFrame, day: str = DAY) -> tables.Written:
     return tables.replace_batch(rows, NAME, column="day", value=day)
 
 
@@ -149,13 +149,13 @@ def test_buckets_are_uniform_and_salts_independent(spark: SparkSession) -> None:
 def test_replace_writes_nothing_where_the_rows_are_the_same(state: State, spark: SparkSession) -> None:
     rows = rows_of(spark, (1, "x"), (2, None), (2, None), schema="a int, b string")
     first = replace(rows)
-    assert (first.changed, first.digest.rows) == (True, 3)
+    assert (first.changed, first.rows) == (True, 3)
     again = replace(rows.repartition(3))
     assert (again.changed, again.version) == (False, first.version)
     other_order = replace(rows.orderBy("a", ascending=False))
     assert (other_order.changed, other_order.version) == (False, first.version)
     assert state.folder in Path(tables.where(NAME)).parents
-    assert tables.last_write(NAME) == (first.version, first.digest.text)
+    assert tables.last_write(NAME) == (first.version, digest(rows).text)
 
 
 @pytest.mark.parametrize(
@@ -265,9 +265,9 @@ def test_tables_written_at_the_same_time_tell_their_own_versions(spark: SparkSes
             "local.test.one": (rows.where(rows["a"] <= last), digest(rows.where(rows["a"] <= last))),
             "local.test.other": (rows, digest(rows)),
         }
-        one, other = tables.replace_both(parts)
-        assert (one.table, one.version, one.changed) == ("local.test.one", last, True)
-        assert (other.table, other.version, other.changed) == ("local.test.other", 0, last == 0)
+        written = tables.replace_both(parts)
+        assert written["local.test.one"] == tables.Written(rows=last + 1, version=last)
+        assert written["local.test.other"] == tables.Written(rows=4, version=0, changed=last == 0)
 
 
 def test_a_write_tells_the_version_that_holds_its_rows_though_another_was_committed_since(

@@ -231,7 +231,7 @@ def challenge(state: State) -> ModelVersion:
 
 
 def history() -> list[str]:
-    return json.loads(models.model_tags(MODEL)[HISTORY])  # type: ignore[no-any-return]
+    return json.loads(tracking.client().get_registered_model(MODEL).tags[HISTORY])  # type: ignore[no-any-return]
 
 
 def moves(number: str) -> list[tuple[str, str]]:
@@ -278,7 +278,7 @@ def test_an_interrupted_promotion_can_be_repeated(flown: State) -> None:
 def test_an_interrupted_rollback_can_be_repeated(flown: State) -> None:
     challenge(flown)
     flown.step("promote")
-    models.set_model_tag(MODEL, HISTORY, '["1"]')
+    tracking.client().set_registered_model_tag(MODEL, HISTORY, '["1"]')
     champion_alias.rollback(model=MODEL)
     assert str(flown.champion().version) == "1"
     assert history() == ["1"]
@@ -293,7 +293,7 @@ def test_unity_catalog_takes_every_tag_of_the_registry(flown: State) -> None:
         flown.step("promote")
     models.set_version_tags(models.version(MODEL, "1"), {"test.reason": " " + "x" * 2000})
     of_versions = [models.version(MODEL, str(version.version)).tags for version in registered()]
-    for tags in (*of_versions, models.model_tags(MODEL)):
+    for tags in (*of_versions, tracking.client().get_registered_model(MODEL).tags):
         assert 1 <= len(tags) <= 50
         assert [name for name in tags if set(name) & set(".,-=/:")] == []
         assert [value for value in tags.values() if len(value) > 1000 or value != value.strip()] == []

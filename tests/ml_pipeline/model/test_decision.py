@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ml_pipeline.model import decision
 from ml_pipeline.model.bootstrap import Difference
-from ml_pipeline.model.decision import Rival, Verdict, decide
+from ml_pipeline.model.decision import Verdict, decide
+from ml_pipeline.registry.evidence import RivalRow
 
 ROUNDING = 1e-12
 """The largest fall that is taken for rounding."""
@@ -15,17 +17,17 @@ ROUNDING = 1e-12
 
 def rival(
     difference: float, name: str = "the champion", *, value: float = 0.9, low: float = -1, high: float = 1
-) -> Rival:
-    return Rival(
-        name=name, run_id=f"id of {name}", value=value, difference=Difference(value=difference, low=low, high=high)
-    )
+) -> RivalRow:
+    verdict = Difference(value=difference, low=low, high=high).verdict
+    row = {"value": value, "difference": difference, "low": low, "high": high}
+    return RivalRow(name=name, run_id=f"id of {name}", verdict=verdict, **row)
 
 
-def judge(value: float, *rivals: Rival, threshold: float = 0.8, tolerance: float = 0.01) -> Verdict:
+def judge(value: float, *rivals: RivalRow, threshold: float = 0.8, tolerance: float = 0.01) -> Verdict:
     return decide("f1", value, rivals, threshold=threshold, tolerance=tolerance)
 
 
-def hundredths(mine: int, other: int) -> Rival:
+def hundredths(mine: int, other: int) -> RivalRow:
     return rival(mine / 100 - other / 100, value=other / 100)
 
 
@@ -225,12 +227,17 @@ def test_swapping_two_models_turns_the_difference_around(
 def test_a_rival_holds_its_own_value_and_how_much_better_the_model_is() -> None:
     mine, theirs = (0.9, np.array([0.92, 0.9, 0.88])), (0.95, np.array([0.96, 0.95, 0.94]))
 
-    compared = Rival.of("the champion", "abc", mine, theirs, significance=0.05)
-
-    assert (compared.name, compared.run_id, compared.value) == ("the champion", "abc", 0.95)
-    assert compared.difference == Difference.between(mine, theirs, significance=0.05)
-    assert compared.difference.value == pytest.approx(-0.05)
-    assert compared.difference.verdict == "worse"
+    difference = Difference.between(mine, theirs, significance=0.05)
+    assert difference.value == pytest.approx(-0.05)
+    assert decision.rival("the champion", "abc", mine, theirs, significance=0.05).model_dump() == {
+        "name": "the champion",
+        "run_id": "abc",
+        "value": 0.95,
+        "difference": difference.value,
+        "low": difference.low,
+        "high": difference.high,
+        "verdict": "worse",
+    }
 
 
 @pytest.mark.parametrize(
@@ -241,17 +248,5 @@ def test_a_rival_holds_its_own_value_and_how_much_better_the_model_is() -> None:
         pytest.param(rival(-0.025, "run b", high=-0.01), "0.0250 below run b (0.9000; worse)", id="below"),
     ],
 )
-def test_a_rival_says_where_the_model_stands(compared: Rival, text: str) -> None:
+def test_a_rival_says_where_the_model_stands(compared: RivalRow, text: str) -> None:
     assert str(compared) == text
-
-
-def test_a_rival_is_a_row_of_the_report() -> None:
-    assert rival(-0.02, "run b", value=0.93, low=-0.04, high=-0.01).as_row().model_dump() == {
-        "name": "run b",
-        "run_id": "id of run b",
-        "value": 0.93,
-        "difference": -0.02,
-        "low": -0.04,
-        "high": -0.01,
-        "verdict": "worse",
-    }

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ml_pipeline.data.sampling import Sample, tag
+from ml_pipeline.data.hashing import Sample, tag
 from ml_pipeline.errors import PipelineError
-from ml_pipeline.registry import runs
+from ml_pipeline.registry import runs, tracking
 from ml_pipeline.registry.evidence import (
     ClassMetrics,
     ComparedChampion,
@@ -81,7 +81,7 @@ def test_a_document_of_an_earlier_release_has_no_version_and_is_read(
     kind: type[Document], content: dict[str, Any]
 ) -> None:
     run = a_run()
-    runs.log_json(run, kind.NAME, content)
+    tracking.client().log_dict(run.info.run_id, content, f"{kind.NAME}.json")
     fields = kind.read(run).model_dump(exclude_unset=True)
     assert fields == ({"classes": content} if kind is PerClass else content)
 
@@ -100,7 +100,7 @@ def test_a_document_that_this_release_can_not_read_is_rejected_in_one_line(
     state: State, content: Any, message: str
 ) -> None:
     run = a_run()
-    runs.log_json(run, PerClass.NAME, content)
+    tracking.client().log_dict(run.info.run_id, content, "per_class.json")
     with state.refuses(f"^run {run.info.run_id}: per_class.json.* {message}", PipelineError):
         PerClass.find(run)
 

@@ -13,8 +13,9 @@ import pytest
 from ml_pipeline.data import tables
 from ml_pipeline.errors import CheckFailedError, InputError, PipelineError
 from ml_pipeline.registry import champion as champion_alias
-from ml_pipeline.registry import checksums, models, run_copy, runs, tracking, transfer
+from ml_pipeline.registry import models, run_copy, runs, tracking, transfer
 from ml_pipeline.registry.champion import HISTORY, MOVES
+from ml_pipeline.registry.transfer import CHECKSUMS
 from ml_pipeline.steps import promote
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def test_a_champion_leaves_the_trail_that_promotion_leaves(
         for number in (1, 2)
     ]
     assert moves == [[("imported", "ann"), ("replaced", "bob")], [("imported", "bob")]]
-    assert json.loads(models.model_tags(MODEL)[HISTORY]) == ["1", "2"]
+    assert json.loads(tracking.client().get_registered_model(MODEL).tags[HISTORY]) == ["1", "2"]
     assert "version 1 is the champion again" in champion_alias.rollback(model=MODEL)[MODEL]
 
 
@@ -214,10 +215,10 @@ def test_where_there_is_none_it_says_so(state: State, tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_there_is_left_alone(exported: Path, state: State) -> None:
-    before = (exported / checksums.NAME).read_bytes()
+    before = (exported / CHECKSUMS).read_bytes()
     with state.refuses(f"--output {exported}: is there already; accepted: a new or an empty folder"):
         export(exported)
-    assert (exported / checksums.NAME).read_bytes() == before
+    assert (exported / CHECKSUMS).read_bytes() == before
 
 
 def _cut(folder: Path) -> None:
@@ -228,8 +229,8 @@ def _cut(folder: Path) -> None:
 def _format(folder: Path) -> None:
     file = folder / "manifest.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"format": "another"}))
-    (folder / checksums.NAME).unlink()
-    checksums.seal(folder)
+    (folder / CHECKSUMS).unlink()
+    transfer.seal(folder)
 
 
 def _link(folder: Path) -> None:
@@ -244,8 +245,8 @@ def _link(folder: Path) -> None:
         pytest.param(_cut, r"model\.pkl: was changed; accepted: a folder as export-model wrote it", id="cut"),
         pytest.param(lambda folder: (folder / "manifest.json").unlink(), r"manifest\.json: is missing", id="missing"),
         pytest.param(lambda folder: (folder / "more").touch(), "more: was added", id="added"),
-        pytest.param(lambda folder: (folder / checksums.NAME).unlink(), "is not a whole exported model", id="unsealed"),
-        pytest.param(lambda folder: (folder / checksums.NAME).write_text("x"), "holds no checksums", id="no checksums"),
+        pytest.param(lambda folder: (folder / CHECKSUMS).unlink(), "is not a whole exported model", id="unsealed"),
+        pytest.param(lambda folder: (folder / CHECKSUMS).write_text("x"), "holds no checksums", id="no checksums"),
         pytest.param(_format, "format 'another'; accepted: ml-pipeline model, version 1", id="format"),
         pytest.param(_link, "is a link, which may lead out of the folder", id="link"),
         pytest.param(shutil.rmtree, "is not a whole exported model", id="no folder"),

@@ -1,6 +1,6 @@
 import pytest
 
-from ml_pipeline.reports import redaction
+from ml_pipeline.reports import rendering
 
 # Made up, and in parts: a scanner of repositories shall not take them for real.
 HEX = "0123456789abcdef" * 2
@@ -19,7 +19,7 @@ HEX = "0123456789abcdef" * 2
     ],
 )
 def test_what_looks_like_a_secret_is_taken_out(secret: str) -> None:
-    assert redaction.redact(f"before {secret} after") == f"before {redaction.REDACTED} after"
+    assert rendering.redact(f"before {secret} after") == f"before {rendering.REDACTED} after"
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_what_looks_like_a_secret_is_taken_out(secret: str) -> None:
     ],
 )
 def test_what_says_that_it_is_a_secret_is_taken_out(text: str, expected: str) -> None:
-    assert redaction.redact(text) == expected
+    assert rendering.redact(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -50,14 +50,14 @@ def test_what_says_that_it_is_a_secret_is_taken_out(text: str, expected: str) ->
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:
-    assert redaction.redact(text) == text
+    assert rendering.redact(text) == text
 
 
 def test_what_the_environment_calls_a_secret_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_API_KEY", "correct horse")
     monkeypatch.setenv("SHORT_TOKEN", "abc")
     monkeypatch.setenv("MY_PLACE", "battery staple")
-    assert redaction.redact("abc: correct horse, battery staple") == "abc: ***, battery staple"
+    assert rendering.redact("abc: correct horse, battery staple") == "abc: ***, battery staple"
 
 
 @pytest.mark.parametrize(
@@ -65,4 +65,4 @@ def test_what_the_environment_calls_a_secret_is_one(monkeypatch: pytest.MonkeyPa
     [("api_token", True), ("clientSecret", True), ("DB_PASSWORD", True), ("tokenizer", False), ("key", False)],
 )
 def test_names_of_secrets(name: str, secret: bool) -> None:
-    assert redaction.names_a_secret(name) is secret
+    assert rendering.names_a_secret(name) is secret

@@ -41,7 +41,7 @@ def slow(frame: DataFrame, gate: Path) -> DataFrame:
     return frame.coalesce(1).withColumn("id", waits("id"))
 
 
-def write(frame: DataFrame, day: str = DAY, since: int | None = None) -> tables.Batch:
+def write(frame: DataFrame, day: str = DAY, since: int | None = None) -> tables.Written:
     return tables.replace_batch(frame, NAME, column="day", value=day, since=since)
 
 
@@ -100,7 +100,7 @@ def test_another_batch_with_a_new_column_does_not_get_in_the_way(
     write(rows(spark, 2, day_=1, new=1), day="2026-01-03")
     gate.touch()
     thread.join()
-    assert isinstance(said[0], tables.Batch), said
+    assert isinstance(said[0], tables.Written), said
     assert "another batch was written meanwhile; trying again" in capsys.readouterr().out
     assert (counts(), counts("2026-01-03")) == ([0, 1, 2, 3], [0, 1])
 

@@ -14,7 +14,7 @@ from sklearn.metrics import get_scorer
 
 from ml_pipeline.data import histograms, session, tables
 from ml_pipeline.errors import CheckFailedError
-from ml_pipeline.monitoring import drift, findings, limits
+from ml_pipeline.monitoring import drift, findings
 from ml_pipeline.registry import runs, tracking
 from ml_pipeline.reports import scorecard
 
@@ -217,11 +217,11 @@ def test_training_rows_need_not_be_there_any_more(flown: State) -> None:
 def test_lateness_counts_from_the_end_of_the_day() -> None:
     day = datetime.date(2026, 1, 2)
     at = datetime.datetime(2026, 1, 5, 1, tzinfo=datetime.UTC)
-    late = limits.lateness(day, at, 48.0)
+    late = findings.lateness(day, at, 48.0)
     assert late.value == 49
     assert late.alarm
-    assert not limits.lateness(day, at, 49.0).alarm
-    behind = limits.lateness(day, at - datetime.timedelta(days=30), 48.0)
+    assert not findings.lateness(day, at, 49.0).alarm
+    behind = findings.lateness(day, at - datetime.timedelta(days=30), 48.0)
     assert (behind.value, behind.alarm) == (0, False)
 
 
@@ -235,7 +235,7 @@ def test_predictions_that_came_late_are_refused(flown: State) -> None:
     [(10, [100, 100], False), (49, [100, 90, 110], True), (50, [100, 90, 110], False), (151, [100] * 5, True)],
 )
 def test_row_counts_have_a_rule_once_there_are_three_batches(rows: int, before: list[float], alarm: bool) -> None:
-    assert limits.row_count(rows, before, 0.5).alarm is alarm
+    assert findings.row_count(rows, before, 0.5).alarm is alarm
 
 
 def test_history_looks_back_no_further_than_it_needs(state: State) -> None:

@@ -19,8 +19,8 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.tree import DecisionTreeClassifier
 
-from ml_pipeline.data import sampling, session, tables
-from ml_pipeline.data.sampling import Sample
+from ml_pipeline.data import session, tables
+from ml_pipeline.data.hashing import Sample, sampled
 from ml_pipeline.errors import InputError
 from ml_pipeline.model import search as model_search
 from ml_pipeline.model.metrics import Classes
@@ -459,7 +459,7 @@ def test_all_rows_are_taken_of_a_table_that_is_small_enough(iris_run: Run) -> No
 @pytest.mark.usefixtures("spark")
 def test_a_sample_has_the_column_that_is_named_like_one_of_its_own() -> None:
     rows = session.spark().createDataFrame([(i, -i) for i in range(30)], "__place long, __order long")
-    frame = sampling.to_pandas(rows, rows.columns, Sample(rows=10, of=30, by=("__place",)))
+    frame = sampled(rows, rows.columns, Sample(rows=10, of=30, by=("__place",)))
     assert list(frame.columns) == rows.columns
     assert len(set(frame["__place"]) & set(range(30))) == 10
     assert list(frame["__order"]) == list(-frame["__place"])
@@ -472,7 +472,7 @@ def numbered(rows: range) -> Any:
 def taken(rows: range, most: int, *, by: tuple[str, ...] = ("id",)) -> list[int]:
     sample = Sample.needed(f"{len(rows)}-ab", most=most, by=by)
     # Spread differently each time: which rows are taken depends on them alone.
-    frame = sampling.to_pandas(numbered(rows).repartition(3), ["id"], sample)
+    frame = sampled(numbered(rows).repartition(3), ["id"], sample)
     return [int(value) for value in frame["id"]]
 
 
@@ -494,7 +494,7 @@ def test_a_sample_has_as_many_rows_as_asked_for_and_keeps_most_when_rows_are_add
 @pytest.mark.usefixtures("spark")
 def test_a_sample_is_in_the_order_that_all_rows_have() -> None:
     rows = numbered(range(300))
-    everything = list(sampling.to_pandas(rows, ["id"], None)["id"])
+    everything = list(sampled(rows, ["id"], None)["id"])
     assert everything == taken(range(300), 300)
     some = taken(range(300), 50)
     assert some == [value for value in everything if value in set(some)]
@@ -503,7 +503,7 @@ def test_a_sample_is_in_the_order_that_all_rows_have() -> None:
 @pytest.mark.usefixtures("spark")
 def test_rows_that_are_equal_do_not_make_a_sample_greater() -> None:
     rows = session.spark().createDataFrame([(1, "same")] * 500, "id long, text string")
-    assert len(sampling.to_pandas(rows, ["id"], Sample(rows=20, of=500, by=()))) == 20
+    assert len(sampled(rows, ["id"], Sample(rows=20, of=500, by=()))) == 20
 
 
 def rare(*, rare_rows: int, rows: int = 300) -> str:
