@@ -97,6 +97,8 @@ def start(
 ) -> JavaGateway:
     """Start Spark's Java process, and connect to it. It ends when this process does.
 
+    If PySpark's own variable ``PYSPARK_GATEWAY_PORT`` is set, the process is there already.
+
     Args:
         java: The program.
         options: The JVM's options.
@@ -110,6 +112,8 @@ def start(
     from pyspark.java_gateway import launch_gateway
     from pyspark.serializers import UTF8Deserializer, read_int
 
+    if "PYSPARK_GATEWAY_PORT" in os.environ:
+        return launch_gateway()  # type: ignore[no-untyped-call]
     # Spark's own jars come first, as for its class loader: Delta's may bring an older version of a library.
     path = os.pathsep.join([f"{spark_home()}/jars/*", *class_path])
     program = ["org.apache.spark.api.python.PythonGatewayServer"]

@@ -14,18 +14,16 @@ import tempfile
 import time
 from pathlib import Path
 
-BARE = """
-import sys
-from pathlib import Path
 from ml_pipeline.data import session
 
-state = Path(sys.argv[1])
-spark = session.create(state)
-rows = spark.range(150).selectExpr("id", "rand(1) AS a", "rand(2) AS b", "rand(3) AS c", "rand(4) AS d")
-rows.write.format("delta").save(str(state / "table"))
-assert len(spark.read.format("delta").load(str(state / "table")).collect()) == 150
-spark.stop()
-"""
+
+def bare(state: Path) -> None:
+    """Open a session, write one Delta table and read it."""
+    spark = session.create(state)
+    rows = spark.range(150).selectExpr("id", "rand(1) AS a", "rand(2) AS b", "rand(3) AS c", "rand(4) AS d")
+    rows.write.format("delta").save(str(state / "table"))
+    assert len(spark.read.format("delta").load(str(state / "table")).collect()) == 150
+    spark.stop()
 
 
 def seconds(command: list[str], environment: Path) -> float:
@@ -44,17 +42,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=5, help="how often each of the two runs")
     parser.add_argument("--environment", type=Path, default=Path("environments/local.toml"))
+    parser.add_argument("--bare", type=Path, metavar="STATE", help="run only the bare session, in this folder")
     arguments = parser.parse_args()
+    if arguments.bare:
+        bare(arguments.bare)
+        return
     environment = arguments.environment.resolve()
-    bare = [sys.executable, "-P", "-c", BARE]
+    bare_session = [sys.executable, "-P", str(Path(__file__).resolve()), "--bare"]
     program = str(Path(sys.executable).with_name("ml-pipeline"))
     flow = [program, "run", "--environment", str(environment), "--state"]
-    seconds(bare, environment)  # The first session fetches Delta's jars, and warms the disk's cache for both.
+    seconds(bare_session, environment)  # The first session fetches Delta's jars, and warms the disk's cache for both.
     seconds(flow, environment)
     ratios = []
     print(f"{'bare session':>14} {'whole flow':>14} {'ratio':>8}")
     for _ in range(arguments.pairs):
-        least, ours = seconds(bare, environment), seconds(flow, environment)
+        least, ours = seconds(bare_session, environment), seconds(flow, environment)
         ratios.append(ours / least)
         print(f"{least:12.1f} s {ours:12.1f} s {ratios[-1]:8.2f}", flush=True)
     print(f"{'median ratio':>29} {statistics.median(ratios):>8.2f}")

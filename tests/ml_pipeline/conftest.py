@@ -205,7 +205,11 @@ def _environment() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     os.environ["ML_PIPELINE_STATE"] = str(tmp_path_factory.mktemp("spark"))
-    yield session.spark()
+    opened = session.spark()
+    # Compiling a query costs more than it saves on tables of a test. The tests of the command line compile theirs.
+    opened.conf.set("spark.sql.codegen.wholeStage", "false")
+    opened.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN")
+    yield opened
     session.close()
 
 
