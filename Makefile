@@ -17,6 +17,7 @@ INSTALLED := .venv/.installed
 ARCHIVED := .venv/.archived
 SYNCED_LATEST := .venv-latest/.synced
 INSTALLED_LATEST := .venv-latest/.installed
+ARCHIVED_LATEST := .venv-latest/.archived
 SYNCED_FORK := .venv-fork/.synced
 SYNCED_AIRFLOW := .venv-airflow-3/.synced .venv-airflow-2/.synced
 # Amazon's Airflow runs on Python 3.12; neither of the two runs on 3.13.
@@ -59,7 +60,7 @@ SYNC = $(UV) pip sync --quiet --require-hashes --build-constraint
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run report ui synth diff plan drift deploy destroy rehearse check lint-workflows format test test-latest test-fork test-airflow benchmark-run benchmark-synth mutation pre-commit lock wheel clean benchmark benchmark-history soak
+.PHONY: help setup run report ui synth diff plan drift deploy destroy rehearse check lint-workflows format test test-all test-latest test-fork test-airflow benchmark-run benchmark-synth mutation pre-commit lock wheel clean benchmark benchmark-history soak
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
@@ -117,13 +118,16 @@ format: setup ## Format the code and apply the linter's safe fixes
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
 
-test: check setup $(NODE_MODULES) ## Check, then test the installed wheel and its coverage
-	.venv/bin/pytest $(PARALLEL) --cov --cov-report=term-missing --cov-report=xml
+test: check $(NODE_MODULES) ## Check, then run the tests to run before each commit
+	.venv/bin/pytest $(PARALLEL) -m "not slow" --budget quick
+
+test-all: check $(NODE_MODULES) ## Check, then run every test in a random order, with coverage
+	.venv/bin/pytest $(PARALLEL) --random-order --budget all --cov --cov-report=term-missing --cov-report=xml
 
 # Minutes of killed processes, which show the pipeline's own doing.
 once := --deselect tests/ml_pipeline/steps/test_exactly_once.py::test_killed_and_started_twice_from_the_command_line
 
-test-latest: $(INSTALLED_LATEST) ## Test the wheel with the newest libraries
+test-latest: $(INSTALLED_LATEST) $(ARCHIVED_LATEST) ## Test the wheel with the newest libraries
 	.venv-latest/bin/pytest $(PARALLEL) tests/ml_pipeline tests/test_foundation.py $(once)
 
 test-fork: setup $(SYNCED_FORK) ## Test that the framework's community fork synthesizes the same stacks
@@ -225,9 +229,9 @@ $(INSTALLED_LATEST): $(BUILT) $(SYNCED_LATEST)
 	@touch $@
 
 # Every session of Spark saves a third of its start by it.
-$(ARCHIVED): $(SYNCED) | $(INSTALLED)
+$(ARCHIVED) $(ARCHIVED_LATEST): %/.archived: %/.synced | %/.installed
 	@echo "setup: archiving Java classes, which makes Spark start faster (once: half a minute)"
-	@.venv/bin/python -P -m ml_pipeline.data.class_archive
+	@$*/bin/python -P -m ml_pipeline.data.class_archive
 	@touch $@
 
 .venv/node: $(SYNCED)

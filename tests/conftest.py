@@ -14,7 +14,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -66,7 +66,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
         return (yield)
     finally:
         # A property of the report is what a worker of pytest-xdist hands over.
-        item.user_properties.append((COST, cpu_seconds() - item.stash[_started]))
+        item.user_properties.append((COST, max(cpu_seconds() - item.stash[_started], 0.0)))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -107,6 +107,26 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.C
         terminalreporter.section("cost")
         for line in config.stash[_summary]:
             terminalreporter.line(line)
+
+
+@pytest.fixture(scope="session")
+def warm_jvm(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Variables that let commands use a JVM which is there already, one command at a time.
+
+    Half of what a command costs is the start of its JVM.
+    """
+    from delta import configure_spark_with_delta_pip
+    from pyspark.sql import SparkSession
+
+    from ml_pipeline.data import jvm, session
+
+    builder = SparkSession.Builder()
+    configure_spark_with_delta_pip(builder)
+    packages = builder._options.pop("spark.jars.packages")
+    log = tmp_path_factory.mktemp("jvm") / "java.log"
+    gateway: Any = jvm.start(jvm.find(), ["-Xmx2g", *session.java_options()], session._known_jars(packages), {}, log)
+    address = gateway.java_parameters
+    return {"PYSPARK_GATEWAY_PORT": str(address.port), "PYSPARK_GATEWAY_SECRET": address.auth_token}
 
 
 def _bare_session() -> float:

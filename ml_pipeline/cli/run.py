@@ -50,12 +50,13 @@ def run_jobs(names: Sequence[str], parameters: tuple[str, ...], environment: str
             follow=_Follower(console),
             declared=chosen.jobs,
         )
-        failures = [run for run in runs if run.error]
-        verbose = "--verbose" in sys.argv[1:]
-        codes = [explain(run.error, verbose=verbose, where=where) for run in failures if run.error]
         # Spark ends while the report is written.
         threading.Thread(target=session.close, daemon=True).start()
-        _summarize(console, chosen, runs, folder)
+        try:
+            _summarize(console, chosen, runs, folder)
+        finally:
+            verbose = "--verbose" in sys.argv[1:]
+            codes = [explain(run.error, verbose=verbose, where=where) for run in runs if run.error]
     except InputError as error:
         raise InputError(f"{where}{error}") from error
     finally:

@@ -26,7 +26,7 @@ TABLES = ("pipelines", "workspace", "compute", "schedule", "catalog", "permissio
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
+        content = tomllib.loads(file.read_text(encoding="utf-8-sig"))
         numbers = [(key, value) for key, value in leaves(content) if isinstance(value, int)]
     except OSError as error:
         raise InputError(f"{file}: can't be read: {error.strerror}") from error

@@ -20,7 +20,7 @@ from tests.deployment.test_deployment import synthesize, terraform
 HERE = Path(__file__).parent
 PROBLEM = None if python("3").exists() else "Airflow 3.0.6 is not installed: make test-airflow installs it"
 PROBLEM = PROBLEM or missing()
-pytestmark = pytest.mark.skipif(PROBLEM is not None, reason=str(PROBLEM))
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROBLEM is not None, reason=str(PROBLEM))]
 JOB = "rehearsal-batch_inference"
 DAY = "2026-01-02"
 

@@ -18,7 +18,7 @@ from databricks.sdk.service.catalog import VolumeType
 from tests.deployment.conftest import ROOT, Deployment, missing
 
 PROBLEM = missing()
-pytestmark = pytest.mark.skipif(PROBLEM is not None, reason=str(PROBLEM))
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROBLEM is not None, reason=str(PROBLEM))]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from tests.deployment.conftest import ROOT, missing
 
 PROBLEM = missing()
-pytestmark = pytest.mark.skipif(PROBLEM is not None, reason=str(PROBLEM))
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROBLEM is not None, reason=str(PROBLEM))]
 
 
 def test_the_rehearsal_runs_every_job_and_leaves_nothing() -> None:

@@ -16,7 +16,7 @@ from tests.deployment import plans
 from tests.deployment.conftest import ROOT, Deployment, missing
 
 PROBLEM = missing()
-pytestmark = pytest.mark.skipif(PROBLEM is not None, reason=str(PROBLEM))
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROBLEM is not None, reason=str(PROBLEM))]
 
 
 def review(deployment: Deployment, project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

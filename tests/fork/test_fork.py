@@ -16,10 +16,13 @@ ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-fork" / "bin" / "python"
 NAMES = {"cdktf_cdktf_provider_databricks": "cdktn_provider_databricks", "cdktf": "cdktn"}
 
-pytestmark = pytest.mark.skipif(
-    not PYTHON.exists() or shutil.which("node") is None,
-    reason="the fork is not installed (make test-fork installs it), or Node is missing",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not PYTHON.exists() or shutil.which("node") is None,
+        reason="the fork is not installed (make test-fork installs it), or Node is missing",
+    ),
+]
 
 
 def synthesized(python: Path, project: Path, instance: str) -> dict[str, Any]:

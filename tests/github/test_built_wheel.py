@@ -18,6 +18,8 @@ from infra.distribution import find, seal, seal_of, take
 from ml_pipeline.errors import CheckFailedError, InputError
 from tests.github.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 NAME = "ml_pipeline-0.1.0-py3-none-any.whl"
 COPIED = (
     "Makefile",

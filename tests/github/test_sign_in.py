@@ -95,6 +95,7 @@ def workspace() -> Iterator[tuple[str, list[str]]]:
         server.shutdown()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variable", "expected"), [("", "0" * 8 + "-0000-0000-0000-" + "0" * 12), (READER, READER)])
 def test_a_command_signs_in_as_the_variable_says(
     workspace: tuple[str, list[str]], tmp_path: Path, variable: str, expected: str

@@ -14,6 +14,8 @@ import pytest
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+pytestmark = pytest.mark.slow
+
 MODEL = "local.flow.model"
 EXPERIMENT = "/Shared/flow"
 FOREST = {"class": "sklearn.ensemble.RandomForestClassifier", "parameters": {"n_estimators": 20, "random_state": 1}}
@@ -24,8 +26,8 @@ GUESS = {"class": "sklearn.dummy.DummyClassifier"}
 class Project:
     """A repository with an environment file, and a state folder for each environment's workspace."""
 
-    def __init__(self, folder: Path, write: Callable[..., Path]) -> None:
-        self.folder, self._write = folder, write
+    def __init__(self, folder: Path, write: Callable[..., Path], variables: dict[str, str]) -> None:
+        self.folder, self._write, self._variables = folder, write, variables
         self.git("init", "--quiet", "--initial-branch=development")
         self.git("config", "user.name", "Ann")
         self.git("config", "user.email", "ann@example.com")
@@ -60,7 +62,7 @@ class Project:
         done = subprocess.run(
             [str(Path(sys.executable).with_name("ml-pipeline")), command, *pipeline, *rest, "--state", state],
             cwd=self.folder,
-            env={**kept, "COLUMNS": "200"},
+            env={**kept, **self._variables, "COLUMNS": "200"},
             capture_output=True,
             text=True,
             check=False,
@@ -135,10 +137,15 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path: Path, pipeline_writer: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Project:
+def project(
+    tmp_path: Path,
+    pipeline_writer: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    warm_jvm: dict[str, str],
+) -> Project:
     monkeypatch.setenv("ML_PIPELINE_STATE", str(tmp_path / "dev"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return Project(tmp_path, pipeline_writer)
+    return Project(tmp_path, pipeline_writer, warm_jvm)
 
 
 def test_the_day_of_a_team(project: Project) -> None:

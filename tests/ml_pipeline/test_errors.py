@@ -27,7 +27,21 @@ if TYPE_CHECKING:
 
     from tests.ml_pipeline.conftest import State
 
+pytestmark = pytest.mark.slow
+
 MODEL = "local.test.model"
+
+
+@pytest.fixture(autouse=True)
+def _compiled_queries(spark: SparkSession) -> Iterator[None]:
+    """Millions of rows are worth compiling for."""
+    settings = ("spark.sql.codegen.wholeStage", "spark.sql.codegen.factoryMode")
+    before = {name: spark.conf.get(name) for name in settings}
+    for name in settings:
+        spark.conf.unset(name)
+    yield
+    for name, value in before.items():
+        spark.conf.set(name, str(value))
 
 
 def many(state: State, spark: SparkSession, count: int) -> dict[str, str]:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from tests.ml_pipeline.conftest import State
 
+pytestmark = pytest.mark.slow
+
 EXPERIMENT = "/Shared/test"
 MODEL = "local.test.model"
 TARGET = "the `kind`"

@@ -11,6 +11,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.ml_pipeline.conftest import State
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.py"))
 
 

@@ -21,6 +21,8 @@ from databricks.sdk.service import jobs
 from infra.rehearsal import server
 from tests.rehearsal import user
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -14,6 +14,8 @@ from databricks.sdk import WorkspaceClient
 
 from infra.rehearsal import server
 
+pytestmark = pytest.mark.slow
+
 MODEL = "rehearsal.transfer_pr_7.model"
 FOLDER = "/Shared/ml-pipeline-transfer-pr-7"
 FILE = """

@@ -16,6 +16,8 @@ from infra.rehearsal.pages import picture
 from tests.rehearsal import user
 from tests.rehearsal.user import task
 
+pytestmark = pytest.mark.slow
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EVIL = "<script>document.title='broken in'</script>"
 

@@ -12,6 +12,8 @@ from databricks.sdk.service import compute, jobs
 from infra.rehearsal import server
 from tests.rehearsal import user
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -16,6 +16,8 @@ from infra.rehearsal.run_state import hinders
 from tests.rehearsal import user
 from tests.rehearsal.user import task
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_run_by_the_clients_own_wait(client: WorkspaceClient) -> None:
     job_id = user.create(client, task("one", "say", "hello"), name="waits")

@@ -14,6 +14,8 @@ from databricks.sdk import WorkspaceClient
 from infra.rehearsal import server
 from tests.rehearsal import user
 
+pytestmark = pytest.mark.slow
+
 STACK = Path(__file__).with_name("stack.tf.json")
 MIRROR = Path.home() / ".terraform.d/plugins/registry.terraform.io/databricks/databricks/1.99.0"
 MISSING = [

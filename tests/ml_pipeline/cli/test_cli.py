@@ -99,6 +99,7 @@ def test_the_report_is_written_where_it_is_asked_for(project: Path, flow: subpro
     assert "DecisionTreeClassifier" in markdown
 
 
+@pytest.mark.slow
 def test_rollback_without_a_champion_before_is_refused(project: Path, flow: subprocess.CompletedProcess[str]) -> None:
     assert flow.returncode == 0
     done = call("rollback", "--pipeline", "test.toml", "--state", "my state", cwd=project)
@@ -106,6 +107,7 @@ def test_rollback_without_a_champion_before_is_refused(project: Path, flow: subp
     assert "local.test.model version 1 replaced no other champion" in error_line(done)
 
 
+@pytest.mark.slow
 def test_a_step_runs_in_a_process_of_its_own(project: Path, flow: subprocess.CompletedProcess[str]) -> None:
     assert flow.returncode == 0
     arguments = [
@@ -152,8 +154,13 @@ def test_run_task_refuses_a_wrong_parameter(tmp_path: Path, arguments: list[str]
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_refused_model_exits_with_1(
-    project: Path, flow: subprocess.CompletedProcess[str], tmp_path: Path, pipeline_file: WritePipeline
+    project: Path,
+    flow: subprocess.CompletedProcess[str],
+    tmp_path: Path,
+    pipeline_file: WritePipeline,
+    warm_jvm: dict[str, str],
 ) -> None:
     assert flow.returncode == 0
     file = pipeline_file(**{**SETTINGS, "source": {"csv": str(project / "my rows.csv")}, "threshold": 1.01})
@@ -161,7 +168,7 @@ def test_a_refused_model_exits_with_1(
     shutil.copytree(project / "my state", state)
     parameters = ["--parameter", "git_branch=other"]
     names = ["training", "validation"]
-    done = call("run", str(file), *names, *parameters, "--state", "state", cwd=tmp_path)
+    done = call("run", str(file), *names, *parameters, "--state", "state", cwd=tmp_path, **warm_jvm)
     assert done.returncode == 1
     assert "the model is refused: f1 " in error_line(done)
     assert "misses the threshold 1.01" in error_line(done)
@@ -197,6 +204,7 @@ def test_bad_input_is_refused_at_once(
     assert done.stdout == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
@@ -205,10 +213,10 @@ def test_bad_input_is_refused_at_once(
     ],
 )
 def test_bad_input_that_a_step_finds_names_the_file(
-    tmp_path: Path, pipeline_file: WritePipeline, changes: dict[str, Any], match: str
+    tmp_path: Path, pipeline_file: WritePipeline, changes: dict[str, Any], match: str, warm_jvm: dict[str, str]
 ) -> None:
     file = pipeline_file(**changes)
-    done = call("run", str(file), cwd=tmp_path)
+    done = call("run", str(file), cwd=tmp_path, **warm_jvm)
     assert done.returncode == 2
     assert str(file) in error_line(done)
     assert match in error_line(done)

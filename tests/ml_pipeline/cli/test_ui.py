@@ -7,6 +7,8 @@ import time
 import urllib.request
 from pathlib import Path
 
+import pytest
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -14,6 +16,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.mark.slow
 def test_ui_serves_mlflow_on_this_machine_and_ends_when_interrupted(tmp_path: Path) -> None:
     port = free_port()
     command = [str(Path(sys.executable).with_name("ml-pipeline")), "ui", "--port", str(port), "--state", "state"]

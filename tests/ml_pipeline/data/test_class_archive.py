@@ -7,6 +7,8 @@ import pytest
 
 from ml_pipeline.data import session
 
+pytestmark = pytest.mark.slow
+
 SESSION = """
 import sys
 from pathlib import Path

@@ -78,6 +78,7 @@ print(opened.read.format("delta").load(f"{sys.argv[1]}/table").count(), jvm.find
 """
 
 
+@pytest.mark.slow
 def test_the_package_brings_a_java_for_a_machine_that_has_none(tmp_path: Path) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()

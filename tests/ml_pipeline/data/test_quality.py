@@ -20,6 +20,8 @@ from ml_pipeline.settings.pipeline import Checks, ColumnCheck
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, Row, SparkSession
 
+pytestmark = pytest.mark.slow
+
 WHERE = "source csv today.csv"
 NAN, INF = float("nan"), float("inf")
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from tests.ml_pipeline.conftest import State
 
+pytestmark = pytest.mark.slow
+
 NAME = "local.test.rows"
 ODD_NAMES = ["a b", "c(d)", "e.f", "g,h", "i`j", "k;l", "ü=", "{m}"]
 DAY = "2026-01-02"

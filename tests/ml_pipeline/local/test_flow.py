@@ -89,6 +89,7 @@ def test_predictions_are_the_models_own_row_by_row(flown: State) -> None:
     assert set(found["batch_date"].astype(str)) == {"2026-01-02"}
 
 
+@pytest.mark.slow
 def test_a_second_run_of_the_same_repeats_the_first(flown: State) -> None:
     first, versions = flown.newest(), flown.versions("train_validation", "test", "train", "validation")
     flown.run(parameters={"batch_date": "2026-01-02"}).succeeded()
@@ -109,6 +110,7 @@ def test_a_second_run_of_the_same_repeats_the_first(flown: State) -> None:
     assert set(found["model_version"]) == {2}
 
 
+@pytest.mark.slow
 def test_a_worse_model_is_refused_and_the_champion_stays(refused: tuple[State, Outcome]) -> None:
     state, outcome = refused
     assert outcome.states == {
@@ -146,6 +148,7 @@ def test_validation_refuses_what_falls_below_the_champion(refused: tuple[State, 
     assert int(state.champion().version) == 1
 
 
+@pytest.mark.slow
 def test_a_better_model_than_a_poor_champion_takes_its_place(state: State) -> None:
     state.run("datasets", "training", "validation", "promotion", estimator=DUMMY, threshold=0.1).succeeded()
     poor = state.champion()
@@ -157,6 +160,7 @@ def test_a_better_model_than_a_poor_champion_takes_its_place(state: State) -> No
         assert "; better)" in run.data.tags[tag]
 
 
+@pytest.mark.slow
 def test_validation_takes_the_run_that_the_ci_passed_and_no_newer_one(trained: State) -> None:
     passed = trained.newest()
     trained.run("training", reason="feature").succeeded()
@@ -200,6 +204,7 @@ def test_validation_below_the_threshold_registers_nothing(trained: State) -> Non
     assert "predictions" not in trained.versions()
 
 
+@pytest.mark.slow
 def test_decision_values_of_the_lesser_class_go_through_validation(state: State) -> None:
     settings: dict[str, Any] = {
         "source": {"sklearn": "breast_cancer"},
@@ -310,6 +315,7 @@ def test_a_challenger_that_was_not_validated_is_not_promoted(flown: State) -> No
     assert str(flown.champion().version) == "1"
 
 
+@pytest.mark.slow
 def test_a_batch_replaces_itself_and_no_other(flown: State) -> None:
     some = flown.csv(f"{IRIS_HEADER},note\n5.1,3.5,1.4,0.2,first\n6.7,3.0,5.2,2.3,second\n")
     changes: dict[str, Any] = {"batch_inference": {"source": some}}
@@ -379,6 +385,7 @@ def test_scoring_nothing_is_refused(flown: State) -> None:
     assert len(predictions(flown)) == 150
 
 
+@pytest.mark.slow
 def test_a_batch_has_the_types_that_the_models_signature_says(state: State) -> None:
     rows = [
         f"{i},{i % 7},{'north' if i % 3 else '007'},{'true' if i % 4 else 'false'},{'ab'[i % 2]}" for i in range(60)

@@ -248,6 +248,7 @@ def test_decision_values_say_nothing_of_a_positive_class_that_the_model_does_not
     assert Classes(("a", "b")).arrange(np.array([-2.0, 0.5]), ["a", "c"]).tolist() == [0, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("metric", "name"),
     [("f1", "probabilities"), ("precision", "decisions"), ("roc_auc", "decisions"), ("roc_auc_ovr", "probabilities")],

@@ -138,6 +138,7 @@ def test_only_features_cross_into_python(table: DataFrame) -> None:
     assert "ReadSchema: struct<a:double,c:double>" in only
 
 
+@pytest.mark.slow
 def test_one_row_and_no_row(table: DataFrame) -> None:
     model = fit(RandomForestClassifier(3, random_state=0))
     for rows in (table.where("id = 7"), table.where("id < 0"), table.where("id = 7").repartition(3)):

@@ -69,6 +69,7 @@ def test_the_wasserstein_distance_of_a_shift_is_near_the_shift() -> None:
     assert found.wasserstein == pytest.approx(0.2 * np.sqrt(12), rel=0.25)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [30, 100, 300])
 @pytest.mark.parametrize("training_rows", [60, 2000])
 def test_fresh_samples_raise_an_alarm_in_five_of_a_hundred_at_most(rows: int, training_rows: int) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ml_pipeline.entry_point import Results
     from tests.ml_pipeline.conftest import State
 
+pytestmark = pytest.mark.slow
+
 EXPERIMENT, MODEL = "/Shared/test", "local.test.model"
 WHERE = "https://dev.example.com"
 

@@ -101,6 +101,7 @@ def test_a_report_without_a_run_is_refused(state: State, run_id: str | None) -> 
         collect(EXPERIMENT, MODEL, run_id=run_id)
 
 
+@pytest.mark.slow
 def test_names_are_escaped_and_no_row_shows(state: State, tmp_path: Path) -> None:
     lines = ["a <i>|</i> b,secret,label"]
     lines += [f"{i % 10 / 7:.9f},hush-{i},{'<b>no</b>' if i % 10 < 5 else 'yes & | more'}" for i in range(90)]
@@ -236,6 +237,7 @@ def shown(markdown: str) -> str:
     return "".join(child.content for child in inline.children or [] if child.type != "html_inline")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [*([name] for name in HOSTILE), HOSTILE], ids=lambda names: repr(names[0])[:20])
 def test_the_comment_stays_short_and_whole_whatever_the_names(names: list[str], tmp_path: Path) -> None:
     markdown, html = files(card(names, classes=1000, runs=100), tmp_path)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from tests.ml_pipeline.conftest import State
 
+pytestmark = pytest.mark.slow
+
 NAME = "local.test.batches"
 DAY = "2026-01-02"
 

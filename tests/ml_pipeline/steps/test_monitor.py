@@ -149,6 +149,7 @@ def test_the_report_takes_the_newest_training_run(flown: State) -> None:
         scorecard.collect("/Shared/test", "local.test.model", run_id=batch.info.run_id)
 
 
+@pytest.mark.slow
 def test_the_same_batch_again_replaces_itself_and_drift_is_named(flown: State) -> None:
     column = "petal length (cm)"
     rescore(flown, lambda rows: rows.assign(**{column: rows[column] + 3}))
@@ -179,6 +180,7 @@ def test_the_same_batch_again_replaces_itself_and_drift_is_named(flown: State) -
     assert watch(flown, **monitoring(max_drift=50.0, max_missing_increase=1.0))["verdict"].startswith("passed")
 
 
+@pytest.mark.slow
 def test_history_and_quarantine(flown: State) -> None:
     days = [f"2026-01-0{i}" for i in range(3, 6)]
     for day in days:
@@ -275,6 +277,7 @@ def realised(state: State, day: str) -> list[tuple[str, float, int, int]]:
     ]
 
 
+@pytest.mark.slow
 def test_labels_that_arrive_late_and_in_parts(labelled: State) -> None:
     predicted = labelled.frame("predictions").set_index("id")["prediction"].to_dict()
     wrong = {key: (value + 1) % 3 for key, value in predicted.items()}
@@ -301,6 +304,7 @@ def test_labels_that_arrive_late_and_in_parts(labelled: State) -> None:
     assert f"batch {DAY}, model version 1: accuracy 0.9333" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "match"),
     [
@@ -313,6 +317,7 @@ def test_labels_that_make_no_sense_are_refused(labelled: State, text: str, match
         watch(labelled, key=["id"], **monitoring(labels=labelled.csv(text, "labels.csv")))
 
 
+@pytest.mark.slow
 def test_a_metric_that_needs_probabilities_says_so(labelled: State) -> None:
     predicted = labelled.frame("predictions").set_index("id")["prediction"].to_dict()
     given = labels(labelled, predicted)
@@ -323,6 +328,7 @@ def test_a_metric_that_needs_probabilities_says_so(labelled: State) -> None:
     assert "; with 'probabilities = true' in [batch_inference] they are kept" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("estimator", "metric"),
     [
@@ -345,6 +351,7 @@ def test_a_metric_of_scores_is_measured_where_they_are_kept(estimator: str, metr
     assert value == pytest.approx(get_scorer(metric)(model, rows, rows["target"]), abs=1e-9)
 
 
+@pytest.mark.slow
 def test_text_features_booleans_and_a_new_category(state: State) -> None:
     random = np.random.default_rng(0)
     colors = random.choice(["red", "green"], 400)

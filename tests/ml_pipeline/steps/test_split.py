@@ -46,6 +46,7 @@ def test_split_is_complete_disjoint_and_stays(state: State) -> None:
     assert len(more_test) > len(test)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["{}.5", "{}m"], ids=["double", "text"])
 def test_no_row_moves_when_a_later_row_widens_a_column(state: State, size: str) -> None:
     state.step("split", source=state.csv(numbered(range(100))), target="label")
@@ -68,6 +69,7 @@ def test_equal_rows_are_on_one_side(state: State) -> None:
     assert test == sorted(list(set(test)) * 3)
 
 
+@pytest.mark.slow
 def test_rows_of_one_key_are_on_one_side_whatever_else_they_hold(state: State) -> None:
     rows = "id,size,label\n" + "".join(f"{i % 40},{i},{'no' if i % 3 else 'yes'}\n" for i in range(200))
     state.step("split", source=state.csv(rows), target="label", key=["id"], test_share=0.4)
@@ -81,6 +83,7 @@ def test_rows_of_one_key_are_on_one_side_whatever_else_they_hold(state: State) -
     assert set(test) <= set(later_test)
 
 
+@pytest.mark.slow
 def test_prepare_announces_the_run_and_leaves_the_tables_that_it_reads(state: State) -> None:
     state.step("split")
     before = state.versions("test", "train_validation")
@@ -176,6 +179,7 @@ SPLIT_REFUSALS: list[Any] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "changes", "match"), SPLIT_REFUSALS)
 def test_split_refuses_and_writes_nothing(state: State, text: str, changes: dict[str, Any], match: str) -> None:
     with state.refuses(match):
@@ -231,6 +235,7 @@ def sources(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> di
     return {name: str(folder / name) for name in wrong}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "changes", "match"),
     [

@@ -145,6 +145,7 @@ def test_the_model_has_a_signature_and_an_example(iris: tuple[State, Run], iris_
     assert next(artifacts.rglob("MLmodel"), None) is not None
 
 
+@pytest.mark.slow
 def test_the_same_rows_in_another_order_give_the_same_metric_to_the_last_digit(state: State) -> None:
     settings: dict[str, Any] = {
         "source": state.csv(mixed(120)),
@@ -169,6 +170,7 @@ def test_the_same_rows_in_another_order_give_the_same_metric_to_the_last_digit(s
     assert Evaluation.read(first) == Evaluation.read(second)
 
 
+@pytest.mark.slow
 def test_mixed_columns_with_missing_values_and_unseen_categories(state: State) -> None:
     run = trained(
         state,
@@ -199,6 +201,7 @@ def test_mixed_columns_with_missing_values_and_unseen_categories(state: State) -
     assert set(answers) <= {"yes", "no"}
 
 
+@pytest.mark.slow
 def test_a_metric_that_wants_probabilities_of_many_classes(state: State) -> None:
     run = trained(state, metric="neg_log_loss", estimator=LOGISTIC, threshold=-1.0)
     value = run.data.metrics["validation_neg_log_loss"]
@@ -307,6 +310,7 @@ def grid_search(estimator: Any, grid: Mapping[str, list[Any]], *, metric: Any = 
 needs_joblibspark = pytest.mark.skipif(importlib.util.find_spec("joblibspark") is None, reason="joblibspark is missing")
 
 
+@pytest.mark.slow
 @needs_joblibspark
 @pytest.mark.usefixtures("spark")
 @pytest.mark.parametrize(
@@ -335,6 +339,7 @@ def one_level(params: Mapping[str, Any]) -> dict[str, Any]:
     return {name.removeprefix("estimator__"): value for name, value in params.items()}
 
 
+@pytest.mark.slow
 @needs_joblibspark
 @pytest.mark.usefixtures("spark")
 def test_on_a_worker_an_estimator_has_one_core_and_on_the_driver_its_own_number() -> None:
@@ -378,6 +383,7 @@ def test_the_driver_says_how_far_a_search_is(
     assert all(re.fullmatch(r"fit \d of 6", line) for line in said)
 
 
+@pytest.mark.slow
 @needs_joblibspark
 def test_training_on_workers_logs_what_training_on_the_driver_logs(state: State) -> None:
     settings: dict[str, Any] = {"estimator": FOREST, "n_jobs": 2}
@@ -390,6 +396,7 @@ def test_training_on_workers_logs_what_training_on_the_driver_logs(state: State)
     assert model_of(runs[1])["estimator"].n_jobs == -1
 
 
+@pytest.mark.slow
 @needs_joblibspark
 @pytest.mark.parametrize(
     ("changes", "match"),
@@ -427,6 +434,7 @@ def test_without_joblibspark_a_search_on_workers_is_refused_before_anything_runs
 SAMPLED: dict[str, Any] = {"target": "answer", "estimator": LOGISTIC, "max_training_rows": 60}
 
 
+@pytest.mark.slow
 def test_of_a_large_table_the_driver_takes_a_sample_and_says_so(
     state: State, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -476,6 +484,7 @@ def taken(rows: range, most: int, *, by: tuple[str, ...] = ("id",)) -> list[int]
     return [int(value) for value in frame["id"]]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("spark")
 def test_a_sample_has_as_many_rows_as_asked_for_and_keeps_most_when_rows_are_added() -> None:
     before, after = taken(range(2000), 500), taken(range(2200), 500)
@@ -511,6 +520,7 @@ def rare(*, rare_rows: int, rows: int = 300) -> str:
     return "number,answer\n" + "".join(f"{i},{answer}\n" for i, answer in enumerate(answers))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("most", "rare_rows", "match"),
     [
@@ -526,6 +536,7 @@ def test_a_class_that_is_too_rare_in_the_sample_is_refused(state: State, most: i
         state.step("train", **settings)
 
 
+@pytest.mark.slow
 def test_runs_are_compared_on_the_rows_that_they_measured(state: State) -> None:
     settings = {**SAMPLED, "source": state.csv(mixed(600)), "threshold": 0.5, "tolerance": 0.3}
     git = [{"git_branch": "main", "git_commit": f"c{i}"} for i in range(4)]

@@ -23,6 +23,8 @@ from databricks.sdk.service.workspace import ImportFormat
 if TYPE_CHECKING:
     from infra.rehearsal.server import Served
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 WHEEL = "stand_in-1.0-py3-none-any.whl"
 PROGRAM = """
