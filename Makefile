@@ -231,8 +231,7 @@ $(INSTALLED_LATEST): $(BUILT) $(SYNCED_LATEST)
 # Every session of Spark saves a third of its start by it.
 $(ARCHIVED) $(ARCHIVED_LATEST): %/.archived: %/.synced | %/.installed
 	@echo "setup: archiving Java classes, which makes Spark start faster (once: half a minute)"
-	@$*/bin/python -P -m ml_pipeline.data.class_archive
-	@touch $@
+	@if $*/bin/python -P -m ml_pipeline.data.class_archive; then touch $@; fi
 
 .venv/node: $(SYNCED)
 	@mkdir -p $@

@@ -115,16 +115,11 @@ def warm_jvm(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
     Half of what a command costs is the start of its JVM.
     """
-    from delta import configure_spark_with_delta_pip
-    from pyspark.sql import SparkSession
-
     from ml_pipeline.data import jvm, session
 
-    builder = SparkSession.Builder()
-    configure_spark_with_delta_pip(builder)
-    packages = builder._options.pop("spark.jars.packages")
+    jars = session.known_jars(session.delta_packages())
     log = tmp_path_factory.mktemp("jvm") / "java.log"
-    gateway: Any = jvm.start(jvm.find(), ["-Xmx2g", *session.java_options()], session._known_jars(packages), {}, log)
+    gateway: Any = jvm.start(jvm.find(), ["-Xmx2g", *session.java_options()], jars, {}, log)
     address = gateway.java_parameters
     return {"PYSPARK_GATEWAY_PORT": str(address.port), "PYSPARK_GATEWAY_SECRET": address.auth_token}
 

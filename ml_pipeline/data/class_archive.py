@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ml_pipeline.data import functions as F
 from ml_pipeline.data import jvm, session
+from ml_pipeline.errors import PipelineError
 
 
 def write() -> None:
@@ -23,19 +24,25 @@ def write() -> None:
     java = jvm.find()
     if java.is_relative_to(sys.prefix):
         # Its package leaves out the archive of Java's own classes, to which ours is an addition.
-        subprocess.run([java, "-Xshare:dump", "-Xlog:disable", "-XX:+UseSerialGC"], check=True)
+        _run([str(java), "-Xshare:dump", "-Xlog:disable", "-XX:+UseSerialGC"], {})
     partial = archive.with_suffix(f".{os.getpid()}")
     options = f'{session.DEFAULT_JAVA_OPTIONS} -Xlog:disable "-XX:ArchiveClassesAtExit={partial}"'
     with tempfile.TemporaryDirectory() as state:
         command = [sys.executable, "-P", "-W", "ignore", "-m", "ml_pipeline.data.class_archive", state]
-        if not any(session.cached("").glob("*.jars")):
+        if not session.known_jars(session.delta_packages()):
             # The archive is for the class path of a session that need not ask Maven Central for Delta.
-            subprocess.run(command, check=True)
-        subprocess.run(command, check=True, env={**os.environ, session.JAVA_OPTIONS: options})
+            _run(command, {})
+        _run(command, {session.JAVA_OPTIONS: options})
     if partial.is_file():
         partial.replace(archive)
     else:
         print("setup: this Java writes no archive of classes; Spark starts as it does without one")
+
+
+def _run(command: list[str], variables: dict[str, str]) -> None:
+    done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise PipelineError((done.stderr.strip().splitlines() or [str(done.returncode)])[-1])
 
 
 def _load(state: str) -> None:
@@ -64,4 +71,7 @@ if __name__ == "__main__":
     if sys.argv[1:]:
         _load(sys.argv[1])
     else:
-        write()
+        try:
+            write()
+        except PipelineError as error:
+            sys.exit(f"setup: no archive of Java classes, without which Spark starts slower: {error}")

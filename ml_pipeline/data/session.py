@@ -84,9 +84,10 @@ def create(state: Path) -> SparkSession:
         InputError: Java or PySpark is missing.
     """
     try:
-        from delta import configure_spark_with_delta_pip
         from pyspark import SparkConf, SparkContext
         from pyspark.sql import SparkSession
+
+        packages = delta_packages()
     except ModuleNotFoundError as error:
         raise InputError(
             f"{error.name} is not installed; install the wheel with its extra: 'ml-pipeline[spark]'"
@@ -114,12 +115,10 @@ def create(state: Path) -> SparkSession:
         .config("spark.sql.shuffle.partitions", cores)
         .config("spark.databricks.delta.snapshotPartitions", "1")
     )
-    configure_spark_with_delta_pip(builder)
-    packages = builder._options["spark.jars.packages"]  # noqa: SLF001 (a builder has no getter)
-    jars = _known_jars(packages)
-    if jars:
-        del builder._options["spark.jars.packages"]  # noqa: SLF001
-    settings = dict(builder._options)  # noqa: SLF001
+    jars = known_jars(packages)
+    if not jars:
+        builder = builder.config("spark.jars.packages", packages)
+    settings = dict(builder._options)  # noqa: SLF001 (a builder has no getter)
     if SparkContext._gateway is None:  # noqa: SLF001 (a process has one JVM, which outlives a session)
         options = [f"-Xmx{_MEMORY}", *java_options(), f"-Dlog4j2.configurationFile={logging.as_uri()}"]
         gateway = jvm.start(jvm.find(), options, jars, settings, logs / "java.log")
@@ -140,7 +139,17 @@ def archive() -> Path:
     return jvm.spark_home() / "classes.jsa"
 
 
-def _known_jars(packages: str) -> list[str]:
+def delta_packages() -> str:
+    """Delta's jars by their names in Maven Central, of the version of delta-spark that is installed."""
+    from delta import configure_spark_with_delta_pip
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.Builder()
+    configure_spark_with_delta_pip(builder)
+    return str(builder._options["spark.jars.packages"])  # noqa: SLF001
+
+
+def known_jars(packages: str) -> list[str]:
     """Where Ivy put Delta's jars the last time: asking it again costs seconds, and the network."""
     kept = cached(_kept(packages))
     jars = kept.read_text().split("\n") if kept.is_file() else []
@@ -149,7 +158,7 @@ def _known_jars(packages: str) -> list[str]:
 
 def _remember_jars(packages: str, jars: str, *, folder: Path) -> None:
     paths = [jar.removeprefix("file://") for jar in jars.split(",")]
-    if jars and paths != _known_jars(packages) and all(Path(path).is_file() for path in paths):
+    if jars and paths != known_jars(packages) and all(Path(path).is_file() for path in paths):
         made = folder / "jars"
         made.write_text("\n".join(paths))
         keep(made, _kept(packages))
