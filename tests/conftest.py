@@ -87,7 +87,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     lines = [f"{'folder':<32}{'cost':>8}{'budget':>8}   in bare sessions of {unit:.1f} CPU seconds"]
     exceeded = False
     for folder, cost in spent.most_common():
-        budget = float(budgets.get(folder, 0.5))
+        budget = float(budgets.get(folder, 2.0))
         exceeded |= cost > budget * unit
         lines.append(f"{folder:<32}{cost / unit:8.1f}{budget:8.1f}{'   EXCEEDED' if cost > budget * unit else ''}")
     lines += [

@@ -220,8 +220,8 @@ def problems_of_span(span: str) -> Iterator[str]:
             yield f"{span}: there is no such workflow"
     elif re.fullmatch(r"[\w./-]+/[\w./-]*", span):
         top = ROOT / span.partition("/")[0]
-        # What set-up installs is there only once it has.
-        if top.is_dir() and top.name != ".venv" and not (ROOT / span).exists():
+        # What set-up installs and a run writes is there only once they have.
+        if top.is_dir() and top.name not in (".venv", ".state") and not (ROOT / span).exists():
             yield f"{span}: there is no such file"
 
 

