@@ -121,8 +121,8 @@ format: setup ## Format the code and apply the linter's safe fixes
 test: check $(NODE_MODULES) ## Check, then run the tests to run before each commit
 	.venv/bin/pytest $(PARALLEL) -m "not slow" --budget quick
 
-test-all: check $(NODE_MODULES) ## Check, then run every test in a random order, with coverage
-	.venv/bin/pytest $(PARALLEL) --random-order --budget all --cov --cov-report=term-missing --cov-report=xml
+test-all: check $(NODE_MODULES) ## Check, then run every test, with coverage
+	.venv/bin/pytest $(PARALLEL) --budget all --cov --cov-report=term-missing --cov-report=xml
 
 # Minutes of killed processes, which show the pipeline's own doing.
 once := --deselect tests/ml_pipeline/steps/test_exactly_once.py::test_killed_and_started_twice_from_the_command_line

@@ -61,8 +61,9 @@ RUNS = {
         recipe=".venv/bin/ml-pipeline ui",
     ),
     "make check": Ran(by=".ci/run", says="make test", recipe=".venv/bin/ruff check"),
-    "make test": Ran(by=".ci/run", says="make test\n", recipe='-m "not slow"'),
-    "make test-all": Ran(by=".ci/run", says="make test-all", recipe="--random-order"),
+    # A part of make test-all.
+    "make test": Ran(by=".ci/run", says="make test-all", recipe='-m "not slow"'),
+    "make test-all": Ran(by=".ci/run", says="make test-all", recipe="--budget all"),
     "make test-fork": Ran(by=".ci/run", says="make test-fork", recipe=".venv/bin/pytest tests/fork"),
     "make test-airflow": Ran(
         by="tests/airflow/test_run.py::test_the_dag_runs_the_deployed_job",
