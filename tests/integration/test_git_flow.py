@@ -26,8 +26,8 @@ GUESS = {"class": "sklearn.dummy.DummyClassifier"}
 class Project:
     """A repository with an environment file, and a state folder for each environment's workspace."""
 
-    def __init__(self, folder: Path, write: Callable[..., Path], variables: dict[str, str]) -> None:
-        self.folder, self._write, self._variables = folder, write, variables
+    def __init__(self, folder: Path, write: Callable[..., Path]) -> None:
+        self.folder, self._write = folder, write
         self.git("init", "--quiet", "--initial-branch=development")
         self.git("config", "user.name", "Ann")
         self.git("config", "user.email", "ann@example.com")
@@ -62,7 +62,7 @@ class Project:
         done = subprocess.run(
             [str(Path(sys.executable).with_name("ml-pipeline")), command, *pipeline, *rest, "--state", state],
             cwd=self.folder,
-            env={**kept, **self._variables, "COLUMNS": "200"},
+            env={**kept, "COLUMNS": "200"},
             capture_output=True,
             text=True,
             check=False,
@@ -137,15 +137,10 @@ class Project:
 
 
 @pytest.fixture
-def project(
-    tmp_path: Path,
-    pipeline_writer: Callable[..., Path],
-    monkeypatch: pytest.MonkeyPatch,
-    warm_jvm: dict[str, str],
-) -> Project:
+def project(tmp_path: Path, pipeline_writer: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setenv("ML_PIPELINE_STATE", str(tmp_path / "dev"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return Project(tmp_path, pipeline_writer, warm_jvm)
+    return Project(tmp_path, pipeline_writer)
 
 
 def test_the_day_of_a_team(project: Project) -> None:
