@@ -27,8 +27,8 @@ AIRFLOW_PYTHON ?= $(or $(shell for python in python3.12 python3.11 .venv/bin/pyt
 # WHEEL=file (or its folder) is a wheel that was built elsewhere: that very file is installed, tested and deployed.
 BUILT := $(if $(WHEEL),dist/.given,dist/.built)
 NODE_MODULES := node_modules/.installed
-# Node comes from .venv if the machine has none that cdktf runs on.
-NODE := $(if $(shell command -v npm && node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' && echo yes),,.venv/node)
+# cdktf needs Node 20 or later; a machine without it uses the one in .venv.
+NODE := $(if $(shell command -v npm && node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' 2>/dev/null && echo yes),,.venv/node)
 ifdef NODE
 export PATH := $(CURDIR)/$(NODE):$(PATH)
 endif
@@ -118,10 +118,10 @@ format: setup ## Format the code and apply the linter's safe fixes
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
 
-test: check $(NODE_MODULES) ## Check, then run the tests to run before each commit
+test: check $(NODE_MODULES) ## Check, then run the fast tests
 	.venv/bin/pytest $(PARALLEL) -m "not slow" --budget quick
 
-test-all: check $(NODE_MODULES) ## Check, then run every test, with coverage
+test-all: check $(NODE_MODULES) ## Check, then run all tests, with coverage
 	.venv/bin/pytest $(PARALLEL) --budget all --cov --cov-report=term-missing --cov-report=xml
 
 # Minutes of killed processes, which show the pipeline's own doing.
@@ -228,9 +228,9 @@ $(INSTALLED_LATEST): $(BUILT) $(SYNCED_LATEST)
 	@$(UV) pip install --quiet --no-deps --reinstall --python .venv-latest/bin/python dist/*.whl
 	@touch $@
 
-# Every session of Spark saves a third of its start by it.
+# With the archive, Spark starts a third faster.
 $(ARCHIVED) $(ARCHIVED_LATEST): %/.archived: %/.synced | %/.installed
-	@echo "setup: archiving Java classes, which makes Spark start faster (once: half a minute)"
+	@echo "setup: archiving Java classes for a faster start of Spark (once: half a minute)"
 	@if $*/bin/python -P -m ml_pipeline.data.class_archive; then touch $@; fi
 
 .venv/node: $(SYNCED)

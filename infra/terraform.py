@@ -1,4 +1,4 @@
-"""Calls Terraform, and tells whether it can be had here with the provider that the stacks need."""
+"""Runs Terraform, and checks whether it is available with the provider that the stacks need."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measures what each test costs, and fails a run that costs more than its budget.
+"""Measures the CPU time of each test, and fails a run in which a folder exceeds its budget.
 
 The unit is the CPU time of a bare session: it writes and reads one Delta table (``tests/benchmarks/flow.py``). It is
 measured in the same run, so that a budget means the same on every machine.
@@ -14,7 +14,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
@@ -28,10 +28,12 @@ COST = "cpu_seconds"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--budget", metavar="NAME", help="fail if a folder costs more than this list of pyproject.toml allows"
+        "--budget", metavar="NAME", help="fail if a folder exceeds its budget in this list of pyproject.toml"
     )
     for name in ("quick", "all"):
-        parser.addini(f"budget_{name}", "folders, and the bare sessions that their tests may cost", type="linelist")
+        parser.addini(
+            f"budget_{name}", "folders, and the CPU time that their tests may take, in bare sessions", type="linelist"
+        )
 
 
 def pytest_configure() -> None:
@@ -107,21 +109,6 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.C
         terminalreporter.section("cost")
         for line in config.stash[_summary]:
             terminalreporter.line(line)
-
-
-@pytest.fixture(scope="session")
-def warm_jvm(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Variables that let commands use a JVM which is there already, one command at a time.
-
-    Half of what a command costs is the start of its JVM.
-    """
-    from ml_pipeline.data import jvm, session
-
-    jars = session.known_jars(session.delta_packages())
-    log = tmp_path_factory.mktemp("jvm") / "java.log"
-    gateway: Any = jvm.start(jvm.find(), ["-Xmx2g", *session.java_options()], jars, {}, log)
-    address = gateway.java_parameters
-    return {"PYSPARK_GATEWAY_PORT": str(address.port), "PYSPARK_GATEWAY_SECRET": address.auth_token}
 
 
 def _bare_session() -> float:

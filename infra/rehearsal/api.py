@@ -1,6 +1,6 @@
 """What every endpoint shares: the errors in Databricks' form, and reading a request.
 
-Whatever reads a request, or looks for what it names, raises `ApiError` if Databricks would reject it.
+Functions that read a request, or look up what it names, raise `ApiError` if Databricks would reject it.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -66,8 +66,15 @@ def write_model(
     if bool(commit) == bool(alias):
         raise InputError("--commit and --alias: accepted: exactly one of the two")
     with chosen.tracked(new=if_any) as where:
-        run: dict[str, Any] = {"commit": commit, "alias": alias, "if_any": if_any}
-        made = transfer.export_model(output, **chosen.places, environment=chosen.full_name, where=where, **run)
+        made = transfer.export_model(
+            output,
+            **chosen.places,
+            environment=chosen.full_name,
+            where=where,
+            commit=commit,
+            alias=alias,
+            if_any=if_any,
+        )
     tell(made)
 
 

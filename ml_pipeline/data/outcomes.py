@@ -1,4 +1,4 @@
-"""How predictions turned out: matched with true classes that arrive later, and beside a challenger's in shadow."""
+"""Predictions compared with true classes that arrive later, and with a challenger's predictions in shadow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checks of a batch's columns: held against the columns that there are, and run by Spark's Python workers.
+"""The checks of a batch's columns: validated against the table's columns, and run by Spark's Python workers.
 
 The checking of values is pydantic's, a column at a time: its compiled core walks a whole list in one call, and names
 what failed by its place. Good values cost no Python at all.

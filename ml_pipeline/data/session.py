@@ -140,7 +140,7 @@ def archive() -> Path:
 
 
 def delta_packages() -> str:
-    """Delta's jars by their names in Maven Central, of the version of delta-spark that is installed."""
+    """Maven coordinates of Delta's jars, for the installed version of delta-spark."""
     from delta import configure_spark_with_delta_pip
     from pyspark.sql import SparkSession
 

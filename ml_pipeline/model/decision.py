@@ -11,7 +11,7 @@ from ml_pipeline.registry.evidence import RivalRow
 
 
 def rival(name: str, run_id: str, mine: Measured, theirs: Measured, *, significance: float) -> RivalRow:
-    """A model that the one of ``mine`` is compared with, on the same rows."""
+    """The comparison of a model, measured as ``mine``, with another one on the same rows."""
     lead = Difference.between(mine, theirs, significance=significance)
     bounds = {"difference": lead.value, "low": lead.low, "high": lead.high}
     return RivalRow(name=name, run_id=run_id, value=theirs[0], verdict=lead.verdict, **bounds)

@@ -1,4 +1,4 @@
-"""Runs: made, found by their tags, and what is kept with them."""
+"""Creates runs, finds them by their tags, and logs to them."""
 
 from __future__ import annotations
 

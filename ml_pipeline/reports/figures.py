@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from sklearn.metrics import ConfusionMatrixDisplay
 
 from ml_pipeline.data import histograms
-from ml_pipeline.monitoring.drift import Drift
 from ml_pipeline.registry.evidence import ClassMetrics, RivalRow
+
+if TYPE_CHECKING:
+    from ml_pipeline.monitoring.drift import Drift
 
 _MINE, _OTHER, _BAD = "#1f77b4", "#9aa5b1", "#d62728"
 _MOST_BARS = 25

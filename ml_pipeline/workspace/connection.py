@@ -112,9 +112,9 @@ class Connection:
         }[self._settings.auth]
 
     def ask(self, call: Callable[[], T], *, patience: float = PATIENCE) -> T:
-        """Ask the workspace something that may be asked twice; trouble that may pass is waited for.
+        """Send a request that may be repeated, again after an error that may pass.
 
-        A workspace that has answered before may be silent for so many seconds.
+        A workspace that has answered before gets ``patience`` seconds; one that has not, a single attempt.
 
         Raises:
             PipelineError: the workspace refuses, or can't be reached.

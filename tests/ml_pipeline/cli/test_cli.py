@@ -156,11 +156,7 @@ def test_run_task_refuses_a_wrong_parameter(tmp_path: Path, arguments: list[str]
 
 @pytest.mark.slow
 def test_a_refused_model_exits_with_1(
-    project: Path,
-    flow: subprocess.CompletedProcess[str],
-    tmp_path: Path,
-    pipeline_file: WritePipeline,
-    warm_jvm: dict[str, str],
+    project: Path, flow: subprocess.CompletedProcess[str], tmp_path: Path, pipeline_file: WritePipeline
 ) -> None:
     assert flow.returncode == 0
     file = pipeline_file(**{**SETTINGS, "source": {"csv": str(project / "my rows.csv")}, "threshold": 1.01})
@@ -168,7 +164,7 @@ def test_a_refused_model_exits_with_1(
     shutil.copytree(project / "my state", state)
     parameters = ["--parameter", "git_branch=other"]
     names = ["training", "validation"]
-    done = call("run", str(file), *names, *parameters, "--state", "state", cwd=tmp_path, **warm_jvm)
+    done = call("run", str(file), *names, *parameters, "--state", "state", cwd=tmp_path)
     assert done.returncode == 1
     assert "the model is refused: f1 " in error_line(done)
     assert "misses the threshold 1.01" in error_line(done)
@@ -213,10 +209,10 @@ def test_bad_input_is_refused_at_once(
     ],
 )
 def test_bad_input_that_a_step_finds_names_the_file(
-    tmp_path: Path, pipeline_file: WritePipeline, changes: dict[str, Any], match: str, warm_jvm: dict[str, str]
+    tmp_path: Path, pipeline_file: WritePipeline, changes: dict[str, Any], match: str
 ) -> None:
     file = pipeline_file(**changes)
-    done = call("run", str(file), cwd=tmp_path, **warm_jvm)
+    done = call("run", str(file), cwd=tmp_path)
     assert done.returncode == 2
     assert str(file) in error_line(done)
     assert match in error_line(done)
