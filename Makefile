@@ -33,9 +33,9 @@ ifdef NODE
 export PATH := $(CURDIR)/$(NODE):$(PATH)
 endif
 
-# Two at a time, because a test waits for other processes half of its time; a file's tests share what they set up. In the
-# order of the folders: the longest tests, of deployments and of the git flow, are not the last to begin.
-PARALLEL ?= --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+# Two at a time, because a test waits for other processes half of its time; a file's tests share what they set up. The
+# order is random, so that no test comes to depend on another; the seed is printed, and --random-order-seed repeats it.
+PARALLEL ?= --numprocesses=2 --dist=loadfile --no-loadscope-reorder --random-order
 
 # actionlint looks for a shellcheck of the machine's own, which is another one on each.
 define lint-workflows

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ import pytest
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
+    from pyspark.sql import SparkSession
 
 ROOT = Path(__file__).parents[1]
 COST = "cpu_seconds"
@@ -109,6 +111,20 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.C
         terminalreporter.section("cost")
         for line in config.stash[_summary]:
             terminalreporter.line(line)
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """The one session of this process, which no test may close."""
+    from ml_pipeline.data import session
+
+    os.environ["ML_PIPELINE_STATE"] = str(tmp_path_factory.mktemp("spark"))
+    opened = session.spark()
+    # Compiling a query costs more than it saves on tables of a test. The tests of the command line compile theirs.
+    opened.conf.set("spark.sql.codegen.wholeStage", "false")
+    opened.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN")
+    yield opened
+    session.close()
 
 
 def _bare_session() -> float:

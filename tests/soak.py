@@ -35,12 +35,13 @@ class Bench:
     rows: int
 
     @classmethod
-    def make(cls, folder: Path, *, pipeline: Path, rows: int) -> Bench:
-        """Run the flow, and write the source."""
-        state, source = folder / "state", folder / "rows.parquet"
-        program = str(Path(sys.executable).with_name("ml-pipeline"))
-        command = [program, "run", str(pipeline), "--state", str(state)]
-        subprocess.run(command, check=True, capture_output=True, cwd=folder)
+    def make(cls, folder: Path, *, state: Path | None, rows: int) -> Bench:
+        """Run the flow on Iris if no state folder is given, and write the source."""
+        source = folder / "rows.parquet"
+        if state is None:
+            state = folder / "state"
+            program = str(Path(sys.executable).with_name("ml-pipeline"))
+            subprocess.run([program, "run", "iris", "--state", str(state)], check=True, capture_output=True, cwd=folder)
         rng = np.random.default_rng(0)
         frame = pd.DataFrame({name: rng.uniform(0.1, 8, rows) for name in FEATURES}).assign(id=np.arange(rows))
         frame.to_parquet(source)
@@ -128,11 +129,11 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50, help="how many runs are killed")
     parser.add_argument("--pairs", type=int, default=20, help="how many batches are started twice")
     parser.add_argument("--rows", type=int, default=200_000)
-    parser.add_argument("--pipeline", type=Path, default=Path("ml_pipeline/pipelines/iris/pipeline.toml"))
+    parser.add_argument("--state", type=Path, help=f"state folder with a champion of {MODEL}; default: a new one")
     arguments = parser.parse_args()
     day, problems = days(), []
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench.make(Path(folder), pipeline=arguments.pipeline.resolve(), rows=arguments.rows)
+        bench = Bench.make(Path(folder), state=arguments.state, rows=arguments.rows)
         began = time.monotonic()
         code, said = finished(bench.start(next(day)))
         assert code == 0, said

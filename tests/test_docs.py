@@ -42,7 +42,9 @@ class Ran:
     """Of a make target, what it does: ``make --dry-run`` says so."""
 
 
-_FLOW = Ran(by="tests/ml_pipeline/cli/test_cli.py::test_the_whole_flow_runs_on_a_persons_own_rows", says='call("run", ')
+_FLOW = Ran(
+    by="tests/ml_pipeline/cli/test_cli.py::test_the_whole_flow_runs_on_a_persons_own_rows", says='start("run", '
+)
 _LAUNCH = Ran(
     by="tests/ml_pipeline/workspace/test_launch.py::test_a_run_is_followed_to_its_success",
     says='project.launch("training", ',

@@ -107,7 +107,8 @@ def clone(tmp_path: Path) -> Path:
     own = sysconfig.get_path("purelib", vars={"base": str(folder / ".venv"), "platbase": str(folder / ".venv")})
     Path(own, "libraries.pth").write_text(libraries)
     (folder / ".venv" / "bin" / "uv").symlink_to(Path(sys.executable).with_name("uv"))
-    for stamp in (".bootstrapped", ".synced"):
+    # The libraries are this environment's, and so is their archive of Java classes.
+    for stamp in (".bootstrapped", ".synced", ".archived"):
         (folder / ".venv" / stamp).touch()
     return folder
 

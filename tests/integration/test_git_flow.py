@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests import commands
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -56,17 +57,9 @@ class Project:
         return self.call(state, "run", *jobs, *given, code=code)
 
     def call(self, state: str, *arguments: str, code: int = 0) -> str:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("ML_PIPELINE", "MLFLOW"))}
         command, *rest = arguments
         pipeline = ["flow.toml"] if command == "run" else ["--pipeline", "flow.toml"]
-        done = subprocess.run(
-            [str(Path(sys.executable).with_name("ml-pipeline")), command, *pipeline, *rest, "--state", state],
-            cwd=self.folder,
-            env={**kept, "COLUMNS": "200"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = commands.call(command, *pipeline, *rest, "--state", state, cwd=self.folder)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
 
@@ -96,11 +89,9 @@ class Project:
 
     def look(self, state: str) -> None:
         """Let this process look at a state."""
-        from ml_pipeline.registry import tracking
-
         os.environ["ML_PIPELINE_STATE"] = str(self.folder / state)
         os.environ.pop("MLFLOW_TRACKING_URI", None)
-        tracking._client.cache_clear()
+        commands.forget_workspace()
 
     def runs(self, state: str, **tags: str) -> list[Run]:
         """Training runs, the newest first."""
@@ -143,15 +134,13 @@ def project(tmp_path: Path, pipeline_writer: Callable[..., Path], monkeypatch: p
     return Project(tmp_path, pipeline_writer)
 
 
+@pytest.mark.usefixtures("spark")
 def test_the_day_of_a_team(project: Project) -> None:
-    from ml_pipeline.data import session
-
     first = _a_feature_is_built_and_merged(project)
     _it_is_released(project, first)
     _a_worse_model_is_refused(project)
     _a_better_one_is_released_after_a_shadow(project)
     _production_is_rolled_back(project)
-    session.close()
 
 
 def _a_feature_is_built_and_merged(project: Project) -> str:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from mlflow.tracking._tracking_service import utils as tracking_service
 
 from ml_pipeline import entry_point, jobs
 from ml_pipeline.data import session, tables
@@ -19,6 +18,7 @@ from ml_pipeline.errors import InputError, PipelineError
 from ml_pipeline.local import runner
 from ml_pipeline.registry import models, runs, tracking
 from ml_pipeline.settings.pipeline import PipelineSettings
+from tests import commands
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,9 +81,7 @@ class State:
     def activate(self) -> State:
         os.environ["ML_PIPELINE_STATE"] = str(self.folder)
         os.environ.pop("MLFLOW_TRACKING_URI", None)
-        tracking._client.cache_clear()
-        # MLflow remembers where a run's artifacts are, by the run alone: a clone has the same run elsewhere.
-        getattr(tracking_service, "_artifact_repos_cache", {}).clear()
+        commands.forget_workspace()
         tracking.client()
         return self
 
@@ -200,17 +198,6 @@ def _environment() -> Iterator[None]:
         os.environ.pop(name, None)
         if value is not None:
             os.environ[name] = value
-
-
-@pytest.fixture(scope="session")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    os.environ["ML_PIPELINE_STATE"] = str(tmp_path_factory.mktemp("spark"))
-    opened = session.spark()
-    # Compiling a query costs more than it saves on tables of a test. The tests of the command line compile theirs.
-    opened.conf.set("spark.sql.codegen.wholeStage", "false")
-    opened.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN")
-    yield opened
-    session.close()
 
 
 @pytest.fixture(scope="session")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from databricks.sdk import WorkspaceClient
 
 from infra.rehearsal import server
+from tests import commands
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 pytestmark = pytest.mark.slow
 
@@ -44,8 +48,6 @@ class Project:
 
     def call(self, *arguments: str, mlflow: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
         """Call the command as a workflow does; MLflow is the one that the workspace mounts."""
-        others = ("ML_PIPELINE", "MLFLOW", "DATABRICKS", "INSTANCE")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
         own = {"HOME": str(self.folder), "DATABRICKS_TOKEN": self.served.token}
         if mlflow:
             own |= {f"MLFLOW_{name}_URI": self.served.host for name in ("TRACKING", "REGISTRY")}
@@ -56,7 +58,7 @@ class Project:
             text=True,
             check=False,
             cwd=self.folder,
-            env={**kept, **own, **variables},
+            env=commands.environment(**{**own, **variables}),
             timeout=300,
         )
 
@@ -85,12 +87,19 @@ def project(tmp_path_factory: pytest.TempPathFactory, served: server.Served, cli
 
 
 @pytest.fixture(scope="module")
-def models(project: Project) -> tuple[Path, Path]:
+def models(project: Project, spark: SparkSession) -> tuple[Path, Path]:
     """Two champions of a state folder, one after the other, as they were exported."""
+    assert spark is not None
+
+    def call(*arguments: str) -> None:
+        here = ("--environment", "transfer.toml", "--state", "here")
+        done = commands.call(*arguments, *here, cwd=project.folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+
     for number, jobs in ((1, ["datasets", "training"]), (2, ["training"])):
         commit = f"--parameter=git_commit=c{number}"
-        project.ok("run", *jobs, "validation", "promotion", commit, "--state", "here")
-        project.ok("export-model", "--alias", "champion", "--output", f"model {number}", "--state", "here")
+        call("run", *jobs, "validation", "promotion", commit)
+        call("export-model", "--alias", "champion", "--output", f"model {number}")
     return project.folder / "model 1", project.folder / "model 2"
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -10,20 +9,23 @@ from typing import Any
 
 import pytest
 
+from tests import commands
+from tests.commands import call
+
 WritePipeline = Callable[..., Path]
 
 
-def call(
+def start(
     *arguments: str, cwd: Path, program: str = "ml-pipeline", **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ML_PIPELINE", "MLFLOW"))}
+    """Run a command in a process of its own."""
     return subprocess.run(
         [str(Path(sys.executable).with_name(program)), *arguments],
         capture_output=True,
         text=True,
         check=False,
         cwd=cwd,
-        env={**kept, "COLUMNS": "200", **variables},
+        env=commands.environment(**variables),
         timeout=300,
     )
 
@@ -61,7 +63,7 @@ SETTINGS: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def flow(project: Path, pipeline_writer: WritePipeline) -> subprocess.CompletedProcess[str]:
     pipeline_writer(project, **SETTINGS)
-    return call("run", "test.toml", "--state", "my state", cwd=project)
+    return start("run", "test.toml", "--state", "my state", cwd=project)
 
 
 def test_the_whole_flow_runs_on_a_persons_own_rows(project: Path, flow: subprocess.CompletedProcess[str]) -> None:
@@ -120,7 +122,7 @@ def test_a_step_runs_in_a_process_of_its_own(project: Path, flow: subprocess.Com
         "--train_validation_table=local.test.train_validation",
         "--test_table=local.test.test",
     ]
-    done = call(*arguments, cwd=project, program="run-task", ML_PIPELINE_STATE="my state")
+    done = start(*arguments, cwd=project, program="run-task", ML_PIPELINE_STATE="my state")
     assert done.returncode == 0, done.stderr
     said = done.stdout.splitlines()
     assert [line.partition(":")[0] for line in said] == ["local.test.test", "local.test.train_validation"]
@@ -288,6 +290,10 @@ def test_an_environment_overrides_the_settings(tmp_path: Path, pipeline_file: Wr
     ("arguments", "match"),
     [
         (["run", "absent.toml"], "absent.toml: no such pipeline file"),
+        (
+            ["run", "irs"],
+            "'irs' is neither a pipeline nor a job; pipelines: iris, a .toml file; jobs: datasets, ",
+        ),
         (["jobs", "--environment", "old.toml"], "old.toml: [pipeline] is no longer part of an environment"),
         (
             ["report", "--pipeline", "absent"],

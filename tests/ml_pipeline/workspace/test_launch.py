@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import os
 import signal
 import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,8 @@ from databricks.sdk import WorkspaceClient
 from databricks.sdk.config import Config
 from databricks.sdk.service.jobs import JobSettings, Run, RunType
 from databricks.sdk.service.workspace import ImportFormat
+
+from tests import commands
 
 if TYPE_CHECKING:
     from infra.rehearsal.server import Served
@@ -138,26 +139,25 @@ class Project:
         return [self.client.jobs.get_run_output(task.run_id).logs or "" for task in tasks if task.run_id]
 
     def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
-        """Start the command, as a person with a token."""
-        others = ("ML_PIPELINE", "MLFLOW", "DATABRICKS", "INSTANCE")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
-        own = {"HOME": str(self.folder), "DATABRICKS_TOKEN": self.token, "PYTHONUNBUFFERED": "1", **variables}
+        """Start the command in a process of its own, as a person with a token."""
         return subprocess.Popen(
-            [str(Path(sys.executable).with_name("ml-pipeline")), "launch", "--environment", self.name, *arguments],
+            [str(Path(sys.executable).with_name("ml-pipeline")), *self._command(arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             cwd=self.folder,
-            env={**kept, **own},
+            env=commands.environment(**self._signed_in(PYTHONUNBUFFERED="1", **variables)),
         )
 
     def launch(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        process = self.start(*arguments, **variables)
-        try:
-            out, err = process.communicate(timeout=120)
-        finally:
-            process.kill()
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+        """Call the command, as a person with a token."""
+        return commands.call(*self._command(arguments), cwd=self.folder, **self._signed_in(**variables))
+
+    def _command(self, arguments: Sequence[str]) -> list[str]:
+        return ["launch", "--environment", self.name, *arguments]
+
+    def _signed_in(self, **variables: str) -> dict[str, str]:
+        return {"HOME": str(self.folder), "DATABRICKS_TOKEN": self.token, **variables}
 
     def change(self, old: str, new: str) -> None:
         file = self.folder / "environments" / f"{self.name}.toml"
