@@ -40,8 +40,9 @@ def apply_plan(stack: str, reviewed: Path) -> int:
     _check_state(stack)
     try:
         expected = Changes.read(reviewed.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{reviewed}: {error}; accepted: what 'plan' wrote") from None
+    except (OSError, ValueError) as error:
+        problem = getattr(error, "strerror", None) or error
+        raise InputError(f"--reviewed {reviewed}: {problem}; accepted: the changes.json that 'plan' wrote") from None
     folder = _prepared(stack)
     planned = _planned(folder, _WAITING)
     if not planned.items:

@@ -14,6 +14,8 @@ import click
 
 from ml_pipeline import jobs
 from ml_pipeline.errors import InputError
+from ml_pipeline.graph import Job
+from ml_pipeline.local import runner
 from ml_pipeline.settings import files
 
 _LOCAL = Path("environments/local.toml")
@@ -151,8 +153,17 @@ def on_runs(command: Callable[..., None]) -> Callable[..., None]:
     return call
 
 
-def named(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:
-    """The pipeline and the jobs in ``[NAME|FILE] [JOB ...]``."""
-    if arguments and files.is_pipeline(arguments[0]):
-        return arguments[0], arguments[1:]
-    return "", arguments
+def selected(arguments: Sequence[str], environment: str | None) -> tuple[Chosen, tuple[Job, ...]]:
+    """The pipeline and the jobs in ``[NAME|FILE] [JOB ...]``.
+
+    Raises:
+        InputError: the first argument is neither, or another one is not a job.
+    """
+    first = arguments[0] if arguments else ""
+    pipeline = first if files.is_pipeline(first) else ""
+    chosen = Chosen(pipeline, environment)
+    known = [job.name for job in chosen.jobs]
+    if first and not pipeline and first not in known:
+        pipelines = ", ".join((*files.pipelines(), "a .toml file"))
+        raise InputError(f"'{first}' is neither a pipeline nor a job; pipelines: {pipelines}; jobs: {', '.join(known)}")
+    return chosen, runner.select(chosen.jobs, arguments[bool(pipeline) :])

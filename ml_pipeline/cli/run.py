@@ -35,9 +35,7 @@ def run_jobs(names: Sequence[str], parameters: tuple[str, ...], environment: str
     NAME is a folder in ml_pipeline/pipelines/, FILE a pipeline file anywhere; without either, it is the pipeline
     that the environment names, or the only one.
     """
-    pipeline, names = options.named(names)
-    chosen = options.Chosen(pipeline, environment)
-    selected = runner.select(chosen.jobs, names)
+    chosen, selected = options.selected(names, environment)
     given = options.key_values(parameters)
     folder = options.state_folder(state)
     console = _console()
@@ -136,8 +134,7 @@ def open_ui(port: int, state: Path) -> int:
 @options.VERBOSE
 def show_jobs(names: Sequence[str], environment: str | None) -> None:
     """Show the declared jobs: their tasks, parameters, and the run-task command of each task."""
-    pipeline, names = options.named(names)
-    for job in runner.select(options.Chosen(pipeline, environment).jobs, names):
+    for job in options.selected(names, environment)[1]:
         _show(job)
 
 

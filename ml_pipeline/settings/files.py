@@ -70,7 +70,7 @@ def layers(pipeline: Path, environment: Path | None = None) -> tuple[Layer, ...]
     """
     name = pipeline_name(pipeline)
     found = [Layer(file=pipeline, content=_read(pipeline))]
-    known = tuple(sorted({name, *(file.parent.name for file in _pipelines())}))
+    known = tuple(sorted({name, *pipelines()}))
     if environment and (overrides := _overrides(environment, known)):
         found.append(Layer(file=environment, table=f"pipelines.{name}", content=overrides.get(name, {})))
     return tuple(found)
@@ -212,16 +212,17 @@ def pipeline_name(file: Path) -> str:
     return name
 
 
-def _pipelines() -> list[Path]:
+def pipelines() -> dict[str, Path]:
+    """The files of the pipelines in ``ml_pipeline/pipelines/``, by name."""
     # In the repository, what a person edits counts at once; elsewhere, what is installed.
     source = Path("ml_pipeline/pipelines")
     folder = source if source.is_dir() else Path(__file__).parents[1] / "pipelines"
-    return sorted(folder.glob(f"*/{_FILE}"))
+    return {file.parent.name: file for file in sorted(folder.glob(f"*/{_FILE}"))}
 
 
 def is_pipeline(text: str) -> bool:
     """Whether a command's argument is a pipeline: the name of one, or a path that ends with ``.toml``."""
-    return text.endswith(".toml") or text in [file.parent.name for file in _pipelines()]
+    return text.endswith(".toml") or text in pipelines()
 
 
 def find_pipeline(pipeline: str = "", environment: Path | None = None) -> Path:
@@ -234,7 +235,7 @@ def find_pipeline(pipeline: str = "", environment: Path | None = None) -> Path:
         if not Path(pipeline).is_file():
             raise InputError(f"{pipeline}: no such pipeline file")
         return Path(pipeline)
-    known = {file.parent.name: file for file in _pipelines()}
+    known = pipelines()
     accepted = f"accepted: {', '.join(known) or 'none is there'}, or the path of a .toml file"
     if pipeline and pipeline not in known:
         raise InputError(f"pipeline '{pipeline}' is unknown; {accepted}")
