@@ -120,9 +120,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 
     os.environ["ML_PIPELINE_STATE"] = str(tmp_path_factory.mktemp("spark"))
     opened = session.spark()
-    # Compiling a query costs more than it saves on tables of a test. The tests of the command line compile theirs.
-    opened.conf.set("spark.sql.codegen.wholeStage", "false")
-    opened.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN")
+    session.interpret_queries()
     yield opened
     session.close()
 

@@ -67,6 +67,12 @@ def _spark() -> SparkSession:
     return SparkSession.builder.getOrCreate()
 
 
+def interpret_queries() -> None:
+    """Let the session interpret queries instead of compiling them to Java, which pays for large tables only."""
+    for name, value in {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}.items():
+        spark().conf.set(name, value)
+
+
 def close() -> None:
     """Stop the session, if one is open."""
     with _LOCK:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import subprocess
 import time
 import uuid
@@ -89,12 +90,14 @@ def run(
         given = {**defaults, **parameters}
         startable = {job.name: job for job in (*declared, *jobs)}
         inherited = {name: given[name] for name in defaults}
+        if any(job.name not in _WITHOUT_SPARK for job in jobs):
+            tasks = [task for job in startable.values() for task in job.tasks]
+            sources = [json.loads(task.parameters["source"]) for task in tasks if "source" in task.parameters]
+            warm_up.start_spark(small=bool(sources) and all(map(warm_up.is_small, sources)))
         return _run_all(jobs, lambda: [_plan(job, startable, given, inherited) for job in jobs], follow)
 
 
 def _run_all(jobs: Sequence[graph.Job], plan: Callable[[], list[_Plan]], follow: Follow) -> list[TaskRun]:
-    if any(job.name not in _WITHOUT_SPARK for job in jobs):
-        warm_up.start_spark()
     plans = warm_up.without_collection(plan)
     tracking = warm_up.open_tracking()
     runs: list[TaskRun] = []

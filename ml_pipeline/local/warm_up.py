@@ -10,10 +10,13 @@ import gc
 import importlib
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
+SMALL = 10_000_000
+"""Bytes of a source on which compiling Spark's queries costs more than it saves: a fifth of the JVM's time on Iris."""
 
 
 @contextlib.contextmanager
@@ -42,14 +45,23 @@ def skip_last_collection() -> None:
     gc.freeze()
 
 
-def start_spark() -> None:
+def start_spark(*, small: bool) -> None:
     """Start the JVM while Python imports the libraries of the steps, each of which takes seconds."""
     from ml_pipeline.data import session
 
     _import("pyspark.sql", "delta")
-    _ahead(session.spark)
+    _ahead(session.interpret_queries if small else session.spark)
     # The session waits for pandas, and for nothing else that the steps import.
     _import("pandas")
+
+
+def is_small(source: Mapping[str, str]) -> bool:
+    """Whether a source has at most ``SMALL`` bytes, as far as this machine can see."""
+    if "sklearn" in source:
+        return True
+    path = Path(source.get("csv") or source.get("parquet") or "no file")
+    files = [path] if path.is_file() else path.rglob("*")
+    return path.exists() and sum(file.stat().st_size for file in files) <= SMALL
 
 
 def open_tracking() -> threading.Thread:
