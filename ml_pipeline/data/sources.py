@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
+from ml_pipeline.data import functions as F
 from ml_pipeline.data.session import spark
 from ml_pipeline.data.tables import exists, last_write, read
 from ml_pipeline.errors import InputError, cause
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
-    from pyspark.sql.types import StructType
+    from pyspark.sql.types import DataType, StructType
 
     from ml_pipeline.settings.pipeline import Source
 
@@ -42,6 +45,32 @@ def _read_source(source: Source, schema: StructType | None) -> DataFrame:
         return read(source.table, version=_present_version(source.table))
     if source.parquet:
         return spark().read.parquet(source.parquet)
+    return _read_csv(source, schema)
+
+
+def _read_csv(source: Source, schema: StructType | None) -> DataFrame:
+    """A CSV file or a folder of them. Spark takes values by position; here each file's columns count by their name."""
+    from pyspark.sql import DataFrame
+    from pyspark.sql.types import StructField, StructType
+
+    rows = _csv(source, source.csv or "", schema)
+    groups = _files_by_header(rows.inputFiles())
+    if len(groups) < 2:
+        return rows
+    parts = [_csv(source, files) for files in groups]
+    for files, part in zip(groups, parts, strict=True):
+        if other := set(part.columns) ^ set(parts[0].columns):
+            raise InputError(
+                f"source {source}: {files[0]} and {groups[0][0]} differ in the columns {', '.join(sorted(other))}; "
+                "accepted: the same columns in each file, in any order"
+            )
+    types = _common_types([rows.schema] if schema else [part.schema for part in parts])
+    schemas = [StructType([StructField(name, types[name]) for name in part.columns]) for part in parts]
+    ordered = [_csv(source, files, one) for files, one in zip(groups, schemas, strict=True)]
+    return functools.reduce(DataFrame.unionByName, ordered)
+
+
+def _csv(source: Source, paths: str | list[str], schema: StructType | None = None) -> DataFrame:
     reader = spark().read.option("header", True)
     reader = reader.schema(schema) if schema else reader.option("inferSchema", True)
     reader = reader.option("sep", source.separator).option("nullValue", source.null_value)
@@ -49,8 +78,38 @@ def _read_source(source: Source, schema: StructType | None) -> DataFrame:
     reader = reader.option("escape", '"').option("multiLine", True).option("mode", "FAILFAST")
     reader = reader.option("ignoreLeadingWhiteSpace", True).option("ignoreTrailingWhiteSpace", True)
     # Else a time without a date is one of today, and its row another one tomorrow.
-    reader = reader.option("timestampFormat", "yyyy-MM-dd[ ]['T']HH:mm[:ss][.SSSSSS][XXX]")
-    return reader.csv(source.csv or "")
+    return reader.option("timestampFormat", "yyyy-MM-dd[ ]['T']HH:mm[:ss][.SSSSSS][XXX]").csv(paths)
+
+
+def _files_by_header(uris: list[str]) -> list[list[str]]:
+    """The CSV files of a source, those with the same first line together; one that is empty has none."""
+    files = [unquote(uri) for uri in uris]
+    if len(files) < 2:
+        return [files]
+    place = F.struct("_metadata.file_block_start", F.monotonically_increasing_id())
+    lines = spark().read.text(files).select("value", "_metadata.file_path", place.alias("place"))
+    first = lines.groupBy("file_path").agg(F.min_by("value", "place").alias("header")).orderBy("file_path").collect()
+    groups: dict[str, list[str]] = {}
+    for row in first:
+        groups.setdefault(row["header"].strip("\ufeff\r "), []).append(unquote(row["file_path"]))
+    return list(groups.values())
+
+
+def _common_types(schemas: list[StructType]) -> dict[str, DataType]:
+    """A type for each column that all files' values have, as inference on all of them at once finds it."""
+    from pyspark.sql.types import DoubleType, IntegralType, LongType, NumericType, StringType
+
+    common: dict[str, DataType] = {}
+    for name in schemas[0].names:
+        found = {schema[name].dataType for schema in schemas}
+        if len(found) == 1:
+            common[name] = found.pop()
+        elif all(isinstance(each, IntegralType) for each in found):
+            common[name] = LongType()
+        else:
+            numbers = all(isinstance(each, NumericType) for each in found)
+            common[name] = DoubleType() if numbers else StringType()
+    return common
 
 
 def _present_version(name: str) -> int | None:

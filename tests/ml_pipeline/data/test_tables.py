@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
+from pyspark.sql.types import StructType
 
 from ml_pipeline.data import columns, hashing, sources, tables
 from ml_pipeline.settings.pipeline import Source
@@ -343,6 +344,39 @@ def test_a_folder_of_csv_files(state: State) -> None:
     state.csv("a,b\n1,x\n", "day/1.csv")
     state.csv("a,b\n2,y\n", "day/2.csv")
     assert sorted(collected({"csv": str(state.folder / "day")})) == [(1, "x"), (2, "y")]
+
+
+def folder_of(state: State, *texts: str) -> dict[str, str]:
+    (state.folder / "a day").mkdir()
+    for number, text in enumerate(texts):
+        state.csv(text, f"a day/{number} %.csv")
+    return {"csv": str(state.folder / "a day")}
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        pytest.param(["a,b\n1,10\n", "b,a\n20,2\n"], [(1, 10), (2, 20)], id="another order"),
+        pytest.param(
+            ["a,b\n1,10\n", "b,a\n2.5,2\n", "", "a,b\n3,3\n"], [(1, 10.0), (2, 2.5), (3, 3.0)], id="fractions"
+        ),
+        pytest.param(["a,b\n1,10\n", "b,a\nx,2\n"], [(1, "10"), (2, "x")], id="text"),
+        pytest.param(["a,b\n1,01\n", "b,a\nx,2\n"], [(1, "01"), (2, "x")], id="leading zeros"),
+        pytest.param(["\ufeffa,b\r\n1,x\r\n", "b,a\ny,2\n"], [(1, "x"), (2, "y")], id="byte order mark"),
+        pytest.param(["a,b\n1,30000000000\n", "b,a\n1,2\n"], [(1, 30000000000), (2, 1)], id="long"),
+    ],
+)
+def test_columns_of_csv_files_count_by_name(state: State, texts: list[str], expected: list[tuple[Any, ...]]) -> None:
+    source = folder_of(state, *texts)
+    assert sorted(collected(source)) == expected
+    typed = sources.read_source(Source(**source), schema=StructType.fromDDL("a string, b string"))  # type: ignore[arg-type]
+    assert sorted(typed.select("a").collect()) == [(str(a),) for a, _ in expected]
+
+
+def test_csv_files_with_different_columns_are_rejected(state: State) -> None:
+    source = folder_of(state, "a,b\n1,10\n", "a,c\n2,20\n")
+    with state.refuses(r"1 %.csv and .*0 %.csv differ in the columns b, c; accepted: the same columns in each file"):
+        sources.read_source(Source(**source))  # type: ignore[arg-type]
 
 
 def test_parquet_and_delta_sources(state: State, spark: SparkSession) -> None:
