@@ -108,7 +108,6 @@ check: setup ## Lint code and workflows, check the format, the types and the imp
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
-	.venv/bin/pylint infra ml_pipeline
 	$(lint-workflows)
 
 lint-workflows: setup ## Lint the workflows of GitHub Actions, and what they may do

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -158,6 +159,9 @@ class State:
         assert "JVM stacktrace" not in str(caught.value)
 
 
+Once = Callable[[str, Callable[[Path], object]], State]
+
+
 def write_pipeline(folder: Path, **changes: Any) -> Path:
     """A pipeline's file, which has the schema's name; a change that is None leaves the key out."""
     content = {name: value for name, value in {**DEFAULTS, **changes}.items() if value is not None}
@@ -201,14 +205,14 @@ def _environment() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def new_state(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], State]:
+def new_state(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., State]:
     """Makes a state: MLflow's migrations take seconds, so that all of them start from a copy of one database."""
     assert spark is session.spark()
     template = State(tmp_path_factory.mktemp("template")).activate()
     tracking.client().search_experiments(max_results=1)
 
-    def made() -> State:
-        folder = tmp_path_factory.mktemp("state")
+    def made(folder: Path | None = None) -> State:
+        folder = folder or tmp_path_factory.mktemp("state")
         shutil.copy(template.folder / "mlflow.db", folder)
         return State(folder).activate()
 
@@ -216,7 +220,7 @@ def new_state(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-def state(new_state: Callable[[], State]) -> State:
+def state(new_state: Callable[..., State]) -> State:
     return new_state()
 
 
@@ -233,12 +237,12 @@ def pipeline_file(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[State], State]:
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., State]:
     """Makes a state that goes on from another one, which stays as it is."""
 
-    def made(origin: State) -> State:
-        folder = tmp_path_factory.mktemp("clone") / "state"
-        shutil.copytree(origin.folder, folder)
+    def made(origin: State, folder: Path | None = None) -> State:
+        folder = folder or tmp_path_factory.mktemp("clone") / "state"
+        shutil.copytree(origin.folder, folder, dirs_exist_ok=True)
         move_database(folder / "mlflow.db", str(origin.folder), str(folder))
         return State(folder).activate()
 
@@ -246,34 +250,57 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[State], State]:
 
 
 @pytest.fixture(scope="session")
-def _after_training(new_state: Callable[[], State]) -> State:
-    state = new_state()
-    state.run("datasets", "training").succeeded()
-    return state
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Makes a state that the test processes share; whoever comes first makes it, and nobody may change it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def made(name: str, make: Callable[[Path], object]) -> State:
+        folder = shared / name
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (shared / f"{name}.made").exists():
+                folder.mkdir()
+                make(folder)
+                (shared / f"{name}.made").touch()
+        return State(folder)
+
+    return made
 
 
 @pytest.fixture(scope="session")
-def _after_flow(_after_training: State, clone: Callable[[State], State]) -> State:
-    state = clone(_after_training)
-    parameters = {"batch_date": "2026-01-02", "run_by": "ann"}
-    state.run("validation", "promotion", "batch_inference", parameters=parameters, monitoring={}).succeeded()
-    return state
+def _after_training(made_once: Once, new_state: Callable[..., State]) -> State:
+    return made_once("trained", lambda folder: new_state(folder).run("datasets", "training").succeeded())
+
+
+@pytest.fixture(scope="session")
+def _after_flow(
+    made_once: Once,
+    _after_training: State,
+    clone: Callable[..., State],
+) -> State:
+    def make(folder: Path) -> None:
+        names = ("validation", "promotion", "batch_inference")
+        parameters = {"batch_date": "2026-01-02", "run_by": "ann"}
+        clone(_after_training, folder).run(*names, parameters=parameters, monitoring={}).succeeded()
+
+    return made_once("flown", make)
 
 
 @pytest.fixture
-def trained(_after_training: State, clone: Callable[[State], State]) -> State:
+def trained(_after_training: State, clone: Callable[..., State]) -> State:
     """A model is trained and passed its comparison; commit c1."""
     return clone(_after_training)
 
 
 @pytest.fixture
-def flown(_after_flow: State, clone: Callable[[State], State]) -> State:
+def flown(_after_flow: State, clone: Callable[..., State]) -> State:
     """The whole flow has run: there is a champion, version 1, and a batch of predictions, 2026-01-02."""
     return clone(_after_flow)
 
 
 @pytest.fixture(scope="session")
-def _after_refusal(_after_flow: State, clone: Callable[[State], State]) -> tuple[State, Outcome]:
+def _after_refusal(_after_flow: State, clone: Callable[..., State]) -> tuple[State, Outcome]:
     state = clone(_after_flow)
     dummy = {"class": "sklearn.dummy.DummyClassifier"}
     names = ("training", "validation", "promotion", "batch_inference")
@@ -281,7 +308,7 @@ def _after_refusal(_after_flow: State, clone: Callable[[State], State]) -> tuple
 
 
 @pytest.fixture
-def refused(_after_refusal: tuple[State, Outcome], clone: Callable[[State], State]) -> tuple[State, Outcome]:
+def refused(_after_refusal: tuple[State, Outcome], clone: Callable[..., State]) -> tuple[State, Outcome]:
     """After the whole flow a model that only guesses was trained of commit c2, above its low threshold."""
     state, outcome = _after_refusal
     return clone(state), outcome
