@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -10,10 +11,11 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from ml_pipeline.data import tables
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 MODEL = "local.test.model"
+Scoring = Callable[[], tuple[threading.Thread, psutil.Process, list[dict[str, str]]]]
 
 
 @pytest.fixture(autouse=True)
@@ -175,58 +178,68 @@ def test_a_full_disk_is_named_and_loses_nothing(flown: State, small_disk: Path, 
     assert len(flown.frame("predictions")) == 200_000
 
 
-def python_workers() -> list[int]:
+def busy(process: psutil.Process) -> float:
+    """CPU seconds of a process so far."""
+    return sum(process.cpu_times()[:2])
+
+
+def python_workers() -> list[psutil.Process]:
     """Processes that Spark forked from its Python daemon."""
     found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            if b"pyspark.daemon" in (folder / "cmdline").read_bytes() and (
-                b"pyspark.daemon" in Path(f"/proc/{parent}/cmdline").read_bytes()
-            ):
-                found.append(int(folder.name))
-        except OSError:
-            continue
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            parent = process.parent()
+            if parent and all("pyspark.daemon" in each.cmdline() for each in (process, parent)):
+                found.append(process)
     return found
 
 
-def test_a_killed_python_worker_is_replaced(flown: State, spark: SparkSession) -> None:
-    source = many(flown, spark, 2_000_000)
-    killed: list[int] = []
-    ended = threading.Event()
+def start_of_work(already: dict[int, float]) -> psutil.Process:
+    """Wait for a Python worker to work, and return it."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        for worker in python_workers():
+            with contextlib.suppress(psutil.Error):
+                if busy(worker) > already.get(worker.pid, 0.0) + 0.1:
+                    return worker
+        time.sleep(0.02)
+    pytest.fail("no Python worker works")
 
-    def kill() -> None:
-        while not killed and not ended.wait(1.0):
-            for worker in python_workers()[:1]:
-                os.kill(worker, signal.SIGKILL)
-                killed.append(worker)
 
-    thread = threading.Thread(target=kill)
-    thread.start()
-    flown.step("score", batch_inference={"source": source}, parameters={"batch_date": "2026-01-03"})
-    ended.set()
+@pytest.fixture
+def scoring(flown: State, spark: SparkSession) -> Scoring:
+    """Scores 500,000 rows in a thread; returns when a Python worker has begun."""
+
+    def start() -> tuple[threading.Thread, psutil.Process, list[dict[str, str]]]:
+        scored: dict[str, Any] = {"batch_inference": {"source": many(flown, spark, 500_000)}}
+        already = {worker.pid: busy(worker) for worker in python_workers()}
+        results: list[dict[str, str]] = []
+        thread = threading.Thread(
+            target=lambda: results.append(flown.step("score", parameters={"batch_date": "2026-01-03"}, **scored))
+        )
+        thread.start()
+        return thread, start_of_work(already), results
+
+    return start
+
+
+def test_a_killed_python_worker_is_replaced(scoring: Scoring) -> None:
+    thread, worker, _ = scoring()
+    worker.kill()
     thread.join()
-    assert killed
     found = tables.read("local.test.predictions").where("batch_date = DATE'2026-01-03'")
-    assert found.count() == found.select("id").distinct().count() == 2_000_000
+    assert found.count() == found.select("id").distinct().count() == 500_000
 
 
-def test_rollback_works_while_a_batch_is_scored(flown: State, spark: SparkSession) -> None:
+def test_rollback_works_while_a_batch_is_scored(flown: State, scoring: Scoring) -> None:
     flown.run("training", "validation", "promotion", parameters={"git_commit": "c9"}, threshold=0.1).succeeded()
     assert str(flown.champion().version) == "2"
-    source = many(flown, spark, 1_000_000)
-    said: list[dict[str, str]] = []
-    thread = threading.Thread(
-        target=lambda: said.append(
-            flown.step("score", batch_inference={"source": source}, parameters={"batch_date": "2026-01-03"})
-        )
-    )
-    thread.start()
-    time.sleep(2)
+    thread, _, results = scoring()
     champion_alias.rollback(model=MODEL)
+    assert thread.is_alive()
     thread.join()
     assert str(flown.champion().version) == "1"
     batch = tables.read("local.test.predictions").where("batch_date = DATE'2026-01-03'")
     (row,) = batch.groupBy("model_version").count().collect()
-    assert row["count"] == 1_000_000
-    assert f"version {row['model_version']}" in said[0]["local.test.predictions"]
+    assert row["count"] == 500_000
+    assert f"version {row['model_version']}" in results[0]["local.test.predictions"]
