@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -54,6 +55,7 @@ def _read_csv(source: Source, schema: StructType | None) -> DataFrame:
     from pyspark.sql.types import StructField, StructType
 
     rows = _csv(source, source.csv or "", schema)
+    _check_header(source, rows.columns)
     groups = _files_by_header(rows.inputFiles())
     if len(groups) < 2:
         return rows
@@ -70,9 +72,30 @@ def _read_csv(source: Source, schema: StructType | None) -> DataFrame:
     return functools.reduce(DataFrame.unionByName, ordered)
 
 
-def _csv(source: Source, paths: str | list[str], schema: StructType | None = None) -> DataFrame:
-    reader = spark().read.option("header", True)
-    reader = reader.schema(schema) if schema else reader.option("inferSchema", True)
+def _check_header(source: Source, names: list[str]) -> None:
+    """Whether a CSV file's first line names its columns, each once."""
+    where = f"source {source}"
+    if not names:
+        raise InputError(f"{where}: is empty; expected a line with the names of the columns, and rows")
+    if any(not character.isprintable() or character == "\ufffd" for name in names for character in name):
+        raise InputError(f"{where}: its first line holds bytes that are not text; expected a CSV file in UTF-8")
+    others = [each for each in ",;\t|" if each != source.separator and each in names[0]]
+    if len(names) == 1 and others:
+        raise InputError(
+            f"{where}: has one column, '{names[0]}'; if {others[0]!r} separates columns, set source.separator to it"
+        )
+    # Spark adds the position to a name that occurs twice.
+    cut = Counter(name.removesuffix(str(place)) for place, name in enumerate(names) if name.endswith(str(place)))
+    if any(count > 1 for count in cut.values()):
+        first = _csv(source, source.csv or "", header=False).first()
+        twice = [name for name, count in Counter(first or ()).items() if count > 1]
+        if twice:
+            raise InputError(f"{where}: several columns are named '{twice[0]}'; expected a name of its own for each")
+
+
+def _csv(source: Source, paths: str | list[str], schema: StructType | None = None, *, header: bool = True) -> DataFrame:
+    reader = spark().read.option("header", header)
+    reader = reader.schema(schema) if schema else reader.option("inferSchema", header)
     reader = reader.option("sep", source.separator).option("nullValue", source.null_value)
     # As RFC 4180 has it: quotes are doubled inside quotes, where line ends count as text.
     reader = reader.option("escape", '"').option("multiLine", True).option("mode", "FAILFAST")
@@ -128,7 +151,6 @@ _UNREADABLE = (
     "CANNOT_READ",
     "MALFORMED",
     "PARQUET_TYPE_ILLEGAL",
-    "UNABLE_TO_INFER",
     "not a Parquet file",
 )
 """What Spark's message holds where it is the file that is at fault."""
@@ -150,6 +172,10 @@ def reading(where: str) -> Iterator[None]:
         text = str(error)
         if "PATH_NOT_FOUND" in text:
             raise InputError(f"{where}: no such file or folder") from error
+        if "UNABLE_TO_INFER_SCHEMA" in text:
+            raise InputError(f"{where}: holds no file that can be read; expected at least one") from error
+        if record := re.search(r"Malformed CSV record: (.*?)(?: SQLSTATE: \w+)?$", text, re.MULTILINE):
+            raise InputError(f"{where}: the record '{record[1]}' has more or fewer values than the header") from error
         if "NANOS" in text:
             raise InputError(
                 f"{where}: a column holds nanoseconds, which Spark does not read; accepted: microseconds "

@@ -373,6 +373,33 @@ def test_columns_of_csv_files_count_by_name(state: State, texts: list[str], expe
     assert sorted(typed.select("a").collect()) == [(str(a),) for a, _ in expected]
 
 
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        pytest.param("", r"is empty; expected a line with the names of the columns, and rows", id="empty"),
+        pytest.param(
+            "a;b\n1;2\n", r"has one column, 'a;b'; if ';' separates columns, set source.separator", id="separator"
+        ),
+        pytest.param("a,b,a\n1,2,3\n", r"several columns are named 'a'", id="twice"),
+        pytest.param("a,a1,A\x01B\n1,2,3\n", r"holds bytes that are not text", id="binary"),
+        pytest.param("a,b\n1,2\n1,2,3\n", r"the record '1,2,3' has more or fewer values than the header", id="record"),
+    ],
+)
+def test_a_csv_file_that_is_none_is_rejected(state: State, text: str, match: str) -> None:
+    with state.refuses(match), sources.reading("the source"):
+        collected(state.csv(text))
+
+
+def test_names_that_end_with_their_place_are_taken(state: State) -> None:
+    source = state.csv("x0,x1,x2\n1,2,3\n")
+    assert sources.read_source(Source(**source)).columns == ["x0", "x1", "x2"]  # type: ignore[arg-type]
+
+
+def test_a_folder_without_a_file_is_rejected(state: State) -> None:
+    with state.refuses("holds no file that can be read"):
+        sources.read_source(Source(**folder_of(state)))  # type: ignore[arg-type]
+
+
 def test_csv_files_with_different_columns_are_rejected(state: State) -> None:
     source = folder_of(state, "a,b\n1,10\n", "a,c\n2,20\n")
     with state.refuses(r"1 %.csv and .*0 %.csv differ in the columns b, c; accepted: the same columns in each file"):

@@ -126,7 +126,7 @@ SPLIT_REFUSALS: list[Any] = [
     pytest.param(ROWS, {"key": ["absent"]}, "key: .*no column 'absent'", id="key"),
     pytest.param(ROWS, {"features": ["size", "absent"]}, "features: .*no column 'absent'", id="feature"),
     pytest.param("id,size,label\n", {}, "is empty", id="header only"),
-    pytest.param("", {}, "target: .*no column 'label'", id="empty file"),
+    pytest.param("", {}, "is empty; expected a line with the names", id="empty file"),
     pytest.param(ROWS + "99,1,\n", {}, r"target: column 'label' .*no value in 1 of 41 rows", id="target without value"),
     pytest.param(ROWS + ",1,no\n", {"key": ["id"]}, "key: column 'id' .*no value in 1 of 41", id="key without value"),
     pytest.param("id,size,label\n1,,a\n2,,b\n", {}, "features: column 'size' .*no value in any row", id="all null"),
@@ -166,7 +166,7 @@ SPLIT_REFUSALS: list[Any] = [
     pytest.param(
         ROWS + "1,2,yes,4,5\n",
         {},
-        "source csv .*can't be read",
+        "source csv .*the record .1,2,yes,4,5. has more or fewer values",
         id="malformed row",
     ),
     pytest.param(
