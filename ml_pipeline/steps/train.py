@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -99,8 +100,8 @@ def train(
         for side, frame in zip(sides, (rows, validation), strict=True):
             context = "training" if side.side == TRAIN_SIDE else side.side
             runs.log_dataset(side.table, side.version, side.fingerprint, frame, target=target, context=context)
-        parameters = {"target": target, "metric": metric, "folds": folds, "seed": seed}
-        runs.log_params(_parameters(estimator, grid) | {"features": ", ".join(chosen.kinds)} | parameters)
+        own = {"target": target, "metric": metric, "folds": folds, "seed": seed, "features": ", ".join(chosen.kinds)}
+        runs.log_params(own | _parameters(estimator, grid, besides=own))
         evaluation = _evaluate(trained, metric)
         runs.log_metrics(
             {f"validation_{metric}": evaluation.value, **_cross_validated(grid, metric), **_sizes(trained, sides)}
@@ -167,9 +168,12 @@ def _evaluate(trained: _Trained, metric: str) -> Evaluation:
     )
 
 
-def _parameters(estimator: Estimator, grid: GridSearchCV) -> dict[str, Any]:
+def _parameters(estimator: Estimator, grid: GridSearchCV, *, besides: Collection[str]) -> dict[str, Any]:
+    """The estimator and its parameters; one that has the name of a parameter of the run keeps its prefix."""
     best = {name.removeprefix("estimator__"): value for name, value in grid.best_params_.items()}
-    return {"estimator": estimator.class_, **estimator.parameters, **best}
+    taken = {"estimator", *besides}
+    chosen = {**estimator.parameters, **best}.items()
+    return {"estimator": estimator.class_} | {f"estimator__{k}" if k in taken else k: v for k, v in chosen}
 
 
 def _cross_validated(grid: GridSearchCV, metric: str) -> dict[str, float]:

@@ -88,6 +88,15 @@ def test_the_run_holds_what_was_trained(iris_run: Run) -> None:
     assert (params["metric"], params["folds"], params["seed"]) == ("accuracy", "3", "21")
 
 
+def test_a_hyper_parameter_named_like_a_parameter_of_the_run_keeps_both(state: State) -> None:
+    chosen = {"parameters": {"metric": "manhattan", "n_neighbors": 3}, "grid": {}}
+    state.run(
+        "datasets", "training", estimator={"class": "sklearn.neighbors.KNeighborsClassifier", **chosen}
+    ).succeeded()
+    params = state.newest().data.params
+    assert (params["metric"], params["estimator__metric"], params["n_neighbors"]) == ("accuracy", "manhattan", "3")
+
+
 def test_the_run_holds_its_metrics(iris: tuple[State, Run], iris_run: Run) -> None:
     metrics = iris_run.data.metrics
     train, validation = iris[0].frame("train"), iris[0].frame("validation")
