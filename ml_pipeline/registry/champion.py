@@ -52,13 +52,15 @@ def make_champion(version: ModelVersion, *, move: str, run_by: str = "", job_run
 
 
 def rollback(*, model: str, run_by: str = "") -> Results:
-    """Make the version that the champion replaced the champion again.
+    """Restore the version that the champion replaced; of those that were deleted since, the one before.
 
     Raises:
         InputError: there is no champion, or it replaced none.
     """
     champion = models.champion(model)
     *before, _ = _history(model, champion)
+    while before and not models.has_version(model, before[-1]):
+        before.pop()
     if not before:
         raise InputError(f"model {model} version {champion.version} replaced no other champion; nothing to go back to")
     version = models.version(model, before[-1])

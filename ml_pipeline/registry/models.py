@@ -185,3 +185,13 @@ def move_alias(alias: str, version: ModelVersion) -> None:
 def version(model: str, number: str) -> ModelVersion:
     """A version of a registered model by its number."""
     return client().get_model_version(model, number)
+
+
+def has_version(model: str, number: str) -> bool:
+    """Whether a version of a registered model was not deleted."""
+    try:
+        return bool(version(model, number))
+    except mlflow.exceptions.MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise

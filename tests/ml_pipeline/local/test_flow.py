@@ -280,6 +280,16 @@ def test_an_interrupted_promotion_can_be_repeated(flown: State) -> None:
     assert str(flown.champion().version) == "1"
 
 
+def test_rollback_goes_past_a_version_that_was_deleted(flown: State) -> None:
+    for commit in ("c2", "c3"):
+        flown.run("training", "validation", "promotion", parameters={"git_commit": commit}).succeeded()
+    tracking.client().delete_model_version(MODEL, "2")
+    made = champion_alias.rollback(model=MODEL)
+    assert made == {MODEL: "version 1 is the champion again, version 3 is not"}
+    with flown.refuses("version 1 replaced no other champion; nothing to go back to"):
+        champion_alias.rollback(model=MODEL)
+
+
 def test_an_interrupted_rollback_can_be_repeated(flown: State) -> None:
     challenge(flown)
     flown.step("promote")
