@@ -22,6 +22,9 @@ _BLOCK = 1024 * LANES
 _NODE = np.dtype([("threshold", "f4"), ("feature", "u4"), ("child", "u4"), ("unused", "u4")])
 """One node in 16 bytes, so that no node lies across two cache lines."""
 
+TOO_LARGE = "Input X contains infinity or a value too large for dtype('float32')."
+"""Scikit-learn's own words."""
+
 Walk = Callable[..., None]
 
 
@@ -31,9 +34,11 @@ def walk(  # noqa: PLR0917 (Numba knows no keyword-only arguments)
     values: NDArray[np.float64],
     roots: NDArray[np.uint64],
     depths: NDArray[np.int64],
+    divisor: float,
     sums: NDArray[np.float64],
+    best: NDArray[np.int64],
 ) -> None:
-    """Add every tree's leaf values to each row's sums, in the order of the trees.
+    """Add every tree's leaf values to each row's sums, in the order of the trees, divide, and find the greatest.
 
     Positions are unsigned and arrays are flat, since a signed one is looked at for being counted from the end: that
     doubles the time.
@@ -44,7 +49,9 @@ def walk(  # noqa: PLR0917 (Numba knows no keyword-only arguments)
         values: Class probabilities of each node, (nodes, classes).
         roots: Position of each tree's root.
         depths: Depth of each tree.
+        divisor: What the sums are divided by.
         sums: What is added to, (rows, classes).
+        best: The first class with the greatest quotient, of each row.
     """
     features, classes = np.uint64(rows.shape[1]), np.uint64(values.shape[1])
     flat, added, summed = rows.reshape(-1), values.reshape(-1), sums.reshape(-1)
@@ -63,6 +70,11 @@ def walk(  # noqa: PLR0917 (Numba knows no keyword-only arguments)
                     leaf, row = at[lane] * classes, np.uint64(first + lane) * classes
                     for label in range(classes):
                         summed[row + np.uint64(label)] += added[leaf + np.uint64(label)]
+        for each in range(begin, min(begin + _BLOCK, rows.shape[0])):
+            for place in range(sums.shape[1]):
+                sums[each, place] /= divisor
+                if sums[each, place] > sums[each, best[each]]:
+                    best[each] = place
 
 
 @functools.cache
@@ -112,28 +124,26 @@ class Forest:
         depths = np.array([tree.max_depth for tree in trees], np.int64)
         return cls(nodes, values, roots.astype(np.uint64), depths, averages=not single)
 
-    def probabilities(self, rows: NDArray[Any]) -> NDArray[np.float64] | None:
-        """Each row's class probabilities, as scikit-learn computes them: added up tree by tree, then divided.
-
-        Returns:
-            (rows, classes) of features, (rows, features); ``None`` where a value is missing, infinite or too large for
-            float32, which is scikit-learn's to treat or to reject.
+    def __call__(
+        self, features: NDArray[np.float64], *, scores: bool
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
+        """Each row's class, and if asked for its class probabilities, of (rows, features) without NaN.
 
         Raises:
             ImportError: Numba is not installed.
+            ValueError: a value is infinite or too large for float32.
         """
         # The walk takes whole groups of rows; those that fill up the last one are zeros.
-        single = np.zeros((-(-len(rows) // LANES) * LANES, rows.shape[1]), np.float32)
+        single = np.zeros((-(-len(features) // LANES) * LANES, features.shape[1]), np.float32)
         with np.errstate(over="ignore"):
-            single[: len(rows)] = rows
+            single[: len(features)] = features
         if not np.isfinite(single).all():
-            return None
+            raise ValueError(TOO_LARGE)
         sums = np.zeros((len(single), self.values.shape[1]))
-        compiled()(single, self.nodes, self.values, self.roots, self.depths, sums)
-        sums = sums[: len(rows)]
-        if self.averages:
-            sums /= len(self.roots)
-        return sums
+        best = np.zeros(len(single), np.int64)
+        trees = len(self.roots) if self.averages else 1
+        compiled()(single, self.nodes, self.values, self.roots, self.depths, float(trees), sums, best)
+        return best[: len(features)], sums[: len(features)] if scores else None
 
 
 def _flatten(tree: Any, root: int) -> tuple[NDArray[Any], NDArray[np.float64]]:

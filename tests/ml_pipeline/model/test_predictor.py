@@ -25,6 +25,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
+from ml_pipeline.data import sources
+from ml_pipeline.data.columns import INFINITE
 from ml_pipeline.errors import InputError
 from ml_pipeline.model import evaluator
 from ml_pipeline.model.predictor import Predictor, answers
@@ -132,10 +134,21 @@ def test_only_features_cross_into_python(table: DataFrame) -> None:
     plan = answered._jdf.queryExecution().optimizedPlan().toString()
     (line,) = [line for line in plan.splitlines() if "ArrowEvalPython" in line]
     assert "wide" not in line.partition("]")[0]
-    # Each column counts once, however often its check for infinity names it.
     assert len(set(re.findall(r"#\d+", line))) <= 6
     only = answered.select("x")._jdf.queryExecution().executedPlan().toString()
     assert "ReadSchema: struct<a:double,c:double>" in only
+
+
+@pytest.mark.parametrize("by", [evaluator.SKLEARN, evaluator.FOREST])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 1e39])
+def test_infinity_is_refused_by_the_columns_name(table: DataFrame, by: str, value: float) -> None:
+    from pyspark.sql import functions as F
+
+    model = fit(RandomForestClassifier(3, random_state=0), text=False)
+    rows = table.withColumn("c", F.when(F.col("id") == 7, F.lit(float(value))).otherwise(F.col("c")))
+    with pytest.raises(InputError) as caught, sources.reading("rows"):
+        scored(rows, predictor(model, by))
+    assert str(caught.value) == f"column 'c' of rows {INFINITE}"
 
 
 @pytest.mark.slow
