@@ -1,7 +1,7 @@
 """What computes a model's answers: scikit-learn, or array code that was seen to answer the same.
 
 Which of them is decided when a model is logged (`choose`), and followed when it scores (`build`). An evaluator is
-pickled to the workers; with array code they import neither scikit-learn nor pandas.
+pickled to the workers; with array code they don't import scikit-learn, which takes seconds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ml_pipeline.model.compiled_forest import Forest, compiled
+from ml_pipeline.model.compiled_forest import Forest
+from ml_pipeline.model.kernels import Boosting, Linear
 from ml_pipeline.model.preparation import Columns, Preparation
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 SKLEARN = "sklearn"
 FOREST = "compiled_forest"
+BOOSTING = "compiled_boosting"
+LINEAR = "linear"
 WORTHWHILE_ROWS = 1_000
 """With fewer training rows a model stays with scikit-learn: small data never win back what compilation costs."""
 
@@ -101,7 +104,7 @@ class Fast:
         return self.classes.take(positions, axis=0), values if scores else None
 
 
-_KERNELS: dict[str, Callable[[Any], Kernel | None]] = {FOREST: Forest.of}
+_KERNELS: dict[str, Callable[[Any], Kernel | None]] = {FOREST: Forest.of, BOOSTING: Boosting.of, LINEAR: Linear.of}
 """What makes arrays of a fitted estimator, by the evaluator's name."""
 
 
@@ -110,7 +113,7 @@ def build(model: Any, evaluator: str) -> Evaluator:
     fast = _fast(model).get(evaluator)
     if fast is None:
         return Plain(model)
-    if importlib.util.find_spec("numba") is None:
+    if evaluator != LINEAR and importlib.util.find_spec("numba") is None:
         _log.warning("numba is not installed: scikit-learn evaluates the model (install 'ml-pipeline[fast]')")
         return Plain(model)
     return fast
@@ -136,14 +139,14 @@ def choose(model: Any, validation: pd.DataFrame, *, train_rows: int) -> tuple[st
         return SKLEARN, f"{train_rows:,} training rows, below {WORTHWHILE_ROWS:,}"
     known = _fast(model)
     if not known:
-        return SKLEARN, "the model is no forest of decision trees"
+        return SKLEARN, "only scikit-learn evaluates a model of this kind"
     (name, fast), *_ = known.items()
+    columns = {str(column): values.to_numpy() for column, values in validation.items()}
     try:
-        compiled()
+        mine = fast(columns, scores=True)
     except ImportError:
         return SKLEARN, "numba is not installed (the extra 'fast')"
-    columns = {str(column): values.to_numpy() for column, values in validation.items()}
-    pairs: Any = zip(fast(columns, scores=True), Plain(model)(columns, scores=True), strict=True)
-    if not all(mine.dtype == theirs.dtype and np.array_equal(mine, theirs) for mine, theirs in pairs):
+    pairs: Any = zip(mine, Plain(model)(columns, scores=True), strict=True)
+    if not all(ours.dtype == theirs.dtype and np.array_equal(ours, theirs) for ours, theirs in pairs):
         return SKLEARN, f"{name} disagrees on the {len(validation):,} validation rows"
     return name, f"it agrees bit for bit on {len(validation):,} validation rows"

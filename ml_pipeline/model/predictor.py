@@ -156,7 +156,7 @@ def _pandas(shipped: Shipped, *, scores: bool) -> Any:
 
 
 def _arrow(shipped: Shipped, *, scores: bool) -> Any:
-    """The same without pandas, which then no worker imports (Spark 4.1 and later)."""
+    """The same with Arrow arrays, which Spark 4.1 and later pass on without a conversion to pandas."""
 
     def answered(*columns: pa.Array) -> pa.Array:
         labels, values = shipped.answer(columns, scores=scores)

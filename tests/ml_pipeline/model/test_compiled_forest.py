@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import ExtraTreesClassifier, GradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
@@ -79,7 +79,7 @@ def test_the_compiled_forest_answers_as_scikit_learn_bit_for_bit(estimator: Any,
     for text in (False, True):
         fitted = model(estimator, text=text).fit(train, labels(train, kind))
         for rows in (1, 13, 2000):
-            agrees(fitted, frame(rows, seed=rows, text=True))
+            agrees(fitted, frame(rows, seed=rows + 1, text=True))
 
 
 @pytest.mark.usefixtures("_numba")
@@ -130,13 +130,13 @@ class Cautious(RandomForestClassifier):  # type: ignore[misc]
     """Answers in its own way."""
 
 
-@pytest.mark.parametrize("estimator", [LogisticRegression(), GradientBoostingClassifier(n_estimators=2), Cautious(2)])
+@pytest.mark.parametrize("estimator", [GaussianNB(), Cautious(2)])
 def test_other_estimators_stay_with_scikit_learn(estimator: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluator, "WORTHWHILE_ROWS", 1)
     train = frame(100)
     fitted = model(estimator).fit(train, labels(train))
     chosen, why = evaluator.choose(fitted, train, train_rows=len(train))
-    assert (chosen, why) == (evaluator.SKLEARN, "the model is no forest of decision trees")
+    assert (chosen, why) == (evaluator.SKLEARN, "only scikit-learn evaluates a model of this kind")
     assert isinstance(evaluator.build(fitted, evaluator.FOREST), evaluator.Plain)
 
 
@@ -158,11 +158,12 @@ def test_the_evaluator_is_refused_if_it_disagrees(fitted: Pipeline, part: str, m
     honest, numbers = Forest.of(fitted[-1]), preparation.Preparation.of(fitted[0])
     assert honest is not None
     assert numbers is not None
+    trees = honest.trees
     if part == "values":
         # The last bit of one tree's leaves.
-        honest.values[honest.roots[2] :] = np.nextafter(honest.values[honest.roots[2] :], 2)
+        trees.values[trees.roots[2] :] = np.nextafter(trees.values[trees.roots[2] :], 2)
     elif part == "thresholds":
-        honest.nodes["threshold"][honest.roots] = -np.inf
+        trees.nodes["threshold"][trees.roots] = -np.inf
     else:
         (only,) = numbers.parts
         assert isinstance(only, preparation.Numbers)
