@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 LANES = 16
 """Rows that go down a tree together: the processor works on the others while it waits for one's node."""
-_BLOCK = 1024 * LANES
-"""Rows that meet a tree while it is in the cache."""
+_BLOCK_VALUES = 65_536
+"""Features of the rows that one tree after the other meets, so that they stay in the cache."""
 NODE = np.dtype([("threshold", "f4"), ("feature", "u4"), ("child", "u4"), ("unused", "u4")])
 """One node in 16 bytes, so that no node lies across two cache lines."""
 
@@ -55,9 +55,10 @@ def walk(  # noqa: PLR0917 (Numba knows no keyword-only arguments)
     features, width, columns = np.uint64(rows.shape[1]), np.uint64(values.shape[1]), np.uint64(sums.shape[1])
     flat, added, summed = rows.reshape(-1), values.reshape(-1), sums.reshape(-1)
     at = np.empty(LANES, np.uint64)
-    for begin in range(0, rows.shape[0], _BLOCK):
+    block = max(_BLOCK_VALUES // (rows.shape[1] * LANES), 1) * LANES
+    for begin in range(0, rows.shape[0], block):
         for tree in range(roots.shape[0]):
-            for first in range(begin, min(begin + _BLOCK, rows.shape[0]), LANES):
+            for first in range(begin, min(begin + block, rows.shape[0]), LANES):
                 for lane in range(LANES):
                     at[lane] = roots[tree]
                 for _ in range(depths[tree]):
@@ -69,7 +70,7 @@ def walk(  # noqa: PLR0917 (Numba knows no keyword-only arguments)
                     leaf, row = at[lane] * width, np.uint64(first + lane) * columns + targets[tree]
                     for place in range(width):
                         summed[row + np.uint64(place)] += added[leaf + np.uint64(place)]
-        for each in range(begin, min(begin + _BLOCK, rows.shape[0])):
+        for each in range(begin, min(begin + block, rows.shape[0])):
             for column in range(sums.shape[1]):
                 sums[each, column] /= divisor
                 if sums[each, column] > sums[each, best[each]]:

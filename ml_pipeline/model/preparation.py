@@ -49,8 +49,7 @@ class Numbers:
         for place, name in enumerate(self.names):
             values = np.where(np.isnan(columns[name]), self.fill[place], columns[name])
             values -= self.mean[place]
-            values /= self.scale[place]
-            features[:, place] = values
+            np.divide(values, self.scale[place], out=features[:, place])
 
 
 @dataclass(frozen=True)

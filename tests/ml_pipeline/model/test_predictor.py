@@ -227,13 +227,23 @@ def test_a_worker_loads_a_model_once_and_runs_it_on_one_thread(
     assert model[-1].n_jobs == -1
 
 
-def test_the_compiled_forest_answers_in_spark(table: DataFrame, spark: SparkSession) -> None:
+@pytest.mark.parametrize(
+    ("by", "estimator"),
+    [
+        (evaluator.FOREST, RandomForestClassifier(5, random_state=0)),
+        (evaluator.BOOSTING, HistGradientBoostingClassifier(max_iter=3, random_state=0)),
+        (evaluator.LINEAR, LogisticRegression()),
+    ],
+    ids=str,
+)
+def test_array_code_answers_in_spark(table: DataFrame, spark: SparkSession, by: str, estimator: Any) -> None:
     pytest.importorskip("numba")
     from pyspark.sql import functions as F
 
-    model = fit(RandomForestClassifier(5, random_state=0), text=False)
-    rows = table.select("*", F.explode(F.sequence(F.lit(1), F.lit(1500))).alias("copy")).coalesce(1)
-    one = predictor(model, evaluator.FOREST)
+    model = fit(estimator)
+    rows = table.select("*", F.explode(F.sequence(F.lit(1), F.lit(10))).alias("copy")).coalesce(1)
+    one = predictor(model, by)
+    assert isinstance(one.built, evaluator.Fast)
     column = answers(rows, {"m": one}, where="rows", scores=True)["m"]
     found = rows.select("id", column["prediction"].alias("p"), column["scores"].alias("s")).distinct().orderBy("id")
     with warnings.catch_warnings():
