@@ -128,6 +128,16 @@ def test_two_models_with_different_features_answer_in_one_pass(table: DataFrame)
     assert [row[3] for row in found] == second.predict(frame()[["c", "b b"]]).tolist()
 
 
+def test_array_code_answers_beside_scikit_learn(table: DataFrame) -> None:
+    pytest.importorskip("numba")
+    first, second = fit(RandomForestClassifier(3, random_state=0)), fit(GaussianNB(), kind="int")
+    both = {"champion": predictor(first, evaluator.FOREST), "challenger": predictor(second)}
+    answered = table.select("id", answers(table, both, where="rows").alias("a"))
+    found = sorted(answered.select("id", "a.champion.prediction", "a.challenger.prediction").collect())
+    assert [row[1] for row in found] == first.predict(frame()).tolist()
+    assert [row[2] for row in found] == second.predict(frame()).tolist()
+
+
 def test_only_features_cross_into_python(table: DataFrame) -> None:
     model = fit(RandomForestClassifier(3, random_state=0), numbers=("a", "c"), text=False)
     answered = table.withColumn("x", answers(table, {"m": predictor(model)}, where="rows"))
