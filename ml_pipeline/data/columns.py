@@ -72,14 +72,6 @@ def infinite(name: str) -> Column:
     return ~F.isnan(value) & (F.abs(value) > LARGEST)
 
 
-def finite(rows: DataFrame, name: str, *, where: str) -> Column:
-    """A column's values, of which an infinite one ends whatever reads them; ``reading`` says why."""
-    value = F.col(quote(name))
-    if not may_be_infinite(rows, name):
-        return value
-    return F.when(infinite(name), F.raise_error(F.lit(f"column '{name}' of {where} {INFINITE}"))).otherwise(value)
-
-
 def type_name(rows: DataFrame, column: str) -> str:
     """Spark's name of a column's type, without its parameters."""
     return rows.schema[column].dataType.typeName()

@@ -85,8 +85,8 @@ class Features:
         """Columns that are text."""
         return [name for name, kind in self.kinds.items() if kind == "string"]
 
-    def columns(self, rows: DataFrame, *, where: str, must_be_finite: bool = False) -> list[Column]:
-        """The features as columns of a table; if they must be finite, reading an infinite number is an error.
+    def columns(self, rows: DataFrame, *, where: str) -> list[Column]:
+        """The features as columns of a table.
 
         Raises:
             InputError: the table lacks a column, or has it with another type.
@@ -105,12 +105,7 @@ class Features:
                     f"column '{column}' of {where} is {found}, which does not fit the model's signature; "
                     f"accepted: {accepted}"
                 )
-        return [
-            (columns.finite(rows, column, where=where) if must_be_finite else F.col(quote(column)))
-            .cast(kind)
-            .alias(column)
-            for column, kind in self.kinds.items()
-        ]
+        return [F.col(quote(column)).cast(kind).alias(column) for column, kind in self.kinds.items()]
 
     def read(self, source: Source, *, into: str, typed: Collection[str]) -> DataFrame:
         """A source's rows, whose values may tell less of a column's type than the model knows.

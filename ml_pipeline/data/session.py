@@ -113,6 +113,8 @@ def create(state: Path) -> SparkSession:
         .config("spark.sql.warehouse.dir", str(state / "warehouse"))
         .config("spark.driver.host", "localhost")
         .config("spark.driver.bindAddress", "127.0.0.1")
+        # Imports once what every worker would import (`warm_up.serve_workers`).
+        .config("spark.python.daemon.module", "ml_pipeline.local.warm_up")
         .config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "false")
         .config("spark.sql.session.timeZone", "UTC")

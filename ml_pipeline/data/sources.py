@@ -161,7 +161,7 @@ def reading(where: str) -> Iterator[None]:
     """Let a file that can't be read be one clear message; Spark finds out when it reads the rows, wherever that is.
 
     Raises:
-        InputError: a file is absent, or not what it is said to be, or holds infinity where it must not (``finite``).
+        InputError: a file is absent, or not what it is said to be; a Python worker raised one.
     """
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
@@ -181,7 +181,7 @@ def reading(where: str) -> Iterator[None]:
                 f"{where}: a column holds nanoseconds, which Spark does not read; accepted: microseconds "
                 "(pandas: to_parquet(..., coerce_timestamps='us', allow_truncated_timestamps=True))"
             ) from error
-        if raised := re.search(r"\[USER_RAISED_EXCEPTION\] (.*?)(?: SQLSTATE: \w+)?$", text, re.MULTILINE):
+        if raised := re.search(rf"^{InputError.__module__}.InputError: (.*)$", text, re.MULTILINE):
             raise InputError(raised[1]) from error
         if any(sign in text for sign in _UNREADABLE):
             raise InputError(f"{where}: can't be read: {cause(error)}") from error

@@ -89,6 +89,12 @@ def start_worker() -> None:
     _ahead(start)
 
 
+def serve_workers() -> None:
+    """Be the process that forks Spark's Python workers, and import what each of them would import by itself."""
+    without_collection(lambda: _import("pandas", "pyarrow", "pyspark.worker", "ml_pipeline.model.evaluator"))
+    importlib.import_module("pyspark.daemon").manager()
+
+
 def _import(*names: str) -> None:
     for name in names:
         with contextlib.suppress(ImportError):  # The step that needs it reports it.
@@ -105,3 +111,7 @@ def _ahead(prepare: Callable[[], object]) -> threading.Thread:
     thread = threading.Thread(target=quietly, daemon=True)
     thread.start()
     return thread
+
+
+if __name__ == "__main__":
+    serve_workers()

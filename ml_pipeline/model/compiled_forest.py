@@ -17,23 +17,26 @@ if TYPE_CHECKING:
 
 LANES = 16
 """Rows that go down a tree together: the processor works on the others while it waits for one's node."""
-_BLOCK = 1024 * LANES
-"""Rows that meet a tree while it is in the cache."""
-_NODE = np.dtype([("threshold", "f4"), ("feature", "u4"), ("child", "u4"), ("unused", "u4")])
+_BLOCK_VALUES = 65_536
+"""Features of the rows that one tree after the other meets, so that they stay in the cache."""
+NODE = np.dtype([("threshold", "f4"), ("feature", "u4"), ("child", "u4"), ("unused", "u4")])
 """One node in 16 bytes, so that no node lies across two cache lines."""
 
 Walk = Callable[..., None]
 
 
 def walk(  # noqa: PLR0917 (Numba knows no keyword-only arguments)
-    rows: NDArray[np.float32],
+    rows: NDArray[Any],
     nodes: NDArray[Any],
     values: NDArray[np.float64],
     roots: NDArray[np.uint64],
     depths: NDArray[np.int64],
+    targets: NDArray[np.uint64],
+    divisor: float,
     sums: NDArray[np.float64],
+    best: NDArray[np.int64],
 ) -> None:
-    """Add every tree's leaf values to each row's sums, in the order of the trees.
+    """Add every tree's leaf values to each row's sums, in the order of the trees, divide, and find the greatest.
 
     Positions are unsigned and arrays are flat, since a signed one is looked at for being counted from the end: that
     doubles the time.
@@ -41,17 +44,21 @@ def walk(  # noqa: PLR0917 (Numba knows no keyword-only arguments)
     Args:
         rows: Finite features, (rows, features); a multiple of ``LANES``.
         nodes: All trees' nodes; siblings are neighbours, and a leaf is its own child.
-        values: Class probabilities of each node, (nodes, classes).
+        values: Values of each node, (nodes, values).
         roots: Position of each tree's root.
         depths: Depth of each tree.
-        sums: What is added to, (rows, classes).
+        targets: The first column of the sums that a tree adds to.
+        divisor: What the sums are divided by.
+        sums: What is added to, (rows, columns).
+        best: The first column with the greatest quotient, of each row.
     """
-    features, classes = np.uint64(rows.shape[1]), np.uint64(values.shape[1])
+    features, width, columns = np.uint64(rows.shape[1]), np.uint64(values.shape[1]), np.uint64(sums.shape[1])
     flat, added, summed = rows.reshape(-1), values.reshape(-1), sums.reshape(-1)
     at = np.empty(LANES, np.uint64)
-    for begin in range(0, rows.shape[0], _BLOCK):
+    block = max(_BLOCK_VALUES // (rows.shape[1] * LANES), 1) * LANES
+    for begin in range(0, rows.shape[0], block):
         for tree in range(roots.shape[0]):
-            for first in range(begin, min(begin + _BLOCK, rows.shape[0]), LANES):
+            for first in range(begin, min(begin + block, rows.shape[0]), LANES):
                 for lane in range(LANES):
                     at[lane] = roots[tree]
                 for _ in range(depths[tree]):
@@ -60,9 +67,14 @@ def walk(  # noqa: PLR0917 (Numba knows no keyword-only arguments)
                         value = flat[np.uint64(first + lane) * features + np.uint64(node.feature)]
                         at[lane] = np.uint64(node.child) + np.uint64(not (value <= node.threshold))
                 for lane in range(LANES):
-                    leaf, row = at[lane] * classes, np.uint64(first + lane) * classes
-                    for label in range(classes):
-                        summed[row + np.uint64(label)] += added[leaf + np.uint64(label)]
+                    leaf, row = at[lane] * width, np.uint64(first + lane) * columns + targets[tree]
+                    for place in range(width):
+                        summed[row + np.uint64(place)] += added[leaf + np.uint64(place)]
+        for each in range(begin, min(begin + block, rows.shape[0])):
+            for column in range(sums.shape[1]):
+                sums[each, column] /= divisor
+                if sums[each, column] > sums[each, best[each]]:
+                    best[each] = column
 
 
 @functools.cache
@@ -82,15 +94,76 @@ def compiled() -> Walk:
 
 
 @dataclass(frozen=True)
-class Forest:
-    """The trees of a forest, one node after the other."""
+class Tree:
+    """One tree, whose leaves have no left child (-1)."""
+
+    left: NDArray[Any]
+    right: NDArray[Any]
+    feature: NDArray[Any]
+    threshold: NDArray[np.float64]
+    values: NDArray[np.float64]
+    """(nodes, values)"""
+    depth: int
+
+    @classmethod
+    def of(cls, tree: Any) -> Self:
+        """A tree of ``sklearn.tree``."""
+        left, right = tree.children_left, tree.children_right
+        return cls(left, right, tree.feature, tree.threshold, tree.value[:, 0, :], tree.max_depth)
+
+
+@dataclass(frozen=True)
+class Trees:
+    """Trees, one node after the other."""
 
     nodes: NDArray[Any]
     values: NDArray[np.float64]
     roots: NDArray[np.uint64]
     depths: NDArray[np.int64]
-    averages: bool
-    """Whether the sums are divided by the number of trees; a single tree's are not."""
+    targets: NDArray[np.uint64]
+
+    @classmethod
+    def of(cls, trees: list[Tree], node: np.dtype[Any], *, columns: int = 1) -> Self:
+        """Trees that add to one column of the sums after the other."""
+        counts = np.array([len(tree.left) for tree in trees])
+        roots = np.cumsum(counts) - counts
+        parts = [_flatten(tree, int(root), node) for tree, root in zip(trees, roots, strict=True)]
+        nodes, values = (np.ascontiguousarray(np.concatenate(part)) for part in zip(*parts, strict=True))
+        depths = np.array([tree.depth for tree in trees], np.int64)
+        targets = np.arange(len(trees), dtype=np.uint64) % np.uint64(columns)
+        return cls(nodes, values, roots.astype(np.uint64), depths, targets)
+
+    def __call__(
+        self, features: NDArray[np.float64], start: NDArray[np.float64], divisor: float = 1
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The column with the greatest sum of each row, and the sums, which begin with ``start``.
+
+        Raises:
+            ImportError: Numba is not installed.
+            ValueError: a value is infinite or too large for the thresholds' type.
+        """
+        # The walk takes whole groups of rows; those that fill up the last one are zeros.
+        type_ = self.nodes.dtype["threshold"]
+        rows = np.zeros((-(-len(features) // LANES) * LANES, features.shape[1]), type_)
+        with np.errstate(over="ignore"):
+            rows[: len(features)] = features
+        if type_ == np.float32 and not np.isfinite(rows).all():
+            raise ValueError(
+                f"Input X contains infinity or a value too large for dtype('{type_}')."
+            )  # As scikit-learn.
+        sums = np.tile(np.asarray(start, np.float64), (len(rows), 1))
+        best = np.zeros(len(rows), np.int64)
+        trees = (self.nodes, self.values, self.roots, self.depths, self.targets)
+        compiled()(rows, *trees, float(divisor), sums, best)
+        return best[: len(features)], sums[: len(features)]
+
+
+@dataclass(frozen=True)
+class Forest:
+    """A forest, whose trees' class probabilities are averaged."""
+
+    trees: Trees
+    divisor: int
 
     @classmethod
     def of(cls, estimator: Any) -> Self | None:
@@ -104,55 +177,35 @@ class Forest:
             return None
         if estimator.n_outputs_ != 1:
             return None
-        trees = [member.tree_ for member in ([estimator] if single else estimator.estimators_)]
-        counts = np.array([tree.node_count for tree in trees])
-        roots = np.cumsum(counts) - counts
-        parts = [_flatten(tree, int(root)) for tree, root in zip(trees, roots, strict=True)]
-        nodes, values = (np.ascontiguousarray(np.concatenate(part)) for part in zip(*parts, strict=True))
-        depths = np.array([tree.max_depth for tree in trees], np.int64)
-        return cls(nodes, values, roots.astype(np.uint64), depths, averages=not single)
+        members = [estimator] if single else estimator.estimators_
+        return cls(Trees.of([Tree.of(member.tree_) for member in members], NODE), len(members))
 
-    def probabilities(self, rows: NDArray[Any]) -> NDArray[np.float64] | None:
-        """Each row's class probabilities, as scikit-learn computes them: added up tree by tree, then divided.
-
-        Returns:
-            (rows, classes) of features, (rows, features); ``None`` where a value is missing, infinite or too large for
-            float32, which is scikit-learn's to treat or to reject.
-
-        Raises:
-            ImportError: Numba is not installed.
-        """
-        # The walk takes whole groups of rows; those that fill up the last one are zeros.
-        single = np.zeros((-(-len(rows) // LANES) * LANES, rows.shape[1]), np.float32)
-        with np.errstate(over="ignore"):
-            single[: len(rows)] = rows
-        if not np.isfinite(single).all():
-            return None
-        sums = np.zeros((len(single), self.values.shape[1]))
-        compiled()(single, self.nodes, self.values, self.roots, self.depths, sums)
-        sums = sums[: len(rows)]
-        if self.averages:
-            sums /= len(self.roots)
-        return sums
+    def __call__(
+        self, features: NDArray[np.float64], *, scores: bool
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
+        """Each row's class, and if asked for its class probabilities."""
+        best, sums = self.trees(features, np.zeros(self.trees.values.shape[1]), self.divisor)
+        return best, sums if scores else None
 
 
-def _flatten(tree: Any, root: int) -> tuple[NDArray[Any], NDArray[np.float64]]:
+def _flatten(tree: Tree, root: int, node: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """A tree's nodes and values, level by level, so that siblings become neighbours."""
-    left, right = tree.children_left, tree.children_right
-    order, position = np.zeros(tree.node_count, np.int64), np.zeros(tree.node_count, np.int64)
+    count = len(tree.left)
+    order, position = np.zeros(count, np.int64), np.zeros(count, np.int64)
     known = 1
-    for place in range(tree.node_count):
-        node = order[place]
-        position[node] = place
-        if left[node] >= 0:
-            order[known : known + 2] = left[node], right[node]
+    for place in range(count):
+        parent = order[place]
+        position[parent] = place
+        if tree.left[parent] >= 0:
+            order[known : known + 2] = tree.left[parent], tree.right[parent]
             known += 2
-    leaf = left[order] < 0
-    nodes = np.zeros(tree.node_count, _NODE)
-    nodes["threshold"] = np.where(leaf, np.inf, _round_down(tree.threshold[order]))
+    leaf = tree.left[order] < 0
+    threshold = tree.threshold[order]
+    nodes = np.zeros(count, node)
+    nodes["threshold"] = np.where(leaf, np.inf, _round_down(threshold) if node == NODE else threshold)
     nodes["feature"] = np.where(leaf, 0, tree.feature[order])
-    nodes["child"] = root + np.where(leaf, np.arange(tree.node_count), position[left[order]])
-    return nodes, tree.value[order, 0, :]
+    nodes["child"] = root + np.where(leaf, np.arange(count), position[tree.left[order]])
+    return nodes, tree.values[order]
 
 
 def _round_down(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:

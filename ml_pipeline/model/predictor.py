@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import pickle
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from ml_pipeline.data import functions as F
@@ -22,16 +22,16 @@ from ml_pipeline.data.columns import quote
 from ml_pipeline.data.features import Features
 from ml_pipeline.model import evaluator
 from ml_pipeline.model.metrics import Classes, Responses, type_of
+from ml_pipeline.model.worker import Shipped
 from ml_pipeline.names import ANSWER, EVALUATOR, PREDICTION, SCORES
 from ml_pipeline.registry import models
 
 if TYPE_CHECKING:
-    from pyspark import Broadcast
     from pyspark.sql import Column, DataFrame
 
+    from ml_pipeline.model.evaluator import Evaluator
     from ml_pipeline.registry import ModelSignature
 
-_MODELS_A_WORKER = 4
 _BATCH_VALUES = 400_000
 _BATCH_ROWS = (1_000, 50_000)
 """Least and most rows of a batch: between them the values of a batch, which a worker holds several times, decide."""
@@ -46,16 +46,25 @@ class Predictor:
     evaluator: str = evaluator.SKLEARN
 
     @functools.cached_property
-    def content(self) -> bytes:
-        """The model, serialized."""
-        from pyspark import cloudpickle
-
-        return cloudpickle.dumps(self.model)  # type: ignore[no-any-return, no-untyped-call]
+    def kinds(self) -> dict[str, str]:
+        """The columns that the model takes."""
+        return models.input_kinds(self.signature)
 
     @functools.cached_property
-    def key(self) -> str:
-        """Identifies the model by its content: a name may come to stand for another model while a worker lives."""
-        return f"{self.evaluator}-{hashlib.sha256(self.content).hexdigest()}"
+    def built(self) -> Evaluator:
+        """What answers for the model."""
+        return evaluator.build(self.model, self.evaluator)
+
+    @functools.cached_property
+    def content(self) -> bytes:
+        """What answers for the model, serialized."""
+        from pyspark import cloudpickle
+
+        return cloudpickle.dumps(self.built)  # type: ignore[no-any-return, no-untyped-call]
+
+    def shipped(self, where: str) -> Shipped:
+        """What goes to the workers, which know it by its content: a name may come to stand for another model."""
+        return Shipped(hashlib.sha256(self.content).hexdigest(), self.content, self.kinds, where)
 
 
 def load(uri: str) -> Predictor:
@@ -80,19 +89,19 @@ def answers(rows: DataFrame, predictors: Mapping[str, Predictor], *, where: str,
         InputError: a feature is missing, or of another type. Of an infinite one Spark tells where the answers are
             computed, inside ``tables.reading``.
     """
-    features = {name: Features(models.input_kinds(one.signature)) for name, one in predictors.items()}
-    columns = {name: of.columns(rows, where=where, must_be_finite=True) for name, of in features.items()}
-    widest = max(len({column for of in features.values() for column in of.kinds}), 1)
+    columns = {name: Features(one.kinds).columns(rows, where=where) for name, one in predictors.items()}
+    widest = max(len({column for one in predictors.values() for column in one.kinds}), 1)
     batch = min(max(_BATCH_VALUES // widest, _BATCH_ROWS[0]), _BATCH_ROWS[1])
     rows.sparkSession.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", batch)
     # One function for each model rather than one for all: Spark runs them in one pass, on the same batches, and plain
     # columns cross several times faster than a struct of them.
-    fields = [
-        _function(rows, one, list(features[name].kinds), scores=scores)(*columns[name]).alias(name)
+    functions = {name: _function(one, where=where, scores=scores) for name, one in predictors.items()}
+    answered = {name: function(*columns[name]).alias(name) for name, function in functions.items()}
+    fields = (
+        answered.values()
         if scores
-        else F.struct(_function(rows, one, list(features[name].kinds))(*columns[name]).alias(PREDICTION)).alias(name)
-        for name, one in predictors.items()
-    ]
+        else [F.struct(each.alias(PREDICTION)).alias(name) for name, each in answered.items()]
+    )
     return F.struct(*fields)
 
 
@@ -119,60 +128,45 @@ def responses(
     return known, classes.encode(frame["truth"])
 
 
-def _function(rows: DataFrame, predictor: Predictor, names: list[str], *, scores: bool = False) -> Any:
+def _function(predictor: Predictor, *, where: str, scores: bool) -> Any:
     """The function of one model's features that Spark runs: a prediction, or a struct with its scores."""
     from pyspark.sql.pandas.functions import pandas_udf
 
     type_ = type_of(predictor.model.classes_)
-    content = rows.sparkSession.sparkContext.broadcast(_Unpickled(predictor.content))
-    shipped = _Shipped(predictor.key, predictor.evaluator, content)
+    if scores:
+        type_ = f"{PREDICTION} {type_}, {SCORES} array<double>"
+    shipped = predictor.shipped(where)
+    if hasattr(F, "arrow_udf") and isinstance(predictor.built, evaluator.Fast):
+        return F.arrow_udf(_arrow(shipped, scores=scores), type_)
+    return pandas_udf(_pandas(shipped, scores=scores), type_)  # type: ignore[call-overload]
 
-    # Spark reads the annotations, where pandas allows no type of what a series holds.
+
+# Spark reads the annotations, where pandas allows no type of what a series holds.
+def _pandas(shipped: Shipped, *, scores: bool) -> Any:
     def predicted(*columns: pd.Series) -> pd.Series:  # type: ignore[type-arg]
-        labels, _ = _answer(shipped, names, columns, scores=False)
-        return pd.Series(labels)  # type: ignore[no-any-return]
+        labels, _ = shipped.answer(columns, scores=False)
+        return pd.Series(labels)
 
     def scored(*columns: pd.Series) -> pd.DataFrame:  # type: ignore[type-arg]
-        labels, values = _answer(shipped, names, columns, scores=True)
+        labels, values = shipped.answer(columns, scores=True)
+        assert values is not None
         return pd.DataFrame({PREDICTION: pd.Series(labels), SCORES: list(values)})
 
-    if scores:
-        return pandas_udf(scored, f"{PREDICTION} {type_}, {SCORES} array<double>")  # type: ignore[call-overload]
-    return pandas_udf(predicted, type_)  # type: ignore[call-overload]
+    return scored if scores else predicted
 
 
-@dataclass(frozen=True)
-class _Unpickled:
-    """Serialized content that becomes what it holds when a worker reads the broadcast."""
+def _arrow(shipped: Shipped, *, scores: bool) -> Any:
+    """The same with Arrow arrays, which Spark 4.1 and later pass on without a conversion to pandas."""
 
-    content: bytes
+    def answered(*columns: pa.Array) -> pa.Array:
+        labels, values = shipped.answer(columns, scores=scores)
+        if values is None:
+            return pa.array(labels)
+        ends = np.arange(len(labels) + 1, dtype=np.int32) * np.int32(values.shape[1])
+        lists = pa.ListArray.from_arrays(ends, values.reshape(-1))
+        return pa.StructArray.from_arrays([pa.array(labels), lists], [PREDICTION, SCORES])
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return pickle.loads, (self.content,)
-
-
-@dataclass(frozen=True)
-class _Shipped:
-    """A model on its way to the workers, the same as another one with its key."""
-
-    key: str
-    evaluator: str = field(compare=False)
-    model: Broadcast[Any] = field(compare=False)
-
-
-@functools.lru_cache(_MODELS_A_WORKER)
-def _loaded(shipped: _Shipped) -> tuple[evaluator.Plain | evaluator.Compiled, Any]:
-    """A model's evaluator and the control of its threads, once in a worker process for all its tasks and batches."""
-    from threadpoolctl import ThreadpoolController
-
-    ready = evaluator.build(shipped.model.value, shipped.evaluator)
-    return ready, ThreadpoolController()
-
-
-def _answer(shipped: _Shipped, names: list[str], columns: tuple[pd.Series[Any], ...], *, scores: bool) -> Any:
-    ready, threads = _loaded(shipped)
-    with threads.limit(limits=1):
-        return ready(pd.DataFrame(dict(zip(names, columns, strict=True)), copy=False), scores=scores)
+    return answered
 
 
 def start_worker() -> None:

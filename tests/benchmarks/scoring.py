@@ -3,7 +3,8 @@
 All score the same rows of one Parquet table with the same forest, into Spark's sink that keeps nothing, with a JVM that
 compiles as on a cluster. Each has a process of its own in each round, so that none finds warm what another one warmed:
 its first pass is cold, the median of the later ones is warm. Ahead of both, the JVM has read the rows. The medians of
-the rounds count. Then how time and the driver's memory grow with the rows.
+the rounds count. Then how time and the driver's memory grow with the rows. Ahead of all that, each
+kind of model is compared with scikit-learn in one process, on one core.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import threadpoolctl
 
 from ml_pipeline.data import session
 from ml_pipeline.data.features import Features
@@ -155,7 +157,7 @@ def compare(rows: int, rounds: int, passes: int, folder: Path, uri: str) -> None
             )
             for when, value in json.loads(done.stdout.splitlines()[-1]).items():
                 took.setdefault((name, when), []).append(value)
-                print(f"{name:>24}, {when} {value:>9.2f}", flush=True)
+                print(f"{name:>24}, {when} {value:>9.2f}  (load {os.getloadavg()[0]:.1f})", flush=True)
     medians = {which: statistics.median(times) for which, times in took.items()}
     print(f"{'':>30} {'seconds':>9} {'rows/s':>12} {'ours, cold':>12} {'ours, warm':>12}")
     for (name, when), median in medians.items():
@@ -182,6 +184,45 @@ def grow(millions: int, rounds: int, folder: Path, mine: predictor.Predictor) ->
         print(f"{count:>24,} {median:>9.2f} {count / median:>12,.0f} {growth}")
 
 
+MODELS: dict[str, tuple[str, dict[str, Any], int, int, int]] = {
+    "forest": ("ensemble.RandomForestClassifier", {"n_estimators": 50, "max_depth": 8}, 3, 4, 0),
+    "histogram boosting": ("ensemble.HistGradientBoostingClassifier", {"max_iter": 50}, 3, 4, 0),
+    "gradient boosting": ("ensemble.GradientBoostingClassifier", {"n_estimators": 50}, 2, 4, 0),
+    "logistic, one-hot text": ("linear_model.LogisticRegression", {}, 3, 4, 2),
+    "forest, 200 classes": ("ensemble.RandomForestClassifier", {"n_estimators": 50, "max_depth": 8}, 200, 4, 0),
+    "forest, 300 columns": ("ensemble.RandomForestClassifier", {"n_estimators": 50, "max_depth": 8}, 3, 300, 0),
+}
+"""By name: class of scikit-learn, parameters, classes, number columns, text columns."""
+
+
+def kinds(rows: int) -> None:
+    """Print the speed of each evaluator against scikit-learn's in one process on one core, by processor time."""
+    print(f"{'labels, one core':>24} {'rows/s':>12} {'against scikit-learn':>22}   (load {os.getloadavg()[0]:.1f})")
+    for name, (class_, parameters, classes, numbers, text) in MODELS.items():
+        random = np.random.default_rng(0)
+        data = pd.DataFrame(random.normal(size=(rows, numbers)), columns=[f"n{place}" for place in range(numbers)])
+        for place in range(text):
+            data[f"t{place}"] = random.integers(0, 60, rows).astype(str).astype(object)
+        target = (np.argsort(np.argsort(data["n0"] + random.normal(scale=0.3, size=rows))) * classes) // rows
+        train = data[:5_000]
+        estimator = Estimator.model_validate({"class": f"sklearn.{class_}", "parameters": parameters})
+        chosen = Features({column: "string" if column[0] == "t" else "double" for column in map(str, data)})
+        known = Classes.of(target[:5_000])
+        grid = search.grid(estimator, chosen, metric="accuracy", folds=2, seed=0, n_jobs=1, classes=known)
+        model = grid.estimator.fit(train, target[:5_000])
+        by, why = evaluator.choose(model, data[5_000:7_000], train_rows=len(train))
+        columns = {str(column): values.to_numpy() for column, values in data.items()}
+        took: dict[str, float] = {}
+        with threadpoolctl.threadpool_limits(1):
+            for each in (by, evaluator.SKLEARN) * 3:
+                answer = evaluator.build(model, each)
+                began = time.process_time()
+                answer(columns, scores=False)
+                took[each] = min(took.get(each, np.inf), time.process_time() - began)
+        ratio = took[evaluator.SKLEARN] / took[by]
+        print(f"{name:>24} {rows / took[by]:>12,.0f} {ratio:>20.2f} x   {by}: {why}", flush=True)
+
+
 def logged(train_rows: int, depth: int | None) -> str:
     """Where MLflow has the forest, as training logs it."""
     model = trained(train_rows, depth)
@@ -203,6 +244,7 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=3, help="warm passes of each process")
     parser.add_argument("--train-rows", type=int, default=20_000, help="rows that the forest learns from")
     parser.add_argument("--depth", type=int, default=8, help="depth of its trees; 0: as deep as they grow")
+    parser.add_argument("--kinds", action="store_true", help="only compare the kinds of models with scikit-learn")
     parser.add_argument("--no-growth", action="store_true", help="leave the second table out")
     for internal in ("--only", "--folder", "--model"):
         parser.add_argument(internal, help=argparse.SUPPRESS)
@@ -213,6 +255,9 @@ def main() -> None:
         os.environ["ML_PIPELINE_STATE"] = str(folder)
         print(json.dumps(measure(arguments.only, arguments.rows, arguments.passes, folder, arguments.model)))
         session.close()
+        return
+    kinds(50_000)
+    if arguments.kinds:
         return
     with tempfile.TemporaryDirectory() as name:
         os.environ["ML_PIPELINE_STATE"] = name

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -8,14 +9,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import ExtraTreesClassifier, GradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from ml_pipeline.model import compiled_forest, evaluator
+from ml_pipeline.model import compiled_forest, evaluator, preparation
 from ml_pipeline.model.compiled_forest import Forest
 
 FORESTS: list[Any] = [
@@ -50,10 +51,14 @@ def model(estimator: Any, *, text: bool = False) -> Pipeline:
     return Pipeline([("columns", ColumnTransformer(parts)), ("estimator", estimator)])
 
 
+def columns(rows: pd.DataFrame) -> dict[str, Any]:
+    return {str(name): values.to_numpy() for name, values in rows.items()}
+
+
 def agrees(fitted: Any, rows: pd.DataFrame) -> None:
-    found = evaluator.build(fitted, evaluator.FOREST, warm_up_rows=0)
-    assert isinstance(found, evaluator.Compiled)
-    predictions, scores = found(rows, scores=True)
+    found = evaluator.build(fitted, evaluator.FOREST)
+    assert isinstance(found, evaluator.Fast)
+    predictions, scores = found(columns(rows), scores=True)
     expected = fitted.predict(rows)
     assert predictions.dtype == expected.dtype
     assert predictions.tolist() == expected.tolist()
@@ -74,7 +79,7 @@ def test_the_compiled_forest_answers_as_scikit_learn_bit_for_bit(estimator: Any,
     for text in (False, True):
         fitted = model(estimator, text=text).fit(train, labels(train, kind))
         for rows in (1, 13, 2000):
-            agrees(fitted, frame(rows, seed=rows, text=True))
+            agrees(fitted, frame(rows, seed=rows + 1, text=True))
 
 
 @pytest.mark.usefixtures("_numba")
@@ -92,7 +97,7 @@ def test_values_at_and_beside_a_threshold_go_the_same_way(data: Any, seed: int) 
     for rows in (values.reshape(size, 4), near.reshape(size, 4)):
         flat = Forest.of(forest)
         assert flat is not None
-        found = flat.probabilities(rows)
+        _, found = flat(rows, scores=True)
         assert found is not None
         assert found.tobytes() == forest.predict_proba(rows).tobytes()
 
@@ -108,34 +113,30 @@ def test_a_rounded_threshold_parts_float32_values_as_the_threshold_does(threshol
 
 
 @pytest.mark.usefixtures("_numba")
-@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
-def test_what_is_not_finite_is_left_to_scikit_learn(value: float) -> None:
-    train = frame(100, missing=0)
-    forest = Forest.of(DecisionTreeClassifier().fit(train.to_numpy(), labels(train)))
-    assert forest is not None
-    assert forest.probabilities(np.array([[0.0, 0.0, 0.0, value]])) is None
-
-
-@pytest.mark.usefixtures("_numba")
-def test_infinity_is_refused_as_by_scikit_learn() -> None:
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 1e300])
+def test_what_is_too_large_is_refused_as_by_scikit_learn(value: float) -> None:
     train = frame(100)
     fitted = model(RandomForestClassifier(3)).fit(train, labels(train))
-    found = evaluator.build(fitted, evaluator.FOREST, warm_up_rows=0)
-    with pytest.raises(ValueError, match="infinity"):
-        found(pd.DataFrame([[np.inf, 0, 0, 0]], columns=list("abcd")), scores=False)
+    rows = pd.DataFrame([[0.0, 0, 0, 0], [value, 0, 0, 0]], columns=list("abcd"))
+    errors = []
+    for built in (evaluator.build(fitted, evaluator.FOREST), evaluator.Plain(fitted)):
+        with pytest.raises(ValueError, match="infinity") as caught:
+            built(columns(rows), scores=False)
+        errors.append(str(caught.value))
+    assert errors[0] == errors[1] or np.isinf(value)
 
 
 class Cautious(RandomForestClassifier):  # type: ignore[misc]
     """Answers in its own way."""
 
 
-@pytest.mark.parametrize("estimator", [LogisticRegression(), GradientBoostingClassifier(n_estimators=2), Cautious(2)])
+@pytest.mark.parametrize("estimator", [GaussianNB(), Cautious(2)])
 def test_other_estimators_stay_with_scikit_learn(estimator: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluator, "WORTHWHILE_ROWS", 1)
     train = frame(100)
     fitted = model(estimator).fit(train, labels(train))
     chosen, why = evaluator.choose(fitted, train, train_rows=len(train))
-    assert (chosen, why) == (evaluator.SKLEARN, "the model is no forest of decision trees")
+    assert (chosen, why) == (evaluator.SKLEARN, "only scikit-learn evaluates a model of this kind")
     assert isinstance(evaluator.build(fitted, evaluator.FOREST), evaluator.Plain)
 
 
@@ -154,20 +155,23 @@ def test_the_evaluator_is_chosen_if_it_agrees(fitted: Pipeline) -> None:
 @pytest.mark.usefixtures("_numba")
 @pytest.mark.parametrize("part", ["values", "thresholds", "scaling"])
 def test_the_evaluator_is_refused_if_it_disagrees(fitted: Pipeline, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest, numbers = Forest.of(fitted[-1]), evaluator._Numbers.of(fitted)
+    honest, numbers = Forest.of(fitted[-1]), preparation.Preparation.of(fitted[0])
     assert honest is not None
     assert numbers is not None
+    trees = honest.trees
     if part == "values":
         # The last bit of one tree's leaves.
-        honest.values[honest.roots[2] :] = np.nextafter(honest.values[honest.roots[2] :], 2)
+        trees.values[trees.roots[2] :] = np.nextafter(trees.values[trees.roots[2] :], 2)
     elif part == "thresholds":
-        honest.nodes["threshold"][honest.roots] = -np.inf
+        trees.nodes["threshold"][trees.roots] = -np.inf
     else:
-        numbers._mean = numbers._mean + 1  # in place it would be the model's own
-        monkeypatch.setattr(evaluator._Numbers, "of", lambda _: numbers)
-    monkeypatch.setattr(Forest, "of", lambda _: honest)
+        (only,) = numbers.parts
+        assert isinstance(only, preparation.Numbers)
+        wrong = preparation.Preparation([dataclasses.replace(only, mean=only.mean + 1)])
+        monkeypatch.setattr(preparation.Preparation, "of", lambda _: wrong)
+    monkeypatch.setitem(evaluator._KERNELS, evaluator.FOREST, lambda _: honest)
     chosen, why = evaluator.choose(fitted, frame(500, seed=1), train_rows=evaluator.WORTHWHILE_ROWS)
-    assert (chosen, why) == (evaluator.SKLEARN, "the compiled forest disagrees on the 500 validation rows")
+    assert (chosen, why) == (evaluator.SKLEARN, "compiled_forest disagrees on the 500 validation rows")
 
 
 def test_small_data_import_no_compiler(fitted: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,16 +190,6 @@ def test_without_numba_scikit_learn_answers_and_the_log_says_so(
     assert (chosen, why) == (evaluator.SKLEARN, "numba is not installed (the extra 'fast')")
     found = evaluator.build(fitted, evaluator.FOREST)
     assert isinstance(found, evaluator.Plain)
-    assert found(rows, scores=False)[0].tolist() == fitted.predict(rows).tolist()
+    assert found(columns(rows), scores=False)[0].tolist() == fitted.predict(rows).tolist()
     (record,) = caplog.records
     assert "numba is not installed" in record.message
-
-
-@pytest.mark.usefixtures("_numba")
-def test_the_first_rows_of_a_process_compile_nothing(fitted: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-    monkeypatch.setattr(Forest, "probabilities", lambda _, rows: asked.append(len(rows)))
-    found = evaluator.build(fitted, evaluator.FOREST, warm_up_rows=100)
-    for rows in (60, 40, 30):
-        found(frame(rows), scores=False)
-    assert asked == [30]

@@ -25,6 +25,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
+from ml_pipeline.data import sources
+from ml_pipeline.data.columns import INFINITE
 from ml_pipeline.errors import InputError
 from ml_pipeline.model import evaluator
 from ml_pipeline.model.predictor import Predictor, answers
@@ -126,16 +128,37 @@ def test_two_models_with_different_features_answer_in_one_pass(table: DataFrame)
     assert [row[3] for row in found] == second.predict(frame()[["c", "b b"]]).tolist()
 
 
+def test_array_code_answers_beside_scikit_learn(table: DataFrame) -> None:
+    pytest.importorskip("numba")
+    first, second = fit(RandomForestClassifier(3, random_state=0)), fit(GaussianNB(), kind="int")
+    both = {"champion": predictor(first, evaluator.FOREST), "challenger": predictor(second)}
+    answered = table.select("id", answers(table, both, where="rows").alias("a"))
+    found = sorted(answered.select("id", "a.champion.prediction", "a.challenger.prediction").collect())
+    assert [row[1] for row in found] == first.predict(frame()).tolist()
+    assert [row[2] for row in found] == second.predict(frame()).tolist()
+
+
 def test_only_features_cross_into_python(table: DataFrame) -> None:
     model = fit(RandomForestClassifier(3, random_state=0), numbers=("a", "c"), text=False)
     answered = table.withColumn("x", answers(table, {"m": predictor(model)}, where="rows"))
     plan = answered._jdf.queryExecution().optimizedPlan().toString()
     (line,) = [line for line in plan.splitlines() if "ArrowEvalPython" in line]
     assert "wide" not in line.partition("]")[0]
-    # Each column counts once, however often its check for infinity names it.
     assert len(set(re.findall(r"#\d+", line))) <= 6
     only = answered.select("x")._jdf.queryExecution().executedPlan().toString()
     assert "ReadSchema: struct<a:double,c:double>" in only
+
+
+@pytest.mark.parametrize("by", [evaluator.SKLEARN, evaluator.FOREST])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 1e39])
+def test_infinity_is_refused_by_the_columns_name(table: DataFrame, by: str, value: float) -> None:
+    from pyspark.sql import functions as F
+
+    model = fit(RandomForestClassifier(3, random_state=0), text=False)
+    rows = table.withColumn("c", F.when(F.col("id") == 7, F.lit(float(value))).otherwise(F.col("c")))
+    with pytest.raises(InputError) as caught, sources.reading("rows"):
+        scored(rows, predictor(model, by))
+    assert str(caught.value) == f"column 'c' of rows {INFINITE}"
 
 
 @pytest.mark.slow
@@ -214,13 +237,23 @@ def test_a_worker_loads_a_model_once_and_runs_it_on_one_thread(
     assert model[-1].n_jobs == -1
 
 
-def test_the_compiled_forest_answers_in_spark(table: DataFrame, spark: SparkSession) -> None:
+@pytest.mark.parametrize(
+    ("by", "estimator"),
+    [
+        (evaluator.FOREST, RandomForestClassifier(5, random_state=0)),
+        (evaluator.BOOSTING, HistGradientBoostingClassifier(max_iter=3, random_state=0)),
+        (evaluator.LINEAR, LogisticRegression()),
+    ],
+    ids=str,
+)
+def test_array_code_answers_in_spark(table: DataFrame, spark: SparkSession, by: str, estimator: Any) -> None:
     pytest.importorskip("numba")
     from pyspark.sql import functions as F
 
-    model = fit(RandomForestClassifier(5, random_state=0), text=False)
-    rows = table.select("*", F.explode(F.sequence(F.lit(1), F.lit(1500))).alias("copy")).coalesce(1)
-    one = predictor(model, evaluator.FOREST)
+    model = fit(estimator)
+    rows = table.select("*", F.explode(F.sequence(F.lit(1), F.lit(10))).alias("copy")).coalesce(1)
+    one = predictor(model, by)
+    assert isinstance(one.built, evaluator.Fast)
     column = answers(rows, {"m": one}, where="rows", scores=True)["m"]
     found = rows.select("id", column["prediction"].alias("p"), column["scores"].alias("s")).distinct().orderBy("id")
     with warnings.catch_warnings():
