@@ -189,7 +189,7 @@ def python_workers() -> list[psutil.Process]:
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             parent = process.parent()
-            if parent and all("pyspark.daemon" in each.cmdline() for each in (process, parent)):
+            if parent and all("pyspark.worker" in each.cmdline() for each in (process, parent)):
                 found.append(process)
     return found
 
