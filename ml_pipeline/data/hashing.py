@@ -68,13 +68,12 @@ def profile(
         value = F.col(quote(name))
         return F.count(F.when(~F.isnan(value), value) if may_be_infinite(rows, name) else value)
 
-    # The sum is the same in any order, and unlike a xor it doesn't lose a row that occurs twice. Of its three parts
-    # none overflows, and Spark adds longs many times faster than decimals.
+    # The sum is the same in any order, and unlike a xor it doesn't lose a row that occurs twice. It is in three parts
+    # that don't overflow: Spark adds longs many times faster than decimals.
     hashed = F.xxhash64(*hashable(rows))
     parts = [F.shiftright(hashed, 44), *(F.shiftright(hashed, bits).bitwiseAND(2**22 - 1) for bits in (22, 0))]
     schema = F.xxhash64(F.lit(rows.schema.simpleString()))
-    # One number for all columns, rather than a count of each: a table may have hundreds. With a text instead, Spark
-    # would sort the rows by their group.
+    # One number for all columns, of which a table may have hundreds. For a text, Spark would sort the rows by group.
     ordered = sorted(finite)
     places = [F.when(infinite(name), F.lit(ordered.index(name))) for name in finite if may_be_infinite(rows, name)]
     worst = F.max(F.coalesce(*places, F.lit(None).cast("int")))
@@ -86,12 +85,10 @@ def profile(
 
 
 def _sum_up(found: Sequence[Sequence[Any]], columns: Sequence[str], finite: Sequence[str]) -> Profile:
-    content, worst, counts = 0, None, dict.fromkeys(columns, 0)
-    groups = {group: count for _, group, count, *_ in found}
-    for _, _, _, high, middle, low, _, place, *present in found:
-        content += (high << 44) + (middle << 22) + low
-        worst = worst if place is None else worst or finite[place]
-        counts = {name: counts[name] + count for name, count in zip(columns, present, strict=True)}
+    content = sum((row[3] << 44) + (row[4] << 22) + row[5] for row in found)
+    worst = next((finite[row[7]] for row in found if row[7] is not None), None)
+    counts = {name: sum(row[at] for row in found) for at, name in enumerate(columns, 8)}
+    groups = {row[1]: row[2] for row in found}
     hash_ = f"{content % 2**64:016x}{found[0][6] % 2**64:016x}" if found else ""
     return Profile(Digest(sum(groups.values()), hash_), counts, groups, worst)
 
@@ -118,11 +115,9 @@ def bucket(rows: DataFrame, columns: list[str], *, salt: str) -> Column:
         if type_name(rows, name) in _NESTED:
             return F.to_json(F.struct(value))
         text = value.cast("string")
-        if type_name(rows, name) in WHOLE:
-            return F.coalesce(value.cast("double").cast("string"), F.lit("\0"))
+        number = value.cast("double") if type_name(rows, name) in WHOLE else text.try_cast("double")
         # Adding zero turns -0.0 into 0.0.
-        number = (text.try_cast("double") + F.lit(0.0)).cast("string")
-        forms = [number, F.lower(F.trim(text)), F.lit("\0")]
+        forms = [(number + F.lit(0.0)).cast("string"), F.lower(F.trim(text)), F.lit("\0")]
         if type_name(rows, name) in _DATED:
             # A time without a date would be one of today.
             dated = F.when(F.trim(text).rlike(r"^\d{4}-\d{1,2}-\d{1,2}([ Tt]|$)"), text.try_cast("timestamp"))

@@ -42,15 +42,13 @@ def _read_source(source: Source, schema: StructType | None) -> DataFrame:
         return read(source.table, version=_present_version(source.table))
     if source.parquet:
         return spark().read.parquet(source.parquet)
-    reader = spark().read.option("header", True)
+    reader = spark().read.options(header=True, ignoreLeadingWhiteSpace=True, ignoreTrailingWhiteSpace=True)
     reader = reader.schema(schema) if schema else reader.option("inferSchema", True)
-    reader = reader.option("sep", source.separator).option("nullValue", source.null_value)
     # As RFC 4180 has it: quotes are doubled inside quotes, where line ends count as text.
-    reader = reader.option("escape", '"').option("multiLine", True).option("mode", "FAILFAST")
-    reader = reader.option("ignoreLeadingWhiteSpace", True).option("ignoreTrailingWhiteSpace", True)
+    reader = reader.options(sep=source.separator, nullValue=source.null_value, escape='"', multiLine=True)
     # Else a time without a date is one of today, and its row another one tomorrow.
     reader = reader.option("timestampFormat", "yyyy-MM-dd[ ]['T']HH:mm[:ss][.SSSSSS][XXX]")
-    return reader.csv(source.csv or "")
+    return reader.csv(source.csv or "", mode="FAILFAST")
 
 
 def costly(source: Source) -> bool:
