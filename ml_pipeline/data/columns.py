@@ -16,12 +16,12 @@ LARGEST = 3.4028234663852886e38
 """The greatest finite number of 32 bits: scikit-learn's trees refuse what lies beyond, as they refuse infinity."""
 INFINITE = f"holds infinity, or a number beyond {LARGEST:.2g}; accepted: finite numbers, or no value"
 TEXT = ("string", "varchar", "char")
-_WHOLE = ("byte", "short", "integer", "long")
-_NUMBERS = (*_WHOLE, "float", "double", "decimal")
+WHOLE = ("byte", "short", "integer", "long")
+_NUMBERS = (*WHOLE, "float", "double", "decimal")
 _TIMES = ("timestamp", "timestamp_ntz")
 KINDS = {
     **dict.fromkeys(TEXT, "string"),
-    **dict.fromkeys(_WHOLE, "long"),
+    **dict.fromkeys(WHOLE, "long"),
     **dict.fromkeys(("float", "double", "decimal"), "double"),
     **dict.fromkeys(_TIMES, "timestamp"),
     "boolean": "boolean",
@@ -91,7 +91,7 @@ def read(rows: DataFrame, column: str, type_: str | None) -> Column:
         if type_ == "long":
             # Not by way of a double, which is not exact.
             value = F.regexp_replace(value, r"\.0*\s*$", "")
-    elif type_ == "long" and own not in _WHOLE:
+    elif type_ == "long" and own not in WHOLE:
         return F.when(value == F.floor(value), value.try_cast("bigint"))
     return value.try_cast(_SPARK_TYPES.get(type_, type_))
 

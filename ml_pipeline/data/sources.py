@@ -98,8 +98,7 @@ def _csv(source: Source, paths: str | list[str], schema: StructType | None = Non
     reader = reader.schema(schema) if schema else reader.option("inferSchema", header)
     reader = reader.option("sep", source.separator).option("nullValue", source.null_value)
     # As RFC 4180 has it: quotes are doubled inside quotes, where line ends count as text.
-    reader = reader.option("escape", '"').option("multiLine", True).option("mode", "FAILFAST")
-    reader = reader.option("ignoreLeadingWhiteSpace", True).option("ignoreTrailingWhiteSpace", True)
+    reader = reader.options(sep=source.separator, nullValue=source.null_value, escape='"', multiLine=True)
     # Else a time without a date is one of today, and its row another one tomorrow.
     return reader.option("timestampFormat", "yyyy-MM-dd[ ]['T']HH:mm[:ss][.SSSSSS][XXX]").csv(paths)
 

@@ -84,9 +84,8 @@ def read(name: str, *, version: int | None = None) -> DataFrame:
     """
     if not exists(name):
         raise InputError(f"table {name}: there is no such Delta table ({where(name)})")
-    reader = spark().read.format("delta")
-    if version is not None:
-        reader = reader.option("versionAsOf", version)
+    options = {} if version is None else {"versionAsOf": version}
+    reader = spark().read.format("delta").options(**options)
     path = _path(name)
     return reader.load(path) if path else reader.table(name)
 
@@ -252,14 +251,13 @@ def claimed(name: str, value: str) -> Iterator[None]:
 @contextlib.contextmanager
 def kept(rows: DataFrame, *, needed: bool = True) -> Iterator[None]:
     """Compute rows once, though they are used more than once inside; on the workers' disks where memory is short."""
-    if not needed:
-        yield
-        return
-    rows.persist()
+    if needed:
+        rows.persist()
     try:
         yield
     finally:
-        rows.unpersist()
+        if needed:
+            rows.unpersist()
 
 
 def _save(writer: DataFrameWriter, name: str) -> int | None:

@@ -67,7 +67,7 @@ def score(
             good = quality.good(checked, checks)
             answers = predictor.answers(good, predictors, where=where, scores=probabilities)
             answered = good.withColumn(names.ANSWER, answers)
-            if good.isEmpty():
+            if counts.rows == counts.failed if counts else good.isEmpty():
                 raise InputError(f"{where}: is empty; accepted: at least one row")
             bad = quality.bad(checked) if counts and counts.failed else None
             results = write(bad, quarantine_table, str(counts))

@@ -42,7 +42,7 @@ def split(
     # A model that no batch of this source could be scored with is refused before it is trained.
     refuse_names(rows.columns if scored else chosen.kinds, added(probabilities=probabilities), where=where)
     in_test = hashing.bucket(rows, key or rows.columns, salt="test") < test_share
-    with tables.kept(rows):
+    with tables.kept(rows, needed=sources.costly(source)):
         profiles = check(rows, in_test, target=target, key=key, features=chosen, where=where)
         parts = {
             test_table: (rows.where(in_test), profiles[True].digest),
