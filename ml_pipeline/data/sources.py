@@ -134,6 +134,11 @@ def _common_types(schemas: list[StructType]) -> dict[str, DataType]:
     return common
 
 
+def costly(source: Source) -> bool:
+    """Whether to compute a source's rows once for several passes: text is parsed, and a view computed, for each."""
+    return bool(source.csv) or (bool(source.table) and _present_version(source.table or "") is None)
+
+
 def _present_version(name: str) -> int | None:
     """The version to read all through, whatever is written meanwhile; ``None`` for a view, which has none."""
     from pyspark.errors import AnalysisException
