@@ -135,9 +135,10 @@ test-fork: setup $(SYNCED_FORK) ## Test that the framework's community fork synt
 test-airflow: setup $(SYNCED_AIRFLOW) ## Test the DAG in Airflow 3.0.6 and 2.11.0, and that it runs the deployed job
 	.venv/bin/pytest tests/airflow
 
-benchmark: setup ## Measure scoring against MLflow, scikit-learn and Arrow alone; the steps against a bare read and write
-	@.venv/bin/python tests/benchmarks/scoring.py
-	@.venv/bin/python tests/benchmarks/steps.py
+benchmark: setup ## Measure models against scikit-learn, scoring against MLflow, the steps against a bare read and write
+	@.venv/bin/python tests/benchmarks/models.py; models=$$?; \
+	.venv/bin/python tests/benchmarks/scoring.py; scoring=$$?; \
+	.venv/bin/python tests/benchmarks/steps.py && exit $$((models | scoring))
 
 benchmark-run: setup ## Measure how long one pass through the pipeline takes
 	@.venv/bin/python tests/benchmarks/flow.py

@@ -94,13 +94,12 @@ def _check_header(source: Source, names: list[str]) -> None:
 
 
 def _csv(source: Source, paths: str | list[str], schema: StructType | None = None, *, header: bool = True) -> DataFrame:
-    reader = spark().read.option("header", header)
+    reader = spark().read.options(header=header, ignoreLeadingWhiteSpace=True, ignoreTrailingWhiteSpace=True)
     reader = reader.schema(schema) if schema else reader.option("inferSchema", header)
-    reader = reader.option("sep", source.separator).option("nullValue", source.null_value)
     # As RFC 4180 has it: quotes are doubled inside quotes, where line ends count as text.
     reader = reader.options(sep=source.separator, nullValue=source.null_value, escape='"', multiLine=True)
     # Else a time without a date is one of today, and its row another one tomorrow.
-    return reader.option("timestampFormat", "yyyy-MM-dd[ ]['T']HH:mm[:ss][.SSSSSS][XXX]").csv(paths)
+    return reader.option("timestampFormat", "yyyy-MM-dd[ ]['T']HH:mm[:ss][.SSSSSS][XXX]").csv(paths, mode="FAILFAST")
 
 
 def _files_by_header(uris: list[str]) -> list[list[str]]:

@@ -49,7 +49,8 @@ class Numbers:
         for place, name in enumerate(self.names):
             values = np.where(np.isnan(columns[name]), self.fill[place], columns[name])
             values -= self.mean[place]
-            np.divide(values, self.scale[place], out=features[:, place])
+            with np.errstate(over="ignore"):  # The kernel rejects what becomes infinite.
+                np.divide(values, self.scale[place], out=features[:, place])
 
 
 @dataclass(frozen=True)

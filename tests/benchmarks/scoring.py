@@ -3,8 +3,7 @@
 All score the same rows of one Parquet table with the same forest, into Spark's sink that keeps nothing, with a JVM that
 compiles as on a cluster. Each has a process of its own in each round, so that none finds warm what another one warmed:
 its first pass is cold, the median of the later ones is warm. Ahead of both, the JVM has read the rows. The medians of
-the rounds count. Then how time and the driver's memory grow with the rows. Ahead of all that, each
-kind of model is compared with scikit-learn in one process, on one core.
+the rounds count. Then how time and the driver's memory grow with the rows.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import threadpoolctl
+from results import Results  # type: ignore[import-not-found]
 
 from ml_pipeline.data import session
 from ml_pipeline.data.features import Features
@@ -146,7 +145,7 @@ def measure(name: str, rows: int, passes: int, folder: Path, uri: str) -> dict[s
     return {"cold": cold, "warm": statistics.median(seconds(step) for _ in range(passes))}
 
 
-def compare(rows: int, rounds: int, passes: int, folder: Path, uri: str) -> None:
+def compare(rows: int, rounds: int, passes: int, folder: Path, uri: str) -> dict[tuple[str, str], float]:
     took: dict[tuple[str, str], list[float]] = {}
     for number in range(rounds):
         order = list(contestants(table(rows, folder), folder, uri))
@@ -163,10 +162,12 @@ def compare(rows: int, rounds: int, passes: int, folder: Path, uri: str) -> None
     for (name, when), median in medians.items():
         ratios = "".join(f"{median / medians['ours', mine]:>10.2f} x " for mine in ("cold", "warm"))
         print(f"{name:>24}, {when} {median:>9.2f} {rows / median:>12,.0f} {ratios}", flush=True)
+    return medians
 
 
-def grow(millions: int, rounds: int, folder: Path, mine: predictor.Predictor) -> None:
-    counts = [millions * 1_000_000 // GROWTH[0] * factor for factor in GROWTH]
+def grow(rounds: int, folder: Path, uri: str) -> float:
+    """Print how time grows with the rows; returns rows per second of the most against the fewest."""
+    counts, mine = [1_000_000 * factor for factor in GROWTH], predictor.load(uri)
     took: dict[int, list[float]] = {count: [] for count in counts}
     peaks: dict[int, float] = {}
     data = {count: table(count, folder) for count in counts}
@@ -182,45 +183,7 @@ def grow(millions: int, rounds: int, folder: Path, mine: predictor.Predictor) ->
         median = statistics.median(times)
         growth = f"{median / count / one:>7.2f} x {peaks[count]:>6.0f} MB"
         print(f"{count:>24,} {median:>9.2f} {count / median:>12,.0f} {growth}")
-
-
-MODELS: dict[str, tuple[str, dict[str, Any], int, int, int]] = {
-    "forest": ("ensemble.RandomForestClassifier", {"n_estimators": 50, "max_depth": 8}, 3, 4, 0),
-    "histogram boosting": ("ensemble.HistGradientBoostingClassifier", {"max_iter": 50}, 3, 4, 0),
-    "gradient boosting": ("ensemble.GradientBoostingClassifier", {"n_estimators": 50}, 2, 4, 0),
-    "logistic, one-hot text": ("linear_model.LogisticRegression", {}, 3, 4, 2),
-    "forest, 200 classes": ("ensemble.RandomForestClassifier", {"n_estimators": 50, "max_depth": 8}, 200, 4, 0),
-    "forest, 300 columns": ("ensemble.RandomForestClassifier", {"n_estimators": 50, "max_depth": 8}, 3, 300, 0),
-}
-"""By name: class of scikit-learn, parameters, classes, number columns, text columns."""
-
-
-def kinds(rows: int) -> None:
-    """Print the speed of each evaluator against scikit-learn's in one process on one core, by processor time."""
-    print(f"{'labels, one core':>24} {'rows/s':>12} {'against scikit-learn':>22}   (load {os.getloadavg()[0]:.1f})")
-    for name, (class_, parameters, classes, numbers, text) in MODELS.items():
-        random = np.random.default_rng(0)
-        data = pd.DataFrame(random.normal(size=(rows, numbers)), columns=[f"n{place}" for place in range(numbers)])
-        for place in range(text):
-            data[f"t{place}"] = random.integers(0, 60, rows).astype(str).astype(object)
-        target = (np.argsort(np.argsort(data["n0"] + random.normal(scale=0.3, size=rows))) * classes) // rows
-        train = data[:5_000]
-        estimator = Estimator.model_validate({"class": f"sklearn.{class_}", "parameters": parameters})
-        chosen = Features({column: "string" if column[0] == "t" else "double" for column in map(str, data)})
-        known = Classes.of(target[:5_000])
-        grid = search.grid(estimator, chosen, metric="accuracy", folds=2, seed=0, n_jobs=1, classes=known)
-        model = grid.estimator.fit(train, target[:5_000])
-        by, why = evaluator.choose(model, data[5_000:7_000], train_rows=len(train))
-        columns = {str(column): values.to_numpy() for column, values in data.items()}
-        took: dict[str, float] = {}
-        with threadpoolctl.threadpool_limits(1):
-            for each in (by, evaluator.SKLEARN) * 3:
-                answer = evaluator.build(model, each)
-                began = time.process_time()
-                answer(columns, scores=False)
-                took[each] = min(took.get(each, np.inf), time.process_time() - began)
-        ratio = took[evaluator.SKLEARN] / took[by]
-        print(f"{name:>24} {rows / took[by]:>12,.0f} {ratio:>20.2f} x   {by}: {why}", flush=True)
+    return one * counts[-1] / statistics.median(took[counts[-1]])
 
 
 def logged(train_rows: int, depth: int | None) -> str:
@@ -237,14 +200,13 @@ def logged(train_rows: int, depth: int | None) -> str:
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print both tables, and judge the ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=2_000_000)
     parser.add_argument("--rounds", type=int, default=3, help="processes of each")
     parser.add_argument("--passes", type=int, default=3, help="warm passes of each process")
     parser.add_argument("--train-rows", type=int, default=20_000, help="rows that the forest learns from")
     parser.add_argument("--depth", type=int, default=8, help="depth of its trees; 0: as deep as they grow")
-    parser.add_argument("--kinds", action="store_true", help="only compare the kinds of models with scikit-learn")
     parser.add_argument("--no-growth", action="store_true", help="leave the second table out")
     for internal in ("--only", "--folder", "--model"):
         parser.add_argument(internal, help=argparse.SUPPRESS)
@@ -256,16 +218,21 @@ def main() -> None:
         print(json.dumps(measure(arguments.only, arguments.rows, arguments.passes, folder, arguments.model)))
         session.close()
         return
-    kinds(50_000)
-    if arguments.kinds:
-        return
+    results = Results("scoring")
     with tempfile.TemporaryDirectory() as name:
         os.environ["ML_PIPELINE_STATE"] = name
         uri = logged(arguments.train_rows, arguments.depth or None)
-        compare(arguments.rows, arguments.rounds, arguments.passes, Path(name), uri)
+        medians = compare(arguments.rows, arguments.rounds, arguments.passes, Path(name), uri)
+        for when in ("warm", "cold"):
+            results.add(
+                f"spark_udf against ours, {when}", medians["spark_udf", when] / medians["ours", when], at_least=4
+            )
+        arrow = medians["Arrow without a model", "warm"] / medians["ours", "warm"]
+        results.add("share of an Arrow pass without a model", arrow, at_least=0.85)
         if not arguments.no_growth:
-            grow(1, arguments.rounds, Path(name), predictor.load(uri))
+            results.add("rows per second, 8 M rows against 1 M", grow(arguments.rounds, Path(name), uri), at_least=0.9)
         session.close()
+    sys.exit(results.finish())
 
 
 if __name__ == "__main__":

@@ -9,9 +9,12 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
+
+from results import Results  # type: ignore[import-not-found]
 
 from ml_pipeline import jobs
 from ml_pipeline.data import session
@@ -69,12 +72,13 @@ def flow(pipeline: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print seconds and ratios."""
+    """Print seconds, and judge the ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=2_000_000)
     parser.add_argument("--passes", type=int, default=3)
     arguments = parser.parse_args()
     os.environ.setdefault(session.JAVA_OPTIONS, "")
+    results = Results("steps")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["ML_PIPELINE_STATE"] = name
@@ -94,6 +98,9 @@ def main() -> None:
     for what, median in medians.items():
         ratio = median / medians["read and write"]
         print(f"{what:>16} {median:>9.2f} {arguments.rows / median:>12,.0f} {ratio:>6.2f} x")
+        if what in STEPS:
+            results.add(f"{what} against a bare read and write", ratio, at_most=1.5)
+    sys.exit(results.finish())
 
 
 if __name__ == "__main__":
