@@ -261,8 +261,21 @@ def kept(rows: DataFrame, *, needed: bool = True) -> Iterator[None]:
 
 
 def _save(writer: DataFrameWriter, name: str) -> int | None:
-    # People's columns keep their names: without the mapping, Delta refuses spaces and parentheses.
-    writer = writer.option("delta.columnMapping.mode", "name")
+    from pyspark.errors import AnalysisException
+
+    try:
+        return _saved(writer, name)
+    except AnalysisException as error:
+        if "DELTA_INVALID_CHARACTERS_IN_COLUMN_NAME" not in str(error):
+            raise
+    # People's columns keep their names. No other table has the mapping, with which delta-rs finds no value.
+    if exists(name):
+        mapping = "SET TBLPROPERTIES ('delta.columnMapping.mode' = 'name')"
+        spark().sql(f"ALTER TABLE {_identifier(name)} {mapping}")
+    return _saved(writer.option("delta.columnMapping.mode", "name"), name)
+
+
+def _saved(writer: DataFrameWriter, name: str) -> int | None:
     path = _path(name)
     if path:
         writer.save(path)

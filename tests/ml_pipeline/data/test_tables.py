@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
+from deltalake import DeltaTable
 from pyspark.sql.types import StructType
 
 from ml_pipeline.data import columns, hashing, sources, tables
@@ -344,6 +345,26 @@ def test_a_folder_of_csv_files(state: State) -> None:
     state.csv("a,b\n1,x\n", "day/1.csv")
     state.csv("a,b\n2,y\n", "day/2.csv")
     assert sorted(collected({"csv": str(state.folder / "day")})) == [(1, "x"), (2, "y")]
+
+
+@pytest.mark.usefixtures("state")
+def test_another_reader_finds_the_values_of_plain_columns(spark: SparkSession) -> None:
+    name = "local.test.plain"
+    for day in ("2026-01-02", "2026-01-03"):
+        tables.replace_batch(spark.sql("SELECT 1 AS a, 'x' AS b"), name, value=day)
+    table = DeltaTable(tables.where(name))
+    found = table.to_pyarrow_table(columns=["a", "b"]).to_pylist()
+    assert found == [{"a": 1, "b": "x"}] * 2
+    assert table.protocol().min_reader_version == 1
+
+
+@pytest.mark.usefixtures("state")
+def test_a_table_takes_a_column_that_parquet_has_no_name_for(spark: SparkSession) -> None:
+    name = "local.test.later"
+    tables.replace_batch(spark.sql("SELECT 1 AS a"), name, value="2026-01-02")
+    tables.replace_batch(spark.sql("SELECT 2 AS a, 3 AS `b (cm)`"), name, value="2026-01-03")
+    tables.replace_batch(spark.sql("SELECT 4 AS a, 5 AS `b (cm)`"), name, value="2026-01-03")
+    assert sorted(tuple(row)[:2] for row in tables.read(name).select("a", "`b (cm)`").collect()) == [(1, None), (4, 5)]
 
 
 def folder_of(state: State, *texts: str) -> dict[str, str]:
