@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ml_pipeline import errors
 from ml_pipeline.data import session, tables
 from ml_pipeline.errors import InputError, PipelineError
-from ml_pipeline.names import GIT_BRANCH
+from ml_pipeline.names import GIT_BRANCH, JOB_RUN_ID
 from ml_pipeline.registry.lazy import mlflow
 from ml_pipeline.registry.tracking import client, experiment_id
 
@@ -28,8 +28,12 @@ _MOST_METRICS = 1000
 
 
 def create_run(experiment: str, *, name: str, tags: Mapping[str, str]) -> Run:
-    """Announce a run that a later task will carry out."""
-    run = client().create_run(experiment_id(experiment), run_name=name, tags=dict(tags))
+    """Announce a run that a later task will carry out, or announce anew what an earlier attempt of the job run did."""
+    mine = matching(**{JOB_RUN_ID: tags[JOB_RUN_ID]}) if JOB_RUN_ID in tags else ""
+    earlier = search(experiment, f"attributes.status != 'FINISHED' and {mine}", most=1) if mine else []
+    if earlier:
+        set_tags(earlier[0], tags)
+    run = earlier[0] if earlier else client().create_run(experiment_id(experiment), run_name=name, tags=dict(tags))
     client().update_run(run.info.run_id, status="SCHEDULED")
     return run
 

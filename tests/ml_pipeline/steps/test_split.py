@@ -84,6 +84,17 @@ def test_rows_of_one_key_are_on_one_side_whatever_else_they_hold(state: State) -
 
 
 @pytest.mark.slow
+def test_prepare_that_is_tried_again_reuses_its_run(state: State) -> None:
+    state.step("split")
+    for commit in ("c1", "c2"):
+        state.step("prepare", run_id="7", parameters={"git_commit": commit})
+    (run,) = state.found()
+    assert (run.info.status, run.data.tags["job_run_id"], run.data.tags["git_commit"]) == ("SCHEDULED", "7", "c2")
+    state.step("train", run_id="7")
+    state.step("prepare", run_id="8")
+    assert len(state.found()) == 2
+
+
 def test_prepare_announces_the_run_and_leaves_the_tables_that_it_reads(state: State) -> None:
     state.step("split")
     before = state.versions("test", "train_validation")
