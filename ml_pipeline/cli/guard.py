@@ -5,11 +5,13 @@ Standard library only: some jobs of the workflows install nothing.
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NoReturn
 
 from ml_pipeline import errors
 from ml_pipeline.errors import PipelineError
@@ -27,13 +29,17 @@ def guarded(command: Callable[[], Any], *, verbose: bool = False, faults: tuple[
         faults: Errors that explain themselves, beside the project's own; their exit code is 1.
 
     Returns:
-        The exit code: 0, 1 for a failed check, 2 for wrong input, 130 for an interruption, 70 for anything else.
+        The exit code: 0, 1 for a failed check, 2 for wrong input, 130 (SIGINT), 143 (SIGTERM), 70 for anything else.
     """
     if not (verbose or sys.warnoptions):
         # What libraries will change is news to us; a person can do nothing about it, and it buries the error line.
         warnings.simplefilter("ignore", FutureWarning)
     try:
-        return int(command() or 0)
+        with _terminable():
+            return int(command() or 0)
+    except _Terminated:
+        print("terminated", file=sys.stderr)
+        return 128 + signal.SIGTERM
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -41,6 +47,22 @@ def guarded(command: Callable[[], Any], *, verbose: bool = False, faults: tuple[
         return explain(PipelineError(str(error)), verbose=verbose)
     except Exception as error:
         return explain(error, verbose=verbose)
+
+
+class _Terminated(BaseException):
+    """SIGTERM: what is open is closed, as after Ctrl-C."""
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    def terminate(*_: object) -> NoReturn:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def explain(error: Exception, *, verbose: bool, where: str = "") -> int:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -216,8 +217,27 @@ def test_bad_input_that_a_step_finds_names_the_file(
     file = pipeline_file(**changes)
     done = call("run", str(file), cwd=tmp_path)
     assert done.returncode == 2
-    assert str(file) in error_line(done)
     assert match in error_line(done)
+    assert error_line(done).startswith(f"error: {file}: {next(iter(changes))}: ") or "absent.csv" in error_line(done)
+
+
+def test_sigterm_ends_a_command_with_one_line(tmp_path: Path, pipeline_file: WritePipeline) -> None:
+    program = str(Path(sys.executable).with_name("ml-pipeline"))
+    process = subprocess.Popen(
+        [program, "run", str(pipeline_file())],
+        cwd=tmp_path,
+        env=commands.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (tmp_path / ".state").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    _, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors.splitlines()[-1]) == (143, "terminated")
+    assert "Traceback" not in errors
 
 
 def test_verbose_shows_the_traceback(tmp_path: Path, pipeline_file: WritePipeline) -> None:
