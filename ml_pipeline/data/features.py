@@ -117,16 +117,11 @@ class Features:
         Raises:
             InputError: the source can't be read.
         """
-        from pyspark.sql.types import StringType, StructField, StructType
 
         def misread(kinds: Iterable[str]) -> list[str]:
             return [name for name in kinds if name in rows.columns and kind(rows, name) != self.kinds[name]]
 
-        rows = sources.read_source(source)
-        text = misread(self.text) if source.csv else []
-        if text:
-            fields = [StructField(each.name, StringType()) if each.name in text else each for each in rows.schema]
-            rows = sources.read_source(source, schema=StructType(fields))
+        rows = sources.read_source(source, kinds=self.kinds)
         empty = [
             name
             for name in misread(self.kinds)

@@ -6,11 +6,12 @@ import contextlib
 import functools
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from ml_pipeline.data import functions as F
+from ml_pipeline.data.columns import quote
 from ml_pipeline.data.session import spark
 from ml_pipeline.data.tables import exists, last_write, read
 from ml_pipeline.errors import InputError, cause
@@ -22,15 +23,19 @@ if TYPE_CHECKING:
     from ml_pipeline.settings.pipeline import Source
 
 
-def read_source(source: Source, *, schema: StructType | None = None) -> DataFrame:
-    """The rows of a source. Without a schema, Spark guesses the types of a CSV file's columns from their values.
+def read_source(source: Source, *, kinds: Mapping[str, str] | None = None) -> DataFrame:
+    """The rows of a source. The types of a CSV file's columns follow from their values.
+
+    Args:
+        source: Where the rows are.
+        kinds: Columns of a CSV file whose type is known, as ``string`` or ``double``.
 
     Raises:
         InputError: the path or table isn't there or can't be read as what it is said to be.
     """
     where = f"source {source}"
     with reading(where):
-        rows = _read_source(source, schema)
+        rows = _read_source(source, kinds or {})
     names: dict[str, str] = {}
     for column in rows.columns:
         other = names.setdefault(column.lower(), column)
@@ -39,37 +44,53 @@ def read_source(source: Source, *, schema: StructType | None = None) -> DataFram
     return rows
 
 
-def _read_source(source: Source, schema: StructType | None) -> DataFrame:
+def _read_source(source: Source, kinds: Mapping[str, str]) -> DataFrame:
     if source.sklearn:
         return _read_sklearn(source.sklearn)
     if source.table:
         return read(source.table, version=_present_version(source.table))
     if source.parquet:
         return spark().read.parquet(source.parquet)
-    return _read_csv(source, schema)
+    return _read_csv(source, kinds)
 
 
-def _read_csv(source: Source, schema: StructType | None) -> DataFrame:
+def _read_csv(source: Source, kinds: Mapping[str, str]) -> DataFrame:
     """A CSV file or a folder of them. Spark takes values by position; here each file's columns count by their name."""
-    from pyspark.sql import DataFrame
-    from pyspark.sql.types import StructField, StructType
+    from pyspark.sql.types import StringType, StructField, StructType
 
-    rows = _csv(source, source.csv or "", schema)
+    rows = _csv(source, source.csv or "")
     _check_header(source, rows.columns)
     groups = _files_by_header(rows.inputFiles())
-    if len(groups) < 2:
-        return rows
-    parts = [_csv(source, files) for files in groups]
-    for files, part in zip(groups, parts, strict=True):
+    parts = [rows] if len(groups) < 2 else [_csv(source, files) for files in groups]
+    for files, part in zip(groups, parts, strict=False):
         if other := set(part.columns) ^ set(parts[0].columns):
             raise InputError(
                 f"source {source}: {files[0]} and {groups[0][0]} differ in the columns {', '.join(sorted(other))}; "
                 "accepted: the same columns in each file, in any order"
             )
-    types = _common_types([rows.schema] if schema else [part.schema for part in parts])
-    schemas = [StructType([StructField(name, types[name]) for name in part.columns]) for part in parts]
-    ordered = [_csv(source, files, one) for files, one in zip(groups, schemas, strict=True)]
-    return functools.reduce(DataFrame.unionByName, ordered)
+
+    def typed(types: Mapping[str, DataType]) -> DataFrame:
+        schemas = [StructType([StructField(name, types[name]) for name in part.columns]) for part in parts]
+        files: list[str | list[str]] = [source.csv or ""] if len(parts) == 1 else [*groups]
+        frames = [_csv(source, paths, schema) for paths, schema in zip(files, schemas, strict=True)]
+        return functools.reduce(lambda all_, frame: all_.unionByName(frame), frames)
+
+    inferred = _common_types([part.schema for part in parts])
+    text = [name for name in inferred if kinds.get(name) == "string"]
+    text += _not_numbers(typed(dict.fromkeys(inferred, StringType())), inferred, kinds)
+    types = inferred | dict.fromkeys(text, StringType())
+    return rows if len(parts) == 1 and types == inferred else typed(types)
+
+
+def _not_numbers(text: DataFrame, inferred: Mapping[str, DataType], kinds: Mapping[str, str]) -> list[str]:
+    """Columns that Spark takes for numbers though they are text, such as 007 and 1F: it would read 7 and 1.0."""
+    from pyspark.sql.types import NumericType
+
+    names = [name for name, type_ in inferred.items() if isinstance(type_, NumericType) and name not in kinds]
+    if not names:
+        return []
+    found = text.agg(*(F.max(F.col(quote(name)).rlike(r"^[+-]?0\d|[\d.][dDfF]$")) for name in names)).first()
+    return [name for name, is_text in zip(names, found or (), strict=True) if is_text]
 
 
 def _check_header(source: Source, names: list[str]) -> None:
@@ -96,6 +117,9 @@ def _check_header(source: Source, names: list[str]) -> None:
 def _csv(source: Source, paths: str | list[str], schema: StructType | None = None, *, header: bool = True) -> DataFrame:
     reader = spark().read.options(header=header, ignoreLeadingWhiteSpace=True, ignoreTrailingWhiteSpace=True)
     reader = reader.schema(schema) if schema else reader.option("inferSchema", header)
+    if isinstance(paths, list) and not set("*?[{") & set(source.csv or ""):
+        # Folders such as day=2026-01-02 are columns.
+        reader = reader.option("basePath", source.csv or "")
     # As RFC 4180 has it: quotes are doubled inside quotes, where line ends count as text.
     reader = reader.options(sep=source.separator, nullValue=source.null_value, escape='"', multiLine=True)
     # Else a time without a date is one of today, and its row another one tomorrow.

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 from deltalake import DeltaTable
-from pyspark.sql.types import StructType
 
 from ml_pipeline.data import columns, hashing, sources, tables
 from ml_pipeline.settings.pipeline import Source
@@ -331,6 +330,10 @@ def collected(source: dict[str, str]) -> list[tuple[Any, ...]]:
         pytest.param("\ufeffa,b\n1,x\n", {}, [(1, "x")], id="byte order mark"),
         pytest.param("a,b\r\n1,x\r\n", {}, [(1, "x")], id="carriage returns"),
         pytest.param("a,b\n1.5,true\n", {}, [(1.5, True)], id="types"),
+        pytest.param("a,b\n007,x\n7,y\n", {}, [("007", "x"), ("7", "y")], id="leading zeros"),
+        pytest.param("a,b\n1,-01\n2,\n", {}, [(1, "-01"), (2, None)], id="leading zeros after a sign"),
+        pytest.param("a,b\n1F,2d\n2f,3\n", {}, [("1F", "2d"), ("2f", "3")], id="Java's suffixes"),
+        pytest.param("a,b\n0,0.5\n-10,1e3\n", {}, [(0, 0.5), (-10, 1000.0)], id="zeros in numbers"),
         pytest.param("a,b\n1,x", {}, [(1, "x")], id="no line end at the end"),
     ],
 )
@@ -338,6 +341,12 @@ def test_csv(state: State, text: str, options: dict[str, str], expected: list[tu
     source = {**state.csv(text), **options}
     assert collected(source) == expected
     assert sources.read_source(Source(**source)).columns == ["a", "b"]  # type: ignore[arg-type]
+
+
+def test_a_number_that_a_model_takes_is_one_however_it_is_written(state: State) -> None:
+    source = Source(**state.csv("a,b\n007,01\n8,1\n"))  # type: ignore[arg-type]
+    rows = sources.read_source(source, kinds={"a": "double"})
+    assert [tuple(row) for row in rows.collect()] == [(7, "01"), (8, "1")]
 
 
 def test_a_folder_of_csv_files(state: State) -> None:
@@ -390,8 +399,16 @@ def folder_of(state: State, *texts: str) -> dict[str, str]:
 def test_columns_of_csv_files_count_by_name(state: State, texts: list[str], expected: list[tuple[Any, ...]]) -> None:
     source = folder_of(state, *texts)
     assert sorted(collected(source)) == expected
-    typed = sources.read_source(Source(**source), schema=StructType.fromDDL("a string, b string"))  # type: ignore[arg-type]
+    typed = sources.read_source(Source(**source), kinds={"a": "string"})  # type: ignore[arg-type]
     assert sorted(typed.select("a").collect()) == [(str(a),) for a, _ in expected]
+
+
+def test_folders_of_csv_files_that_name_a_column(state: State) -> None:
+    for day, text in ((1, "a,b\n1,10\n"), (2, "b,a\n20,2\n")):
+        (state.folder / "days" / f"day={day}").mkdir(parents=True)
+        state.csv(text, f"days/day={day}/rows.csv")
+    rows = sources.read_source(Source(csv=str(state.folder / "days")))
+    assert sorted(tuple(row) for row in rows.select("a", "b", "day").collect()) == [(1, 10, 1), (2, 20, 2)]
 
 
 @pytest.mark.parametrize(
