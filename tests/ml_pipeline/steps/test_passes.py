@@ -102,7 +102,7 @@ def test_preparation_reads_once_to_judge_and_once_for_each_table(
 
     spark.read.parquet(parquet).write.option("header", True).csv(str(tmp_path / "rows.csv"))
     scans, _ = step("split", source={"csv": str(tmp_path / "rows.csv")}, test_share=0.3)
-    assert scans == [ROWS], "text is parsed once"
+    assert scans == [ROWS] * 2, "once to tell numbers from text, and once for the rows"
 
 
 def test_scoring_and_monitoring_read_each_table_once(step: Callable[..., tuple[list[int], int]]) -> None:
