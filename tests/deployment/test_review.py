@@ -109,7 +109,9 @@ def test_a_stack_that_there_is_not_and_a_review_that_is_none(
     file.write_text("{}")
     done = review(deployment, project, "apply", "rehearsal", "--reviewed", str(file))
     assert done.returncode == 1
-    assert f"error: {file}: is no list of reviewed changes" in done.stderr
+    assert f"error: --reviewed {file}: is no list of reviewed changes" in done.stderr
+    done = review(deployment, project, "apply", "rehearsal", "--reviewed", "absent.json")
+    assert done.stderr.startswith("error: --reviewed absent.json: No such file or directory; accepted: ")
 
 
 def test_the_plans_that_other_tests_read_are_what_terraform_makes(deployment: Deployment, tmp_path: Path) -> None:
