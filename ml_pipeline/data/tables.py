@@ -251,13 +251,14 @@ def claimed(name: str, value: str) -> Iterator[None]:
 @contextlib.contextmanager
 def kept(rows: DataFrame, *, needed: bool = True) -> Iterator[None]:
     """Compute rows once, though they are used more than once inside; on the workers' disks where memory is short."""
-    if needed:
-        rows.persist()
+    if not needed:
+        yield
+        return
+    rows.persist()
     try:
         yield
     finally:
-        if needed:
-            rows.unpersist()
+        rows.unpersist()
 
 
 def _save(writer: DataFrameWriter, name: str) -> int | None:

@@ -165,10 +165,11 @@ def _series(
 ) -> dict[str, list[tuple[datetime.date, float]]]:
     series: dict[str, list[tuple[datetime.date, float]]] = {}
     for one in sorted(drifts, key=lambda one: -one.psi):
-        series[one.feature] = [(day, one.psi)]
+        past: Any = []
         if history is not None:
-            past = history[(history["measure"] == "psi") & (history["feature"] == one.feature)]
-            series[one.feature][:0] = zip(past[BATCH_COLUMN], past["value"], strict=True)
+            of_feature = history[(history["measure"] == "psi") & (history["feature"] == one.feature)]
+            past = zip(of_feature[BATCH_COLUMN], of_feature["value"], strict=True)
+        series[one.feature] = [*past, (day, one.psi)]
     return series
 
 
