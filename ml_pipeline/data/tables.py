@@ -269,7 +269,7 @@ def _save(writer: DataFrameWriter, name: str) -> int | None:
     except AnalysisException as error:
         if "DELTA_INVALID_CHARACTERS_IN_COLUMN_NAME" not in str(error):
             raise
-    # People's columns keep their names. No other table has the mapping, with which delta-rs finds no value.
+    # Only these names need the mapping: delta-rs 1.6 reads NULL from a table that uses it.
     if exists(name):
         mapping = "SET TBLPROPERTIES ('delta.columnMapping.mode' = 'name')"
         spark().sql(f"ALTER TABLE {_identifier(name)} {mapping}")
