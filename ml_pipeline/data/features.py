@@ -5,11 +5,12 @@ Numbers and booleans become doubles, text stays text; a missing value is NaN in 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from ml_pipeline.data import columns, hashing, sources, tables
+from ml_pipeline.data import columns, hashing, sources
 from ml_pipeline.data import functions as F
 from ml_pipeline.data.columns import quote
 from ml_pipeline.data.hashing import Profile
@@ -18,9 +19,6 @@ from ml_pipeline.names import ADDED, CHAMPION_PREDICTION, REASONS, SCORES
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
-    from pyspark.sql.types import DataType
-
-    from ml_pipeline.settings.pipeline import Source
 
 _ACCEPTED = "accepted: numbers, text and booleans"
 _TAKEN_AS = {"long": "double", "double": "double", "boolean": "double", "string": "string"}
@@ -61,7 +59,7 @@ class Features:
         """
         for setting, names in (("target", [target]), ("key", key), ("features", features)):
             columns.require(rows, names, where=f"{setting}: {where}")
-        if columns.type_name(rows, target) == "decimal" or kind(rows, target) not in _TAKEN_AS.values():
+        if kind(rows, target) not in _TAKEN_AS.values():
             raise InputError(f"target: column '{target}' of {where} is {kind(rows, target)}; {_ACCEPTED}")
         chosen = features or [column for column in rows.columns if column not in (target, *key)]
         if not chosen:
@@ -107,37 +105,6 @@ class Features:
                 )
         return [F.col(quote(column)).cast(kind).alias(column) for column, kind in self.kinds.items()]
 
-    def read(self, source: Source, *, into: str, typed: Collection[str]) -> DataFrame:
-        """A source's rows, whose values may tell less of a column's type than the model knows.
-
-        Text that a CSV file writes as numbers stays as it is written; a column without any value is of the type that
-        the model takes, whatever the source says, or of the type that it has in the table that the rows go to, if that
-        fits; ``typed`` columns get theirs elsewhere.
-
-        Raises:
-            InputError: the source can't be read.
-        """
-
-        def misread(kinds: Iterable[str]) -> list[str]:
-            return [name for name in kinds if name in rows.columns and kind(rows, name) != self.kinds[name]]
-
-        rows = sources.read_source(source, kinds=self.kinds)
-        empty = [
-            name
-            for name in misread(self.kinds)
-            if name not in typed and rows.where(~columns.missing(rows, name, None)).isEmpty()
-        ]
-        return self._fill(rows, empty, into) if empty else rows
-
-    def _fill(self, rows: DataFrame, empty: list[str], into: str) -> DataFrame:
-        # Delta takes a column into a table with no other type than it has there, missing values or not.
-        before = tables.read(into) if tables.exists(into) else None
-        types: dict[str, DataType | str] = {name: self.kinds[name] for name in empty}
-        for name in empty:
-            if before is not None and name in before.columns and kind(before, name) == self.kinds[name]:
-                types[name] = before.schema[name].dataType
-        return rows.withColumns({name: F.lit(None).cast(type_) for name, type_ in types.items()})
-
 
 def check(
     rows: DataFrame, sides: Column, *, target: str, key: list[str], features: Features, where: str
@@ -172,7 +139,7 @@ def check(
         if profile.infinite is not None:
             raise InputError(f"features: column '{profile.infinite}' of {where} {columns.INFINITE}")
     classes = [value for profile in profiles.values() for value in profile.groups]
-    fractional = [value for value in classes if isinstance(value, float) and not value.is_integer()]
+    fractional = [value for value in classes if isinstance(value, float | Decimal) and value % 1]
     if fractional:
         raise _quantities(target, where, f", such as {fractional[0]}")
     if len(set(classes)) < 2:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.data import functions as F
-from ml_pipeline.data.columns import TEXT, WHOLE, infinite, may_be_infinite, quote, type_name
+from ml_pipeline.data.columns import NESTED, TEXT, WHOLE, infinite, may_be_infinite, quote, type_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 
 _BUCKETS = 1_000_000
-_NESTED = ("array", "map", "struct")
 _DATED = (*TEXT, "date", "timestamp", "timestamp_ntz")
 _ALL_ROWS = "all"
 
@@ -96,7 +95,7 @@ def _sum_up(found: Sequence[Sequence[Any]], columns: Sequence[str], finite: Sequ
 def hashable(rows: DataFrame) -> list[Column]:
     """The columns by name, as Spark can hash them; it hashes no map."""
     return [
-        F.to_json(F.struct(quote(name))) if type_name(rows, name) in _NESTED else F.col(quote(name))
+        F.to_json(F.struct(quote(name))) if type_name(rows, name) in NESTED else F.col(quote(name))
         for name in sorted(rows.columns)
     ]
 
@@ -112,7 +111,7 @@ def bucket(rows: DataFrame, columns: list[str], *, salt: str) -> Column:
 
     def canonical(name: str) -> Column:
         value = F.col(quote(name))
-        if type_name(rows, name) in _NESTED:
+        if type_name(rows, name) in NESTED:
             return F.to_json(F.struct(value))
         text = value.cast("string")
         number = value.cast("double") if type_name(rows, name) in WHOLE else text.try_cast("double")

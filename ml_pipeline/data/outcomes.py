@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ml_pipeline import names
-from ml_pipeline.data import columns, histograms, sources, tables
+from ml_pipeline.data import columns, histograms, schema, sources, tables
 from ml_pipeline.data import functions as F
 from ml_pipeline.errors import InputError
 
@@ -55,9 +55,10 @@ class Matched:
         predictions = tables.read(predictions_table)
         if dates := ", ".join(f"DATE'{date}'" for date in sorted(without)):
             predictions = predictions.where(f"{names.BATCH_COLUMN} NOT IN ({dates})")
-        truth = _labels(labels, key=key, target=target)
         where = f"key: table {predictions_table}"
         columns.require(predictions, key, where=where, why=", by which labels are matched")
+        types = {name: columns.canonical(predictions, name) for name in key}
+        truth = _labels(labels, types, target=target)
         matched = predictions.join(truth, on=list(key), how="left")
         return cls(matched, scored=dict(matched.dtypes).get(names.SCORES) == "array<double>")
 
@@ -77,11 +78,12 @@ class Matched:
         return ordered.select(*selected).limit(_MOST_ROWS).toPandas()
 
 
-def _labels(labels: Source, *, key: Sequence[str], target: str) -> DataFrame:
-    """One row for each key that has a label."""
+def _labels(labels: Source, key: Mapping[str, str], *, target: str) -> DataFrame:
+    """One row for each key that has a label; the key's columns have the types that are given."""
     where = f"monitoring.labels: source {labels}"
     rows = sources.read_source(labels)
     columns.require(rows, (*key, target), where=f"{where}:")
+    rows = schema.apply(rows, schema.of_columns(rows, labels, key))
     value = F.col(columns.quote(target))
     by_key = rows.where(value.isNotNull()).groupBy(*map(columns.quote, key))
     grouped = by_key.agg(F.min(value).alias(names.LABEL), F.max(value).alias(names.OTHER_LABEL))

@@ -1,13 +1,9 @@
-"""The checks that each row of a batch goes through before it is scored.
-
-Spark reads values as their declared type and counts shared keys; pydantic checks the values, in Spark's Python workers.
-Of the libraries that say why a row fails it is the one that adds nothing to install, and given a column at a time it is
-fast: where rows fail, pandera takes three times as long.
+"""The types and checks that each row of a batch is held to before it is scored.
 
 What counts as what:
-    A number's NaN, and blank text where another type is declared, is no value.
+    A number's NaN, and blank text where another type is expected, is no value.
     Infinity, and what lies beyond the numbers of 32 bits, fails in any checked column of fractions, bounds or none:
-    scikit-learn refuses the whole batch for one such value.
+    scikit-learn rejects the whole batch for one such value.
     Text is compared as it is, case and spaces included.
     A key without a value in each of its columns is shared with none.
 """
@@ -15,16 +11,13 @@ What counts as what:
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from ml_pipeline.data import columns, rules, sources, tables
+from ml_pipeline.data import columns, rules, schema, sources, tables
 from ml_pipeline.data import functions as F
-from ml_pipeline.data.columns import quote
-from ml_pipeline.data.rules import RowChecks, Rule
+from ml_pipeline.data.columns import Reading
 from ml_pipeline.errors import CheckFailedError, InputError
 from ml_pipeline.names import BATCH_COLUMN, REASONS
 from ml_pipeline.settings.pipeline import Checks, ColumnCheck
@@ -50,13 +43,57 @@ class QualityResult:
         return f"{self.failed:,} of {self.rows:,} rows failed their checks" + (f": {named}" if named else "")
 
 
-def check(rows: DataFrame, checks: Checks, *, where: str) -> DataFrame:
-    """Say of each row of a batch why it fails, if it does.
+@dataclass(frozen=True)
+class Checked:
+    """The rows of a batch, as they came, with why each of them fails."""
 
-    Returns:
-        The rows as they came, with the column ``quarantine_reasons``, an array of texts which is NULL for a good row.
-        The same rows, without it, where nothing is to be checked. Keep it (``persist``) for what follows: counting,
-        good and bad rows would each check anew.
+    rows: DataFrame
+    """With the column ``quarantine_reasons``, an array of texts, NULL for a good row; without it, no row can fail."""
+    readings: Mapping[str, Reading]
+    kinds: dict[str, Column]
+    """For each kind of reason, whether a row has it."""
+
+    @property
+    def any(self) -> bool:
+        """Whether a row can fail."""
+        return REASONS in self.rows.columns
+
+    @property
+    def good(self) -> DataFrame:
+        """The rows that passed, each column of its type."""
+        passed = self.rows.where(F.col(REASONS).isNull()).drop(REASONS) if self.any else self.rows
+        return schema.apply(passed, self.readings)
+
+    @property
+    def bad(self) -> DataFrame:
+        """The rows that failed, with their reasons; their values are text, which holds whatever came."""
+        failed = self.rows.where(F.col(REASONS).isNotNull())
+        return failed.select(*(columns.as_text(failed, name).alias(name) for name in self.readings), REASONS)
+
+    def judge(self, most: float, *, where: str) -> QualityResult | None:
+        """Count what failed, in one pass whose answer is one row; ``None`` if no row can fail, and so none is read.
+
+        Raises:
+            CheckFailedError: a greater share of the rows failed than ``most``.
+            InputError: the rows can't be read.
+        """
+        if not self.any:
+            return None
+        with sources.reading(where):
+            counts = self.rows.agg(F.count(F.lit(1)), F.count(REASONS), *map(F.count_if, self.kinds.values())).first()
+        assert counts is not None, "an aggregate has a row"
+        total, failed, *each = counts
+        found = sorted(zip(self.kinds, each, strict=True), key=lambda item: -item[1])
+        result = QualityResult(total, failed, {kind: count for kind, count in found if count})
+        if total and failed / total > most:
+            raise CheckFailedError(
+                f"{where}: {failed / total:.2%} are too many, max_quarantine_share is {most:.2%}: {result}"
+            )
+        return result
+
+
+def check(rows: DataFrame, checks: Checks, readings: Mapping[str, Reading], *, where: str) -> Checked:
+    """Find why each row of a batch fails, if it does: by the type of each column, and by the checks.
 
     Raises:
         InputError: a column isn't there, or is of a type that its check can't be made on. No row is read for it.
@@ -64,130 +101,57 @@ def check(rows: DataFrame, checks: Checks, *, where: str) -> DataFrame:
     for name in (REASONS, _ALONE, _SHARED):
         if name in map(str.lower, rows.columns):
             raise InputError(f"{where}: column '{name}' has the name of one that the checks add; rename it")
-    # Fractions are checked for infinity wherever their column is named.
-    found = [rule for rule in _rules(rows, checks, where) if rule.check != ColumnCheck() or rule.kind == "double"]
-    rules.check_key(rows, checks, where)
-    reasons = _failed(rows, found) if found else F.lit(None).cast("array<string>")
-    if not checks.unique:
-        return rows.withColumn(REASONS, reasons) if found else rows
-    counted = _count_shared(rows, checks)
-    shared = F.concat(F.lit(f"{_unique(checks)}: shared by "), F.col(_SHARED).cast("string"), F.lit(" rows"))
-    both = F.concat(F.coalesce(reasons, F.array().cast("array<string>")), F.array(shared))
-    return counted.withColumn(REASONS, F.when(F.col(_SHARED) > 1, both).otherwise(reasons)).drop(_ALONE, _SHARED)
-
-
-def good(checked: DataFrame, checks: Checks) -> DataFrame:
-    """The rows that passed, without the reasons; a column with a declared type has it."""
-    if REASONS not in checked.columns:
-        return checked
-    passed = checked.where(F.col(REASONS).isNull()).drop(REASONS)
-    typed = {name: check.type for name, check in checks.columns.items() if check.type}
-    return passed.select(
-        *(
-            columns.read(passed, name, typed[name]).alias(name) if name in typed else F.col(quote(name))
-            for name in passed.columns
-        )
+    for name in checks.columns:
+        columns.require(rows, [name], where=f"checks.columns.{name}: {where}")
+    each = (
+        rules.of_column(rows, name, checks.columns.get(name, ColumnCheck()), reading, where)
+        for name, reading in readings.items()
     )
-
-
-def bad(checked: DataFrame) -> DataFrame:
-    """The rows that failed, as they came, with their reasons; none where nothing was checked."""
-    if REASONS not in checked.columns:
-        return checked.withColumn(REASONS, F.lit(None).cast("array<string>")).where(F.lit(False))
-    return checked.where(F.col(REASONS).isNotNull())
-
-
-def judge(checked: DataFrame, checks: Checks, *, where: str) -> QualityResult | None:
-    """Count what failed, in one pass whose answer is one row; ``None`` where nothing was checked, and so no row read.
-
-    Raises:
-        CheckFailedError: a greater share of the rows failed than may.
-        InputError: the rows can't be read.
-    """
-    if REASONS not in checked.columns:
-        return None
-    reasons = F.col(REASONS)
+    # Fractions are checked for infinity wherever the checks name their column.
+    found = [
+        rule
+        for rule in each
+        if rule.converts or rule.check != ColumnCheck() or (rule.kind == "double" and rule.column in checks.columns)
+    ]
+    columns.require(rows, checks.unique, where=f"checks.unique: {where}")
+    for name in checks.unique:
+        if columns.type_name(rows, name) not in (*columns.KINDS, "binary"):
+            raise InputError(
+                f"checks.unique: column '{name}' of {where} is {rows.schema[name].dataType.simpleString()}; "
+                "accepted: numbers, text, booleans, times"
+            )
+    reasons = [reason for rule in found for reason in rule.reasons(rows)]
     kinds = {
-        f"{rule.column}: {phrase}": _has(f"{rule.column}: ", phrase)
-        for rule in _rules(checked, checks, where)
-        for phrase in rule.phrases.values()
+        f"{rule.column}: {text}": _has(f"{rule.column}: ", text) for rule in found for text in rule.phrases.values()
     }
-    if checks.unique:
-        kinds[_unique(checks)] = _has(f"{_unique(checks)}: shared by ", " rows")
-    with sources.reading(where):
-        counts = checked.agg(F.count(F.lit(1)), F.count(reasons), *map(F.count_if, kinds.values())).first()
-    assert counts is not None, "an aggregate has a row"
-    total, failed, *each = counts
-    found = sorted(zip(kinds, each, strict=True), key=lambda item: -item[1])
-    result = QualityResult(total, failed, {kind: count for kind, count in found if count})
-    if total and failed / total > checks.max_quarantine_share:
-        raise CheckFailedError(
-            f"{where}: {failed / total:.2%} are too many, "
-            f"max_quarantine_share is {checks.max_quarantine_share:.2%}: {result}"
-        )
-    return result
+    if not checks.unique:
+        checked = rows.withColumn(REASONS, _all(reasons)) if found else rows
+        return Checked(checked, readings, kinds)
+    unique = f"unique ({', '.join(checks.unique)})"
+    counted = _count_shared(rows, checks, readings)
+    shared = F.concat(F.lit(f"{unique}: shared by "), F.col(_SHARED).cast("string"), F.lit(" rows"))
+    reasons.append(F.when(F.col(_SHARED) > 1, shared))
+    checked = counted.withColumn(REASONS, _all(reasons)).drop(_ALONE, _SHARED)
+    return Checked(checked, readings, kinds | {unique: _has(f"{unique}: shared by ", " rows")})
+
+
+def _all(reasons: list[Column]) -> Column:
+    """The reasons that there are, NULL if there is none."""
+    return F.nullif(F.array_compact(F.array(*reasons)), F.array().cast("array<string>"))
 
 
 def _has(start: str, end: str) -> Column:
     return F.exists(REASONS, lambda reason: reason.startswith(start) & reason.endswith(end))
 
 
-def _unique(checks: Checks) -> str:
-    return f"unique ({', '.join(checks.unique)})"
-
-
-def _rules(rows: DataFrame, checks: Checks, where: str) -> list[Rule]:
-    return [rules.rule_of(rows, column, check, where) for column, check in checks.columns.items()]
-
-
-def _failed(rows: DataFrame, checked: list[Rule]) -> Column:
-    """Why each row fails, computed in the Python workers; NULL where it passes."""
-    from pyspark.sql.pandas.functions import pandas_udf
-
-    # Names of our own: people's may hold what pandas or Spark don't take in a struct.
-    fields = [field for place, rule in enumerate(checked) for field in _sent(rows, rule, place)]
-
-    def failed(batches: Iterator[pd.DataFrame]) -> Iterator[pd.Series]:  # type: ignore[type-arg]
-        compiled = RowChecks(checked)
-        for batch in batches:
-            # What is missing is None, whether pandas calls it so or, as pandas 3 does in text, NaN.
-            objects = [batch[name].to_numpy(dtype=object, na_value=None) for name in batch.columns]  # type: ignore[arg-type]
-            lists = [column.tolist() for column in objects]
-            yield pd.Series(compiled.reasons(lists[::2], lists[1::2]), dtype=object)
-
-    return pandas_udf(failed, "array<string>")(F.struct(*fields))  # type: ignore[call-overload, no-any-return]
-
-
-def _sent(rows: DataFrame, rule: Rule, place: int) -> tuple[Column, Column]:
-    """A column's values and texts, as ``RowChecks.reasons`` takes them."""
-    type_ = rule.check.type
-    value, absent = columns.read(rows, rule.column, type_), columns.missing(rows, rule.column, type_)
-    text = F.when(absent, "")
-    if type_:
-        # A cast that fails nowhere, so that no message is without the value that it is about.
-        text = text.when(value.isNull(), F.col(quote(rule.column)).cast("string"))
-    if rule.kind == "long":
-        # pandas would make doubles of them, were one missing.
-        value = F.coalesce(value.cast("bigint"), F.lit(0))
-    elif rule.kind == "double":
-        value = value.cast("double")
-    elif rule.kind in ("date", "timestamp"):
-        # pandas knows no year 1 and no year 9999.
-        value = value.cast("string")
-    elif rule.kind == "other":
-        value = F.lit("")
-    return value.alias(f"value{place}"), text.alias(f"text{place}")
-
-
-def _count_shared(rows: DataFrame, checks: Checks) -> DataFrame:
+def _count_shared(rows: DataFrame, checks: Checks, readings: Mapping[str, Reading]) -> DataFrame:
     """Add how many rows have a row's key."""
     from pyspark.sql import Window
 
-    types = {name: check.type for name, check in checks.columns.items()}
-    keys = [columns.read(rows, name, types.get(name)) for name in checks.unique]
+    keys = [columns.read(rows, name, readings[name]) for name in checks.unique]
     absent = F.lit(False)
     for name, key in zip(checks.unique, keys, strict=True):
-        absent = absent | key.isNull() | columns.missing(rows, name, types.get(name))
+        absent = absent | key.isNull() | columns.missing(rows, name, readings[name])
     # Without a number of its own, each row without a key would go to the same task.
     alone = rows.withColumn(_ALONE, F.when(absent, F.monotonically_increasing_id()))
     return alone.withColumn(_SHARED, F.count(F.lit(1)).over(Window.partitionBy(*keys, _ALONE)))

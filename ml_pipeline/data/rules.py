@@ -1,31 +1,24 @@
-"""The checks of a batch's columns: validated against the table's columns, and run by Spark's Python workers.
-
-The checking of values is pydantic's, a column at a time: its compiled core walks a whole list in one call, and names
-what failed by its place. Good values cost no Python at all.
-"""
+"""What a column's values must be, as Spark expressions that say why a value fails."""
 
 from __future__ import annotations
 
 import datetime
 import functools
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
-
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.data import columns
-from ml_pipeline.data.columns import LARGEST
+from ml_pipeline.data import functions as F
+from ml_pipeline.data.columns import LARGEST, Reading
 from ml_pipeline.errors import InputError
-from ml_pipeline.settings.pipeline import Checks, ColumnCheck
+from ml_pipeline.settings.pipeline import ColumnCheck
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
 
 _LONGEST = 60
 _LISTED = 10
-_TYPES = {"long": int, "double": float, "boolean": bool}
 _FITTING = {
     "boolean": "true, false",
     "long": "whole numbers",
@@ -39,64 +32,115 @@ _FITTING = {
 
 @dataclass(frozen=True)
 class Rule:
-    """What one column's values must be, and what is said of those that are not."""
+    """The checks of one column."""
 
     column: str
     kind: str
-    """The type that the values are read as; ``other`` where it is none that can be declared."""
+    """The type that the values are compared as; ``other`` if none that can be declared."""
     check: ColumnCheck
-    from_text: bool
-    """Whether the values come as text."""
+    reading: Reading
+    """How the values are read."""
+    converts: bool
+    """Whether the column's own type holds values that can't be read."""
 
     @functools.cached_property
     def phrases(self) -> dict[str, str]:
-        """What is said of a value that fails, for each way in which one of this column can."""
-        check, accepted = self.check, self.check.accepted or []
+        """The end of the reason of a value that fails, for each way in which one of this column can."""
+        check, accepted, type_ = self.check, self.check.accepted or [], self.reading.type
         more = ", ..." if len(accepted) > _LISTED else ""
         possible = {
             "required": (check.required, "no value, required"),
-            "type": (check.type, f"is no {check.type}"),
-            "finite": (self.kind == "double", "is no finite number of 32 bits"),
+            "type": (
+                self.converts,
+                f"is not text in {self.reading.encoding}" if type_ == "string" else f"is not a {type_}",
+            ),
+            "finite": (self.kind == "double", "is not a finite number of 32 bits"),
             "minimum": (check.minimum is not None, f"is below minimum {_number(check.minimum)}"),
             "maximum": (check.maximum is not None, f"is above maximum {_number(check.maximum)}"),
-            "accepted": (accepted, f"is not one of {', '.join(map(shown, accepted[:_LISTED]))}{more}"),
+            "accepted": (accepted, f"is not one of {', '.join(map(_shown, accepted[:_LISTED]))}{more}"),
         }
         return {failure: phrase for failure, (fails, phrase) in possible.items() if fails}
 
+    def reasons(self, rows: DataFrame) -> list[Column]:
+        """Why a row's value fails: columns of text, each NULL if it does not."""
+        value = columns.read(rows, self.column, self.reading)
+        absent = columns.missing(rows, self.column, self.reading)
+        if self.kind == "double":
+            value = value.cast("double")
+        own = F.col(columns.quote(self.column)).cast("string")
+        is_text = columns.type_name(rows, self.column) in columns.TEXT
+        number = F.trim(own) if is_text else value.cast("string")
+        text = _quoted(own)
+        failing = [("required", absent, F.lit("")), ("type", ~absent & value.isNull(), text if is_text else own)]
+        failing += [(failure, ~absent & fails, number) for failure, fails in self._outside(value)]
+        reason = F.when(F.lit(False), F.lit(""))
+        for failure, fails, shown in failing:
+            if failure in self.phrases:
+                reason = reason.when(fails, self._reason(failure, shown))
+        if not self.check.accepted:
+            return [reason]
+        other = ~absent & ~value.isin(self._accepted())
+        shown = number if self.kind in ("long", "double", "boolean") else text
+        return [reason, F.when(other, self._reason("accepted", shown))]
 
-def shown(value: object) -> str:
-    """A value as a message has it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    cut = isinstance(value, str) and len(value) > _LONGEST
-    return f"{str(value)[:_LONGEST]!r}..." if cut else repr(value)
+    def _outside(self, value: Column) -> list[tuple[str, Column]]:
+        """The ways to be out of range, of which the first counts."""
+        least, greatest = self.check.minimum, self.check.maximum
+        if self.kind == "long":
+            # The whole numbers within the bounds are the same, and Spark compares them without rounding.
+            least = None if least is None else max(math.ceil(least), -(2**63))
+            greatest = None if greatest is None else min(math.floor(greatest), 2**63 - 1)
+        is_double = self.kind == "double"
+        fails = [("finite", F.abs(value) == math.inf)] if is_double else []
+        fails += [] if least is None else [("minimum", value < least)]
+        fails += [] if greatest is None else [("maximum", value > greatest)]
+        return [*fails, ("finite", F.abs(value) > LARGEST)] if is_double else fails
+
+    def _accepted(self) -> list[Any]:
+        convert: dict[str, Any] = {"double": float, "long": int, "date": datetime.date.fromisoformat}
+        return [convert.get(self.kind, lambda value: value)(value) for value in self.check.accepted or []]
+
+    def _reason(self, failure: str, value: Column) -> Column:
+        start, end = f"{self.column}: ", self.phrases[failure]
+        return F.lit(start + end) if failure == "required" else F.concat(F.lit(start), value, F.lit(f" {end}"))
+
+
+def _quoted(text: Column) -> Column:
+    """Text in a message: of one line, and cut if it is long."""
+    line = F.regexp_replace(text, r"\p{Cntrl}", columns.UNDECODED)
+    short = F.concat(F.lit("'"), F.substring(line, 1, _LONGEST), F.lit("'"))
+    return F.when(F.length(line) > _LONGEST, F.concat(short, F.lit("..."))).otherwise(short)
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def _number(bound: float | None) -> str:
     return repr(bound).removesuffix(".0")
 
 
-def rule_of(rows: DataFrame, column: str, check: ColumnCheck, where: str) -> Rule:
-    """The rule of a column that the checks name.
+def of_column(rows: DataFrame, column: str, check: ColumnCheck, reading: Reading, where: str) -> Rule:
+    """The rule of a column that the checks name, or that is read as another type than its own.
 
     Raises:
-        InputError: the column isn't there, or is of a type that its check can't be made on.
+        InputError: the column is of a type that its check can't be made on.
     """
-    columns.require(rows, [column], where=f"checks.columns.{column}: {where}")
     own = columns.type_name(rows, column)
-    called = f"checks.columns.{column}: column '{column}' of {where} is {rows.schema[column].dataType.simpleString()}"
+    found = f"checks.columns.{column}: column '{column}' of {where} is {rows.schema[column].dataType.simpleString()}"
     if check.type and own not in columns.READABLE[check.type]:
         known = ", ".join(name for name in columns.READABLE[check.type] if name not in ("varchar", "char"))
-        raise InputError(f"{called}, which can't be read as {check.type}; accepted: {known}")
-    kind = check.type or columns.KINDS.get(own, "other")
+        raise InputError(f"{found}, which can't be read as {check.type}; accepted: {known}")
+    kind = reading.base if reading.base in columns.READABLE else "other"
+    kind = {"decimal": "double", "timestamp_ntz": "timestamp"}.get(kind, kind)
     if (check.minimum is not None or check.maximum is not None) and kind not in ("long", "double"):
         raise InputError(
-            f"{called}, which has no minimum and maximum; accepted: a number, or text with type = 'long' or 'double'"
+            f"{found}, which has no minimum and maximum; accepted: a number, or text with type = 'long' or 'double'"
         )
     for value in check.accepted or ():
         if not _fits(value, kind):
-            raise InputError(f"{called}, to be compared as {kind}, which {value!r} is not; accepted: {_FITTING[kind]}")
-    return Rule(column, kind, check, own in columns.TEXT)
+            raise InputError(f"{found}, to be compared as {kind}, which {value!r} is not; accepted: {_FITTING[kind]}")
+    return Rule(column, kind, check, reading, columns.converts(rows, column, reading))
 
 
 def _fits(value: object, kind: str) -> bool:
@@ -112,92 +156,3 @@ def _is_day(text: str) -> bool:
         return datetime.date.fromisoformat(text).isoformat() == text
     except ValueError:
         return False
-
-
-def check_key(rows: DataFrame, checks: Checks, where: str) -> None:
-    """Reject, with an ``InputError``, columns of ``unique`` that aren't there, or that are nested."""
-    columns.require(rows, checks.unique, where=f"checks.unique: {where}")
-    for column in checks.unique:
-        if columns.type_name(rows, column) not in (*columns.KINDS, "binary"):
-            found = rows.schema[column].dataType.simpleString()
-            raise InputError(
-                f"checks.unique: column '{column}' of {where} is {found}; accepted: numbers, text, booleans, times"
-            )
-
-
-class RowChecks:
-    """The checks of several columns, compiled once for each worker."""
-
-    def __init__(self, rules: Sequence[Rule]) -> None:
-        self._rules = [(rule, _adapters(rule)) for rule in rules]
-
-    def reasons(self, values: Sequence[list[Any]], texts: Sequence[list[Any]]) -> list[list[str] | None]:
-        """Why each row fails.
-
-        Args:
-            values: For each rule the rows' values; what is there counts only where the text is ``None``.
-            texts: For each rule and row ``None`` where there is a value, the empty text where there is none, and what
-                could not be read as the column's type where there is one of another type.
-
-        Returns:
-            For each row its reasons in the order of the rules, ``None`` where it has none.
-        """
-        found: list[list[str] | None] = [None] * len(values[0])
-        for (rule, adapters), column, unread in zip(self._rules, values, texts, strict=True):
-            for row, reason in _reasons(rule, adapters, column, unread):
-                reasons = found[row] = found[row] or []
-                reasons.append(f"{rule.column}: {reason}")
-        return found
-
-
-def _adapters(rule: Rule) -> list[TypeAdapter[list[Any]]]:
-    strict = ConfigDict(strict=True)
-    type_: Any = _TYPES.get(rule.kind, str)
-    least, greatest = rule.check.minimum, rule.check.maximum
-    if rule.kind == "long":
-        # The whole numbers within the bounds are the same, and pydantic takes no other bounds for them.
-        least = None if least is None else math.ceil(least)
-        greatest = None if greatest is None else math.floor(greatest)
-        type_ = Annotated[int, Field(ge=least, le=greatest)]
-    elif rule.kind == "double":
-        least = -LARGEST if least is None else max(least, -LARGEST)
-        greatest = LARGEST if greatest is None else min(greatest, LARGEST)
-        type_ = Annotated[float, Field(ge=least, le=greatest, allow_inf_nan=False)]
-    optional: Any = type_ if rule.check.required else Optional[type_]  # noqa: UP045
-    accepting: list[Any] = [list[optional]]
-    if rule.check.accepted:
-        convert = float if rule.kind == "double" else int if rule.kind == "long" else lambda value: value
-        accepted: Any = Literal[tuple(convert(value) for value in rule.check.accepted)]
-        accepting.append(list[Optional[accepted]])  # noqa: UP045
-    return [TypeAdapter(column, config=strict) for column in accepting]
-
-
-def _reasons(
-    rule: Rule, adapters: Sequence[TypeAdapter[list[Any]]], values: list[Any], texts: list[Any]
-) -> Iterator[tuple[int, str]]:
-    unread = {row: text for row, text in enumerate(texts) if text is not None}
-    for row, text in unread.items():
-        values[row] = None
-        if text:
-            yield row, f"{shown(text) if rule.from_text else text} {rule.phrases['type']}"
-    for adapter in adapters:
-        try:
-            adapter.validate_python(values)
-        except ValidationError as error:
-            for item in error.errors(include_url=False, include_context=False):
-                row = int(item["loc"][0])
-                if not unread.get(row):
-                    yield row, _reason(rule, item["type"], item["input"])
-
-
-def _reason(rule: Rule, failed: str, value: Any) -> str:
-    if value is None:
-        return rule.phrases["required"]
-    if failed == "literal_error":
-        return f"{shown(value)} {rule.phrases['accepted']}"
-    failure = "finite"
-    if failed == "greater_than_equal" and rule.check.minimum is not None and value < rule.check.minimum:
-        failure = "minimum"
-    if failed == "less_than_equal" and rule.check.maximum is not None and value > rule.check.maximum:
-        failure = "maximum"
-    return f"{value} {rule.phrases[failure]}"

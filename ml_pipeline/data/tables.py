@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from ml_pipeline.data import functions as F
-from ml_pipeline.data.columns import quote
+from ml_pipeline.data.columns import WHOLE, quote
 from ml_pipeline.data.hashing import Digest
 from ml_pipeline.data.session import local_state, spark
 from ml_pipeline.errors import InputError, PipelineError, cause
@@ -28,6 +28,7 @@ from ml_pipeline.names import BATCH_COLUMN
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, DataFrameWriter
+    from pyspark.sql.types import DataType
 
 
 _LAST_COMMIT = "spark.databricks.delta.lastCommitVersionInSession"
@@ -148,12 +149,14 @@ def replace_batch(
     more than the version that the table had when the run began. Delta lets only one of the runs that began with the
     same batch commit (Delta protocol, "Transaction Identifiers"), whatever their clocks say.
 
-    The table is made if it isn't there, and gains columns that are new. The batch column, which the rows lack, holds a
+    The table is made if it isn't there, and gains columns that are new. A column's type in the table stays, if it holds
+    the rows' values; if only a wider type holds both (a number with fractions, or text), the table is rewritten with
+    it, in the same commit and with a line that says so. The batch column, which the rows lack, holds a
     date, ``YYYY-MM-DD``. ``since`` is the version that the table had when the run began (``latest_version``), by
     default its present one. The note goes into the table's history.
 
     Raises:
-        InputError: a column has another type than in the batches before.
+        InputError: a column has a type that fits no value of the batches before.
         PipelineError: another run wrote this batch after this one began.
     """
     began = latest_version(name) if since is None else since
@@ -174,15 +177,29 @@ def _replace_batch(rows: DataFrame, name: str, *, column: str, value: str, began
     from pyspark.sql import Observation
 
     counted = Observation()
-    batch = rows.withColumn(column, F.lit(value).cast("date")).observe(counted, F.count(F.lit(1)).alias("rows"))
-    writer = batch.write.format("delta").partitionBy(column).option("mergeSchema", "true")
-    writer = writer.option("txnAppId", f"{name} {value}").option("txnVersion", began + 1)
-    writer = writer.option("userMetadata", note) if note else writer
-    if began < 0:
+    batch = rows.withColumn(column, F.lit(value).cast("date"))
+    before = read(name) if began >= 0 or exists(name) else None
+    types = _types(batch, before, name) if before is not None else {}
+    batch = _cast(batch, types).observe(counted, F.count(F.lit(1)).alias("rows"))
+    wider = [name_ for name_, type_ in types.items() if before is not None and before.schema[name_].dataType != type_]
+    options = {"txnAppId": f"{name} {value}", "txnVersion": str(began + 1)} | ({"userMetadata": note} if note else {})
+    if wider and before is not None:
+        for each in wider:
+            print(
+                f"table {name}: column '{each}' becomes {types[each].simpleString()}; it was "
+                f"{before.schema[each].dataType.simpleString()}",
+                flush=True,
+            )
+        others = _cast(before.where(F.col(quote(column)) != F.lit(value).cast("date")), types)
+        batch, mode = others.unionByName(batch, allowMissingColumns=True), "overwrite"
+        options["overwriteSchema"] = "true"
+    elif began < 0:
         # Whoever makes the table first, the others find its transaction.
-        writer = writer.mode("append")
+        mode, options["mergeSchema"] = "append", "true"
     else:
-        writer = writer.mode("overwrite").option("replaceWhere", f"{column} = DATE'{value}'")
+        mode, options["mergeSchema"] = "overwrite", "true"
+        options["replaceWhere"] = f"{column} = DATE'{value}'"
+    writer = batch.write.format("delta").mode(mode).partitionBy(column).options(**options)
     spark().conf.unset(_LAST_COMMIT)
     try:
         version = _save(writer, name)
@@ -197,6 +214,42 @@ def _replace_batch(rows: DataFrame, name: str, *, column: str, value: str, began
             f"table {name}: another run wrote batch {value} while this one was at work; what it wrote stays"
         )
     return Written(rows=counted.get["rows"], version=version)
+
+
+def _types(batch: DataFrame, before: DataFrame, name: str) -> dict[str, DataType]:
+    """For each column whose type differs from the table's, the one that holds the values of both.
+
+    Raises:
+        InputError: there is none.
+    """
+    from pyspark.sql.types import ArrayType, DoubleType, LongType, MapType, NullType, StringType, StructType
+
+    types: dict[str, DataType] = {}
+    for each in (field for field in batch.schema if field.name in before.columns):
+        both = (before.schema[each.name].dataType, each.dataType)
+        kinds = {type_.typeName() for type_ in both}
+        if both[0].simpleString() == both[1].simpleString():
+            continue
+        if isinstance(both[1], NullType):
+            types[each.name] = both[0]
+        elif kinds <= set(WHOLE):
+            types[each.name] = LongType()
+        elif kinds <= {*WHOLE, "float", "double"}:
+            types[each.name] = DoubleType()
+        elif not any(isinstance(type_, ArrayType | MapType | StructType) for type_ in both):
+            types[each.name] = StringType()
+        else:
+            raise InputError(
+                f"table {name}: column '{each.name}' is {both[1].simpleString()}, and was {both[0].simpleString()} in "
+                "the batches before; expected the same type, or write to another table"
+            )
+    return types
+
+
+def _cast(rows: DataFrame, types: Mapping[str, DataType]) -> DataFrame:
+    return rows.withColumns(
+        {name: F.col(quote(name)).cast(type_) for name, type_ in types.items() if name in rows.columns}
+    )
 
 
 def _another_batch(error: BaseException) -> bool:

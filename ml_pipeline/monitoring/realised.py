@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -104,14 +105,13 @@ def _responses(frame: pd.DataFrame, run: Run) -> tuple[Responses, Any]:
 
 
 def _as(values: Sequence[Any], classes: Sequence[Any]) -> list[Any]:
-    """Values as the model's classes have them: labels may come as text, or whole numbers as doubles."""
-    known = {_text(value): value for value in classes}
-    return [known.get(_text(value), value) for value in values]
+    """Values as the model's classes have them: labels may come as text, padded, or whole numbers as doubles."""
+    exact, known = {value: value for value in classes}, {_text(value): value for value in classes}
+    return [exact.get(value, known.get(_text(value), value)) for value in values]
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, bool | np.bool_):
-        return str(bool(value)).lower()
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
+    text = str(value).strip()
+    if text in ("True", "False"):
+        return text.lower()
+    return text.partition(".")[0] if re.fullmatch(r"[+-]?\d+\.0*", text) else text

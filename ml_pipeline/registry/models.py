@@ -28,10 +28,11 @@ tags to Unity Catalog securable objects, constraints)."""
 _RESERVED = str.maketrans(dict.fromkeys(".,-=/:", "_"))
 MODEL = "model"
 """Name of the model within its run."""
+_TYPES = "column_types"
 
 
-def log_model(model: Any, *, signature: ModelSignature, example: pd.DataFrame) -> None:
-    """Keep a scikit-learn model with the active run."""
+def log_model(model: Any, *, signature: ModelSignature, example: pd.DataFrame, types: Mapping[str, str]) -> None:
+    """Keep a scikit-learn model with the active run, and the types of all columns of the rows that it learned from."""
     import numpy as np
     import pandas as pd
     import sklearn
@@ -47,6 +48,7 @@ def log_model(model: Any, *, signature: ModelSignature, example: pd.DataFrame) -
         name=MODEL,
         signature=signature,
         input_example=example,
+        metadata={_TYPES: dict(types)},
         pip_requirements=requirements,
         # The format that holds every estimator: skops has a list of trusted types, without scikit-learn's own trees.
         serialization_format=mlflow.sklearn.SERIALIZATION_FORMAT_CLOUDPICKLE,
@@ -73,10 +75,23 @@ def signature(uri: str) -> ModelSignature:
     Raises:
         PipelineError: there is no such model.
     """
+    return _info(uri).signature  # type: ignore[no-any-return]
+
+
+def _info(uri: str) -> Any:
     try:
-        return mlflow.models.get_model_info(uri).signature  # type: ignore[no-any-return]
+        return mlflow.models.get_model_info(uri)
     except (mlflow.exceptions.MlflowException, OSError) as error:
         raise PipelineError(f"model {uri} can't be loaded: {errors.cause(error)}") from error
+
+
+def column_types(uri: str) -> dict[str, str]:
+    """The types of the columns that a model was trained beside; none if it was logged without them.
+
+    Raises:
+        PipelineError: there is no such model.
+    """
+    return dict((_info(uri).metadata or {}).get(_TYPES, {}))
 
 
 def input_kinds(signature: ModelSignature) -> dict[str, str]:

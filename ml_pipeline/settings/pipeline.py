@@ -15,6 +15,25 @@ from ml_pipeline.settings.quartz import checked
 from ml_pipeline.settings.types import Columns, NonEmpty, Settings
 
 
+def _as_table(value: object) -> object:
+    return {"type": value} if isinstance(value, str) else value
+
+
+class SourceColumn(Settings):
+    """The type of a source's column, and how it is written as text."""
+
+    type: types.SourceType
+    """``string``, ``long``, ``double``, ``decimal(DIGITS,SCALE)``, ``boolean``, ``date`` or ``timestamp``."""
+    format: NonEmpty | None = None
+    """Spark's pattern of a date or a timestamp, such as ``dd.MM.yyyy``; ISO 8601 if left out."""
+
+    @model_validator(mode="after")
+    def _dated(self) -> Self:
+        if self.format and self.type not in ("date", "timestamp"):
+            raise ValueError(f"type '{self.type}' has no format; accepted: date, timestamp")
+        return self
+
+
 class Source(Settings):
     """Where rows come from: exactly one of a scikit-learn data set, a CSV or Parquet path, a Delta table."""
 
@@ -30,6 +49,14 @@ class Source(Settings):
     """What separates the columns of a CSV file."""
     null_value: str = ""
     """The text that stands for a missing value in a CSV file, beside the empty one."""
+    encoding: Literal["UTF-8", "ISO-8859-1", "US-ASCII", "UTF-16", "UTF-16LE", "UTF-16BE", "UTF-32"] = "UTF-8"
+    """Character encoding of a CSV file; these are the ones that Spark decodes (Spark SQL guide, CSV files)."""
+    decimal: Literal[".", ","] = "."
+    """Decimal separator of the numbers in a CSV file."""
+    quote: Annotated[str, Field(min_length=1, max_length=1)] = '"'
+    """What encloses a CSV file's text that holds separators or line ends; inside, it is doubled."""
+    columns: dict[NonEmpty, Annotated[SourceColumn, BeforeValidator(_as_table)]] = {}
+    """Types of columns, by name; those of other columns are found at the first reading, and kept."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 import zoneinfo
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
@@ -98,3 +98,16 @@ class Settings(BaseModel):
 
 
 ColumnType = Literal["boolean", "long", "double", "string", "date", "timestamp"]
+
+
+def _source_type(text: str) -> str:
+    digits, scale = map(int, found.groups()) if (found := re.fullmatch(r"decimal\((\d+), ?(\d+)\)", text)) else (0, 0)
+    if found and 1 <= digits <= 38 and scale <= digits:
+        return f"decimal({digits},{scale})"
+    if text not in (*get_args(ColumnType), "decimal"):
+        known = ", ".join(get_args(ColumnType))
+        raise ValueError(f"is not a type of a column; accepted: {known}, decimal(DIGITS,SCALE) with up to 38 digits")
+    return "decimal(38,18)" if text == "decimal" else text
+
+
+SourceType = Annotated[str, AfterValidator(_source_type)]

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Literal
 
 from ml_pipeline import names
 from ml_pipeline.data import functions as F
-from ml_pipeline.data import quality, sources, tables
+from ml_pipeline.data import quality, schema, sources, tables
 from ml_pipeline.data.columns import quote
-from ml_pipeline.data.features import Features, added, refuse_names
+from ml_pipeline.data.features import added, refuse_names
 from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import InputError
 from ml_pipeline.model import predictor
@@ -26,6 +26,7 @@ from ml_pipeline.settings.types import Day
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+    from ml_pipeline.data.columns import Reading
     from ml_pipeline.registry import ModelVersion
 
 
@@ -57,19 +58,18 @@ def score(
         write = functools.partial(_write, day=day, note=f"job run {job_run_id}")
         versions = _versions(model, shadow=mode == "shadow")
         predictors = {alias: predictor.load(models.version_uri(version)) for alias, version in versions.items()}
-        kinds = [Features(models.input_kinds(one.signature)).kinds.items() for one in predictors.values()]
-        typed = [name for name, check in checks.columns.items() if check.type]
-        rows = Features(dict(itertools.chain(*kinds))).read(source, into=predictions_table, typed=typed)
+        rows = sources.read_source(source)
         refuse_names(rows.columns, (*added(probabilities=probabilities), names.ANSWER), where=where)
-        checked = quality.check(rows, checks, where=where)
-        with tables.kept(checked, needed=checked is not rows):
-            counts = quality.judge(checked, checks, where=where)
-            good = quality.good(checked, checks)
+        readings = _readings(rows, source, versions, checks, predictions_table)
+        checked = quality.check(rows, checks, readings, where=where)
+        with tables.kept(checked.rows, needed=checked.any):
+            counts = checked.judge(checks.max_quarantine_share, where=where)
+            good = checked.good
             answers = predictor.answers(good, predictors, where=where, scores=probabilities)
             answered = good.withColumn(names.ANSWER, answers)
             if counts.rows == counts.failed if counts else good.isEmpty():
                 raise InputError(f"{where}: is empty; accepted: at least one row")
-            bad = quality.bad(checked) if counts and counts.failed else None
+            bad = checked.bad if counts and counts.failed else None
             results = write(bad, quarantine_table, str(counts))
             with tables.kept(answered, needed=len(versions) > 1):
                 # The champion's last: they are the commit that makes the batch.
@@ -82,6 +82,24 @@ def score(
     if mode == "shadow" and names.CHALLENGER not in versions:
         results["shadow"] = f"model {model} has no alias '{names.CHALLENGER}': the champion scored alone"
     return results
+
+
+def _readings(
+    rows: DataFrame, source: Source, versions: dict[str, ModelVersion], checks: Checks, predictions_table: str
+) -> dict[str, Reading]:
+    """How to read the batch's columns: as what the models, the predictions so far and the settings have them."""
+    uris = [models.version_uri(version) for version in versions.values()]
+    kinds = [models.input_kinds(models.signature(uri)).items() for uri in uris]
+    types = [models.column_types(uri).items() for uri in reversed(uris)]
+    before = tables.read(predictions_table) if tables.exists(predictions_table) else None
+    return schema.of_batch(
+        rows,
+        source,
+        kinds=dict(itertools.chain(*kinds)),
+        model=dict(itertools.chain(*types)),
+        table=schema.types_of(before) if before is not None else {},
+        checked={name: check.type for name, check in checks.columns.items() if check.type},
+    )
 
 
 def _write(batch: DataFrame | None, table: str, text: str, *, day: str, note: str, since: int | None = None) -> Results:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from ml_pipeline.data import hashing, sources, tables
+from typing import TYPE_CHECKING
+
+from ml_pipeline.data import hashing, schema, sources, tables
+from ml_pipeline.data.columns import quote
 from ml_pipeline.data.features import Features, added, check, refuse_names
 from ml_pipeline.data.hashing import Profile
 from ml_pipeline.entry_point import Results
@@ -10,6 +13,9 @@ from ml_pipeline.errors import InputError
 from ml_pipeline.names import INTERNAL
 from ml_pipeline.settings.pipeline import Source
 from ml_pipeline.settings.types import Columns, Share
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
 
 
 def split(
@@ -33,16 +39,20 @@ def split(
     probabilities if it is to give them; no column of the source may have the name of one that it adds.
 
     Raises:
-        InputError: the source can't be read, or its columns or rows can't be learned from.
+        InputError: the source can't be read, a key isn't unique, or columns or rows can't be learned from.
     """
     where = f"source {source}"
-    rows = sources.read_source(source)
+    read = sources.read_source(source)
+    before = schema.types_of(tables.read(train_validation_table)) if tables.exists(train_validation_table) else {}
+    computed = [target, *(features or [name for name in read.columns if name not in (target, *key)])]
+    rows = schema.apply(read, schema.of_training(read, source, computed=computed, target=target, before=before))
     chosen = Features.of(rows, target=target, key=key, features=features, where=where)
     refuse_names(rows.columns, INTERNAL, where=where)
     # A model that no batch of this source could be scored with is refused before it is trained.
     refuse_names(rows.columns if scored else chosen.kinds, added(probabilities=probabilities), where=where)
     in_test = hashing.bucket(rows, key or rows.columns, salt="test") < test_share
     with tables.kept(rows, needed=sources.costly(source)):
+        _check_key(rows, key, where=where)
         profiles = check(rows, in_test, target=target, key=key, features=chosen, where=where)
         parts = {
             test_table: (rows.where(in_test), profiles[True].digest),
@@ -55,6 +65,18 @@ def split(
                 )
         _check_learnable(profiles[False], profiles[True], target=target, where=where)
         return {table: str(written) for table, written in tables.replace_both(parts).items()}
+
+
+def _check_key(rows: DataFrame, key: list[str], *, where: str) -> None:
+    """Whether the key tells each row from the others."""
+    if not key:
+        return
+    with sources.reading(where):
+        shared = rows.groupBy(*map(quote, key)).count().where("count > 1").first()
+    if shared is not None:
+        *values, count = shared
+        named = ", ".join(f"{name} = {value!r}" for name, value in zip(key, values, strict=True))
+        raise InputError(f"key: {where} has {count:,} rows with {named}; expected a key that each row has alone")
 
 
 def _check_learnable(train_validation: Profile, test: Profile, *, target: str, where: str) -> None:

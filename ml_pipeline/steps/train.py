@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml_pipeline.data import hashing, histograms, tables
+from ml_pipeline.data import hashing, histograms, schema, tables
 from ml_pipeline.data.columns import quote
 from ml_pipeline.data.features import Features
 from ml_pipeline.entry_point import Results
@@ -110,7 +110,7 @@ def train(
         for document in (evaluation, reference):
             document.log(run)
         _log_figures(run, trained, metric)
-        _log_model(run, trained)
+        _log_model(run, trained, sides[0])
     sampled = {f"{side.side} rows": str(side.sample) for side in sides if side.sample}
     return {"MLflow run": run.info.run_id, f"validation {metric}": f"{evaluation.value:.4f}", **sampled}
 
@@ -203,9 +203,10 @@ def _log_figures(run: Run, trained: _Trained, metric: str) -> None:
     runs.log_figures(run, pictures)
 
 
-def _log_model(run: Run, trained: _Trained) -> None:
-    """Log the model, and what computes its predictions."""
+def _log_model(run: Run, trained: _Trained, side: TableVersion) -> None:
+    """Log the model, what computes its predictions, and the types of the columns that it was trained beside."""
     chosen, reason = evaluator.choose(trained.model, trained.validation, train_rows=len(trained.rows))
     runs.set_tags(run, {EVALUATOR: chosen, f"{EVALUATOR}.reason": reason})
     signature = models.signature_of(trained.features.kinds, metrics.type_of(trained.classes.values))
-    models.log_model(trained.model, signature=signature, example=trained.rows.head(5))
+    types = schema.types_of(tables.read(side.table, version=side.version))
+    models.log_model(trained.model, signature=signature, example=trained.rows.head(5), types=types)

@@ -193,7 +193,7 @@ def logged(train_rows: int, depth: int | None) -> str:
     signature = models.signature_of(dict.fromkeys(FEATURES, "double"), "long")
     run = runs.create_run(EXPERIMENT, name="forest", tags={EVALUATOR: by})
     with runs.resumed(run):
-        models.log_model(model, signature=signature, example=example(5, seed=1))
+        models.log_model(model, signature=signature, example=example(5, seed=1), types={})
     nodes = sum(tree.tree_.node_count for tree in model[-1].estimators_)
     print(f"50 trees, {nodes:,} nodes, {len(FEATURES)} features; evaluator {by}: {why}", flush=True)
     return models.run_uri(run)

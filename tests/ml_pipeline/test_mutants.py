@@ -143,7 +143,7 @@ def test_the_champion_is_measured_on_the_version_of_the_table_that_the_run_read(
     with resumed(first):
         model = make_pipeline(DecisionTreeClassifier()).fit(rows[features], ["a"] * 5 + ["b"] * 5)
         signature = infer_signature(rows[features].astype(float), np.array(["a"]))
-        models.log_model(model, signature=signature, example=rows[features].astype(float))
+        models.log_model(model, signature=signature, example=rows[features].astype(float), types={})
     models.move_alias(CHAMPION, models.register(first, MODEL, tags={}))
     own = finished("first again", 0.6, validation_table=table, validation_version="0")
     assert compared("first", threshold=0.5)["verdict"].endswith("nothing to compare with on the same rows")

@@ -99,14 +99,6 @@ def test_a_bucket_stays_when_a_column_of_dates_is_widened(spark: SparkSession, s
     assert buckets(rows_of(spark, (datetime.date(2026, 1, 3),), schema="a date")) != buckets(narrow)
 
 
-def test_a_time_without_a_date_is_text(state: State) -> None:
-    file = state.folder / "times.csv"
-    file.write_text("at,on,both\n12:30:00,2026-01-02,2026-01-02T12:30:00.5Z\n09:15,2026-01-03,2026-01-02 12:30\n")
-    read = sources.read_source(Source(csv=str(file)))
-    assert [field.dataType.simpleString() for field in read.schema] == ["string", "date", "timestamp"]
-    assert [row["at"] for row in read.collect()] == ["12:30:00", "09:15"]
-
-
 def test_nanoseconds_are_refused_with_what_to_do(state: State) -> None:
     file = state.folder / "rows.parquet"
     pd.DataFrame({"at": pd.to_datetime(["2026-01-02T03:04:05.123456789"])}).to_parquet(file)
@@ -212,10 +204,44 @@ def test_replace_batch_refuses_another_type_and_leaves_the_table(state: State, s
     batch(rows_of(spark, (1, 2.5), schema="a int, b double"))
     before = content()
     for day in (DAY, "2026-01-03"):
-        with state.refuses(f"table {NAME}: the rows don't fit the batches before"):
+        with state.refuses(rf"table {NAME}: column 'b' is array<string>, and was double in the batches before"):
             batch(rows_of(spark, (1, ["text"]), schema="a int, b array<string>"), day=day)
     assert content() == before
     assert tables.last_write(NAME)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "later", "type_"),
+    [
+        ("CAST(1 AS INT)", "3000000000", "bigint"),
+        ("1L", "1.5D", "double"),
+        ("1.5D", "2", "double"),
+        ("CAST(1.5 AS FLOAT)", "0.1D", "double"),
+        ("1L", "'a1'", "string"),
+        ("DATE '2026-01-02'", "'soon'", "string"),
+        ("'x'", "1", "string"),
+        ("1.5D", "NULL", "double"),
+    ],
+)
+@pytest.mark.usefixtures("state")
+def test_a_batch_of_a_wider_type_widens_the_table_in_its_commit(
+    spark: SparkSession, capsys: pytest.CaptureFixture[str], before: str, later: str, type_: str
+) -> None:
+    batch(spark.sql(f"SELECT 1 AS id, {before} AS a, array(1) AS c"))
+    narrow = tables.read(NAME).schema["a"].dataType.simpleString()
+    expected = spark.sql(f"SELECT CAST({before} AS {type_}), CAST({later} AS {type_})").collect()[0]
+    assert batch(spark.sql(f"SELECT 2 AS id, {later} AS a, array(2) AS c"), day="2026-01-03").version == 1
+    assert tables.read(NAME).schema["a"].dataType.simpleString() == type_
+    assert [tuple(row) for row in tables.read(NAME).select("id", "a", "c").sort("id").collect()] == [
+        (1, expected[0], [1]),
+        (2, expected[1], [2]),
+    ]
+    line = f"table {NAME}: column 'a' becomes {type_}; it was {narrow}\n"
+    assert capsys.readouterr().out == ("" if narrow == type_ else line)
+    # The same batch again, of the narrow type: the table stays as wide as it is.
+    batch(spark.sql(f"SELECT 1 AS id, {before} AS a, array(1) AS c"))
+    assert tables.read(NAME).schema["a"].dataType.simpleString() == type_
+    assert tables.read(NAME).count() == 2
 
 
 @pytest.mark.usefixtures("state")
@@ -315,47 +341,6 @@ def collected(source: dict[str, str]) -> list[tuple[Any, ...]]:
     return [tuple(row) for row in sources.read_source(Source(**source)).collect()]  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("text", "options", "expected"),
-    [
-        pytest.param("a,b\n1,x\n2,y\n", {}, [(1, "x"), (2, "y")], id="plain"),
-        pytest.param('a,b\n1,"x, y"\n', {}, [(1, "x, y")], id="separator in quotes"),
-        pytest.param('a,b\n1,"x\ny"\n2,z\n', {}, [(1, "x\ny"), (2, "z")], id="line end in quotes"),
-        pytest.param('a,b\n1,"say ""hi"", he said"\n', {}, [(1, 'say "hi", he said')], id="doubled quotes"),
-        pytest.param("a;b\n1,5;x\n", {"separator": ";"}, [("1,5", "x")], id="separator"),
-        pytest.param("a\tb\n1\tx\n", {"separator": "\t"}, [(1, "x")], id="tab"),
-        pytest.param("a,b\n1,x\nNA,NA\n", {"null_value": "NA"}, [(1, "x"), (None, None)], id="null value"),
-        pytest.param("a,b\n1,\n,x\n", {}, [(1, None), (None, "x")], id="empty is null"),
-        pytest.param("a, b\n1 ,  x\n", {}, [(1, "x")], id="spaces"),
-        pytest.param("\ufeffa,b\n1,x\n", {}, [(1, "x")], id="byte order mark"),
-        pytest.param("a,b\r\n1,x\r\n", {}, [(1, "x")], id="carriage returns"),
-        pytest.param("a,b\n1.5,true\n", {}, [(1.5, True)], id="types"),
-        pytest.param("a,b\n007,x\n7,y\n", {}, [("007", "x"), ("7", "y")], id="leading zeros"),
-        pytest.param("a,b\n1,-01\n2,\n", {}, [(1, "-01"), (2, None)], id="leading zeros after a sign"),
-        pytest.param("a,b\n1F,2d\n2f,3\n", {}, [("1F", "2d"), ("2f", "3")], id="Java's suffixes"),
-        pytest.param("a,b\n0,0.5\n-10,1e3\n", {}, [(0, 0.5), (-10, 1000.0)], id="zeros in numbers"),
-        pytest.param("a,b\n1,x", {}, [(1, "x")], id="no line end at the end"),
-    ],
-)
-def test_csv(state: State, text: str, options: dict[str, str], expected: list[tuple[Any, ...]]) -> None:
-    source = {**state.csv(text), **options}
-    assert collected(source) == expected
-    assert sources.read_source(Source(**source)).columns == ["a", "b"]  # type: ignore[arg-type]
-
-
-def test_a_number_that_a_model_takes_is_one_however_it_is_written(state: State) -> None:
-    source = Source(**state.csv("a,b\n007,01\n8,1\n"))  # type: ignore[arg-type]
-    rows = sources.read_source(source, kinds={"a": "double"})
-    assert [tuple(row) for row in rows.collect()] == [(7, "01"), (8, "1")]
-
-
-def test_a_folder_of_csv_files(state: State) -> None:
-    (state.folder / "day").mkdir()
-    state.csv("a,b\n1,x\n", "day/1.csv")
-    state.csv("a,b\n2,y\n", "day/2.csv")
-    assert sorted(collected({"csv": str(state.folder / "day")})) == [(1, "x"), (2, "y")]
-
-
 @pytest.mark.usefixtures("state")
 def test_another_reader_finds_the_values_of_plain_columns(spark: SparkSession) -> None:
     name = "local.test.plain"
@@ -374,74 +359,6 @@ def test_a_table_takes_a_column_that_parquet_has_no_name_for(spark: SparkSession
     tables.replace_batch(spark.sql("SELECT 2 AS a, 3 AS `b (cm)`"), name, value="2026-01-03")
     tables.replace_batch(spark.sql("SELECT 4 AS a, 5 AS `b (cm)`"), name, value="2026-01-03")
     assert sorted(tuple(row)[:2] for row in tables.read(name).select("a", "`b (cm)`").collect()) == [(1, None), (4, 5)]
-
-
-def folder_of(state: State, *texts: str) -> dict[str, str]:
-    (state.folder / "a day").mkdir()
-    for number, text in enumerate(texts):
-        state.csv(text, f"a day/{number} %.csv")
-    return {"csv": str(state.folder / "a day")}
-
-
-@pytest.mark.parametrize(
-    ("texts", "expected"),
-    [
-        pytest.param(["a,b\n1,10\n", "b,a\n20,2\n"], [(1, 10), (2, 20)], id="another order"),
-        pytest.param(
-            ["a,b\n1,10\n", "b,a\n2.5,2\n", "", "a,b\n3,3\n"], [(1, 10.0), (2, 2.5), (3, 3.0)], id="fractions"
-        ),
-        pytest.param(["a,b\n1,10\n", "b,a\nx,2\n"], [(1, "10"), (2, "x")], id="text"),
-        pytest.param(["a,b\n1,01\n", "b,a\nx,2\n"], [(1, "01"), (2, "x")], id="leading zeros"),
-        pytest.param(["\ufeffa,b\r\n1,x\r\n", "b,a\ny,2\n"], [(1, "x"), (2, "y")], id="byte order mark"),
-        pytest.param(["a,b\n1,30000000000\n", "b,a\n1,2\n"], [(1, 30000000000), (2, 1)], id="long"),
-    ],
-)
-def test_columns_of_csv_files_count_by_name(state: State, texts: list[str], expected: list[tuple[Any, ...]]) -> None:
-    source = folder_of(state, *texts)
-    assert sorted(collected(source)) == expected
-    typed = sources.read_source(Source(**source), kinds={"a": "string"})  # type: ignore[arg-type]
-    assert sorted(typed.select("a").collect()) == [(str(a),) for a, _ in expected]
-
-
-def test_folders_of_csv_files_that_name_a_column(state: State) -> None:
-    for day, text in ((1, "a,b\n1,10\n"), (2, "b,a\n20,2\n")):
-        (state.folder / "days" / f"day={day}").mkdir(parents=True)
-        state.csv(text, f"days/day={day}/rows.csv")
-    rows = sources.read_source(Source(csv=str(state.folder / "days")))
-    assert sorted(tuple(row) for row in rows.select("a", "b", "day").collect()) == [(1, 10, 1), (2, 20, 2)]
-
-
-@pytest.mark.parametrize(
-    ("text", "match"),
-    [
-        pytest.param("", r"is empty; expected a line with the names of the columns, and rows", id="empty"),
-        pytest.param(
-            "a;b\n1;2\n", r"has one column, 'a;b'; if ';' separates columns, set source.separator", id="separator"
-        ),
-        pytest.param("a,b,a\n1,2,3\n", r"several columns are named 'a'", id="twice"),
-        pytest.param("a,a1,A\x01B\n1,2,3\n", r"holds bytes that are not text", id="binary"),
-        pytest.param("a,b\n1,2\n1,2,3\n", r"the record '1,2,3' has more or fewer values than the header", id="record"),
-    ],
-)
-def test_a_csv_file_that_is_none_is_rejected(state: State, text: str, match: str) -> None:
-    with state.refuses(match), sources.reading("the source"):
-        collected(state.csv(text))
-
-
-def test_names_that_end_with_their_place_are_taken(state: State) -> None:
-    source = state.csv("x0,x1,x2\n1,2,3\n")
-    assert sources.read_source(Source(**source)).columns == ["x0", "x1", "x2"]  # type: ignore[arg-type]
-
-
-def test_a_folder_without_a_file_is_rejected(state: State) -> None:
-    with state.refuses("holds no file that can be read"):
-        sources.read_source(Source(**folder_of(state)))  # type: ignore[arg-type]
-
-
-def test_csv_files_with_different_columns_are_rejected(state: State) -> None:
-    source = folder_of(state, "a,b\n1,10\n", "a,c\n2,20\n")
-    with state.refuses(r"1 %.csv and .*0 %.csv differ in the columns b, c; accepted: the same columns in each file"):
-        sources.read_source(Source(**source))  # type: ignore[arg-type]
 
 
 def test_parquet_and_delta_sources(state: State, spark: SparkSession) -> None:

@@ -428,9 +428,12 @@ def test_a_misspelt_key_is_told_once_with_the_right_one(tmp_path: Path, key: str
     ("key", "accepted"),
     [
         ("estimator.zzz", "class, parameters, grid"),
-        ("source.zzz", "sklearn, csv, parquet, table, separator, null_value"),
+        ("source.zzz", "sklearn, csv, parquet, table, separator, null_value, encoding, decimal, quote, columns"),
         ("batch_inference.zzz", "source, mode, probabilities, minimum_agreement"),
-        ("batch_inference.source.zzz", "sklearn, csv, parquet, table, separator, null_value"),
+        (
+            "batch_inference.source.zzz",
+            "sklearn, csv, parquet, table, separator, null_value, encoding, decimal, quote, columns",
+        ),
         ("zzz", ", ".join(PIPELINE)),
     ],
 )

@@ -308,7 +308,7 @@ def test_labels_that_arrive_late_and_in_parts(labelled: State) -> None:
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        pytest.param("id,target\n0-1,0\n0-1,1\n", "id '0-1' has more than one label: 0 and 1", id="contradiction"),
+        pytest.param("id,target\n0-1,0\n0-1,1\n", "id '0-1' has more than one label: '0' and '1'", id="contradiction"),
         pytest.param("id,class\n0-1,0\n", "has no column 'target'; accepted: id, class", id="column"),
     ],
 )

@@ -47,7 +47,7 @@ def test_split_is_complete_disjoint_and_stays(state: State) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", ["{}.5", "{}m"], ids=["double", "text"])
+@pytest.mark.parametrize("size", ["{}.5", "0{}"], ids=["double", "text"])
 def test_no_row_moves_when_a_later_row_widens_a_column(state: State, size: str) -> None:
     state.step("split", source=state.csv(numbered(range(100))), target="label")
     assert str(state.frame("test")["size"].dtype).startswith("int")

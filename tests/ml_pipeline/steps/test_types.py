@@ -1,0 +1,288 @@
+"""Types that hold from the first training to the last batch, whatever a day's values look like."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+from collections import Counter
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from ml_pipeline.data import schema, sources, tables
+from ml_pipeline.errors import CheckFailedError
+from ml_pipeline.settings.pipeline import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from tests.ml_pipeline.conftest import State
+
+pytestmark = pytest.mark.slow
+
+HEADER = "id,amount,age,city,target"
+PREDICTIONS, QUARANTINE = "local.test.predictions", "local.test.quarantine"
+
+
+def day_rows(ids: Sequence[int], *, row: str = "{id},{amount},{age},{city},{target}") -> str:
+    """Rows whose class follows from amount and age."""
+    lines = [
+        row.format(id=i, amount=i % 20, age=20 + i * 7 % 50, city="ab"[i % 2], target=int(i % 20 + i % 2 > 9))
+        for i in ids
+    ]
+    return "\n".join([HEADER, *lines]) + "\n"
+
+
+def train(state: State, text: str, **changes: Any) -> None:
+    """Train and promote, on rows of a CSV file."""
+    state.csv(text)
+    source = {"csv": str(state.folder / "rows.csv")} | changes.pop("options", {})
+    names = ("split", "prepare", "train", "compare", "validate", "promote")
+    changes = {"source": source, "key": ["id"], "threshold": 0.0, "tolerance": 1.0, "monitoring": {}, **changes}
+    for name in names:
+        state.step(name, run_id=changes.get("run", "1"), **{k: v for k, v in changes.items() if k != "run"})
+
+
+def score(state: State, text: str, day: int = 2, *, name: str = "today.csv", **changes: Any) -> None:
+    """Score a day's rows."""
+    source = {**state.csv(text, name), **changes.pop("options", {})}
+    settings_ = {"batch_inference": {"source": source}, "key": ["id"], "monitoring": {}, **changes}
+    date = datetime.date(2026, 1, 1) + datetime.timedelta(day)
+    state.step("score", parameters={"batch_date": date.isoformat()}, **settings_)
+
+
+@pytest.fixture(scope="module")
+def _learned(made_once: Callable[..., State], new_state: Callable[..., State]) -> State:
+    return made_once("learned", lambda folder: train(new_state(folder), day_rows(range(120))))
+
+
+@pytest.fixture
+def learned(_learned: State, clone: Callable[..., State]) -> State:
+    """A champion was trained on whole numbers, text and a key of digits."""
+    return clone(_learned)
+
+
+DAYS = [
+    day_rows(range(5)),
+    day_rows(range(5), row="{id},{amount}.5,{age},{city},{target}"),
+    day_rows(range(5), row="{id}0000000000000000000,{amount},{age},{city},"),
+    day_rows(range(5), row="a{id},{amount},30000000000,{city},{target}.0"),
+    day_rows(range(5), row="00{id},,{age}.0,1,"),
+    day_rows(range(5), row="2026-01-0{id},{amount},,2026-01-02,1"),
+    day_rows(range(5), row="{id}.5,1e3,007,true,"),
+    day_rows(range(5), row="{id},,,,"),
+]
+
+
+def test_each_days_rows_are_scored_though_their_types_look_different(
+    learned: State, capsys: pytest.CaptureFixture[str]
+) -> None:
+    types: set[str] = set()
+    for day, text in enumerate(DAYS):
+        score(learned, text, day)
+        types.add(tables.read(PREDICTIONS).schema.simpleString())
+    assert len(types) == 1
+    assert "becomes" not in capsys.readouterr().out
+    rows = learned.frame("predictions")
+    assert len(rows) == 5 * len(DAYS)
+    expected = [line.split(",")[0] for text in DAYS for line in text.splitlines()[1:]]
+    assert sorted(rows["id"]) == sorted(expected)
+    assert not tables.exists(QUARANTINE) or learned.frame("quarantine").empty
+
+
+def test_a_bad_value_sets_one_row_aside_whatever_was_quarantined_before(learned: State) -> None:
+    checks = {"columns": {"age": {"type": "double", "minimum": 0, "maximum": 9000}}}
+    score(learned, day_rows(range(9)) + "9,1,9999,a,0\n", 1, checks=checks)
+    score(learned, day_rows(range(18)) + "18,heavy,30,a,0\n19,1,heavy,a,0\n", 2, checks=checks)
+    bad = learned.frame("quarantine")
+    assert {row["id"]: [*row["quarantine_reasons"]] for row in bad.to_dict("records")} == {
+        "9": ["age: 9999 is above maximum 9000"],
+        "18": ["amount: 'heavy' is not a double"],
+        "19": ["age: 'heavy' is not a double"],
+    }
+    assert len(learned.frame("predictions")) == 9 + 18
+    with learned.refuses(r"50.00% are too many.*amount: is not a double \(9\)", CheckFailedError):
+        score(learned, day_rows(range(9)) + day_rows(range(9), row="x{id},x,1,a,0").partition("\n")[2], 3)
+
+
+def test_columns_of_a_batch_count_by_name(learned: State) -> None:
+    score(learned, day_rows(range(20)), 1)
+    swapped = "id,age,amount,target,city\n" + "".join(
+        "{0},{2},{1},{4},{3}\n".format(*line.split(",")) for line in day_rows(range(20)).splitlines()[1:]
+    )
+    score(learned, swapped, 2)
+    days = learned.frame("predictions").sort_values("id").groupby("batch_date")
+    one, two = (rows.drop(columns="batch_date").reset_index(drop=True) for _, rows in days)
+    assert one.equals(two)
+
+
+@pytest.mark.parametrize("target", ["{target}.0", "{target}.00"])
+def test_predictions_keep_their_type_when_a_model_is_trained_again(learned: State, target: str) -> None:
+    score(learned, day_rows(range(5)), 1)
+    again = day_rows(range(120), row=f"{{id}},{{amount}},{{age}},{{city}},{target}")
+    train(learned, again, run="2", parameters={"git_commit": "c2"})
+    score(learned, day_rows(range(5)), 2)
+    assert str(learned.frame("predictions")["prediction"].dtype) == "int64"
+    assert int(learned.champion().version) == 2
+
+
+def test_keys_and_codes_are_as_they_are_written(state: State) -> None:
+    row = "{id:03},{amount},{age},0{amount},{target}"
+    train(state, day_rows(range(120), row=row))
+    assert "007" in [*state.frame("train_validation")["id"], *state.frame("test")["id"]]
+    checks = {"columns": {"city": {"accepted": ["01", "02", "03"]}}, "max_quarantine_share": 1.0}
+    score(state, day_rows(range(8), row=row), checks=checks)
+    assert sorted(state.frame("predictions")["id"]) == ["001", "002", "003"]
+
+
+def test_a_key_that_is_not_unique_is_rejected(state: State) -> None:
+    source = state.csv(day_rows([1, 2, 3, 3]))
+    with state.refuses(r"key: source csv .* has 2 rows with id = '3'; expected a key that each row has alone"):
+        state.step("split", source=source, key=["id"])
+    assert not state.versions()
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pytest.param({"id": [1, 2, 3], "target": [1.0, 0.0, 1.0]}, id="numbers"),
+        pytest.param({"id": [1.0, 2.0, 3.0], "target": [True, False, True]}, id="booleans"),
+        pytest.param({"id": ["1", "2", "3"], "target": [" 1", "0 ", "1.0"]}, id="padded text"),
+    ],
+)
+def test_labels_are_joined_by_the_types_of_the_predictions(learned: State, labels: dict[str, list[Any]]) -> None:
+    score(learned, day_rows(range(5)))
+    file = learned.folder / "labels.parquet"
+    pd.DataFrame(labels).to_parquet(file)
+    watching = {"labels": {"parquet": str(file)}}
+    learned.step("monitor", parameters={"batch_date": "2026-01-03"}, key=["id"], monitoring=watching)
+    (row,) = learned.frame("monitoring").query("kind == 'performance'").to_dict("records")
+    predicted = dict(zip(learned.frame("predictions")["id"], learned.frame("predictions")["prediction"], strict=True))
+    right = [predicted[str(key)] == value for key, value in ((1, 1), (2, 0), (3, 1))]
+    assert (row["rows"], row["value"]) == (3, pytest.approx(sum(right) / 3))
+
+
+VALUES: dict[str, Any] = {
+    "long": st.integers(-(2**63), 2**63 - 1),
+    "double": st.floats(allow_nan=False, allow_infinity=False),
+    "decimal(12,3)": st.decimals(-(10**8), 10**8, places=3),
+    "boolean": st.booleans(),
+    "date": st.dates(datetime.date(1, 1, 1)),
+    "timestamp": st.datetimes(datetime.datetime(1900, 1, 1), datetime.datetime(2200, 1, 1)),  # noqa: DTZ001
+    "string": st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), min_size=1, max_size=8),
+}
+DIALECTS = [
+    {},
+    {"separator": ";", "decimal": ","},
+    {"separator": "\t", "quote": "'", "encoding": "ISO-8859-1"},
+    {"separator": "|", "encoding": "UTF-16", "null_value": "NULL"},
+]
+
+
+def write_csv(frame: pd.DataFrame, file: Path, dialect: dict[str, str]) -> None:
+    """Write a frame as pandas and a spreadsheet would."""
+    decimal = dialect.get("decimal", ".")
+    text = pd.DataFrame(
+        {
+            name: pd.Series(
+                [
+                    str(each).replace(".", decimal) if isinstance(each, float | Decimal) else each
+                    for each in frame[name]
+                ],
+                dtype=object,
+            )
+            for name in frame
+        }
+    )
+    text.to_csv(
+        file,
+        index=False,
+        sep=dialect.get("separator", ","),
+        quotechar=dialect.get("quote", '"'),
+        encoding=dialect.get("encoding", "UTF-8"),
+        na_rep=dialect.get("null_value", ""),
+    )
+
+
+@st.composite
+def generated(draw: st.DrawFn) -> tuple[dict[str, str], list[tuple[object, ...]]]:
+    """A declared schema, and rows of it."""
+    types = draw(st.lists(st.sampled_from(list(VALUES)), min_size=1, max_size=4))
+    names = [f"c{place} {type_}" for place, type_ in enumerate(types)]
+    row = st.tuples(*(st.none() | VALUES[type_] for type_ in types))
+    return dict(zip(names, types, strict=True)), draw(st.lists(row, min_size=3, max_size=12))
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(content=generated(), dialect=st.sampled_from([*DIALECTS, None]))
+def test_a_file_of_any_declared_schema_gives_each_value_back(
+    state: State, content: tuple[dict[str, str], list[tuple[object, ...]]], dialect: dict[str, str] | None
+) -> None:
+    types, rows = content
+    frame = pd.DataFrame(rows, columns=list(types), dtype=object)
+    frame.insert(0, "id", range(len(frame)))
+    file = state.folder / ("rows.csv" if dialect is not None else "rows.parquet")
+    declared = {"id": "long"} | types
+    if dialect is None:
+        from ml_pipeline.data.session import spark
+
+        fields = ", ".join(f"`{name}` {'bigint' if type_ == 'long' else type_}" for name, type_ in declared.items())
+        read = spark().createDataFrame([(place, *row) for place, row in enumerate(rows)], fields)
+        read.write.mode("overwrite").parquet(str(file))
+        source = Source.model_validate({"parquet": str(file)})
+    else:
+        write_csv(frame, file, dialect)
+        source = Source.model_validate({"csv": str(file), "columns": declared, **dialect})
+    found = sources.read_source(source)
+    readings = schema.of_training(found, source, computed=found.columns, target="", before={})
+    back = sorted(tuple(row) for row in schema.apply(found, readings).collect())
+    assert [row[1:] for row in back] == [tuple(row) for row in rows]
+    assert [row[0] for row in back] == list(range(len(rows)))
+
+
+@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+@given(
+    content=generated().filter(lambda one: len(one[1]) > 5),
+    dialect=st.sampled_from(DIALECTS),
+    bad=st.sets(st.integers(0, 59), max_size=5),
+)
+def test_each_row_ends_in_one_place_with_its_values(
+    new_state: Callable[..., State],
+    content: tuple[dict[str, str], list[tuple[object, ...]]],
+    dialect: dict[str, str],
+    bad: set[int],
+) -> None:
+    types, values = content
+    rows = [
+        (i, float(i % 7), *row, "xy"[i % 7 > 3]) for i, row in zip(range(60), itertools.cycle(values), strict=False)
+    ]
+    state = new_state()
+    frame = pd.DataFrame(rows, columns=["id", "size", *types, "kind"], dtype=object)
+    declared = {"id": "long", "size": "double", **types}
+    options = {**dialect, "columns": declared}
+    write_csv(frame, state.folder / "rows.csv", dialect)
+    settings_ = {"source": {"csv": str(state.folder / "rows.csv"), **options}, "key": ["id"], "target": "kind"}
+    common: dict[str, Any] = {**settings_, "features": ["size"], "threshold": 0.0, "monitoring": {}}
+    for name in ("split", "prepare", "train", "compare", "validate", "promote"):
+        state.step(name, **common)
+    sides = Counter(itertools.chain(*(state.frame(part)["id"] for part in ("train", "validation", "test"))))
+    assert sides == Counter(range(60))
+
+    broken = frame.astype(object)
+    for place in bad:
+        broken.loc[place, "size"] = "heavy"
+    write_csv(broken, state.folder / "today.csv", dialect)
+    batch = {"source": {"csv": str(state.folder / "today.csv"), **options}}
+    changes = {**common, "batch_inference": batch, "checks": {"max_quarantine_share": 1.0}}
+    state.step("score", parameters={"batch_date": "2026-01-02"}, **changes)
+    scored = sorted(
+        tuple(row) for row in tables.read(PREDICTIONS).select("id", *(f"`{name}`" for name in types)).collect()
+    )
+    assert scored == [(row[0], *row[2:-1]) for row in rows if row[0] not in bad]
+    aside = state.frame("quarantine") if tables.exists(QUARANTINE) else pd.DataFrame({"id": []})
+    assert sorted(map(int, aside["id"])) == sorted(bad)
