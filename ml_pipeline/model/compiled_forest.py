@@ -42,7 +42,7 @@ def walk(  # noqa: PLR0917 (Numba knows no keyword-only arguments)
     doubles the time.
 
     Args:
-        rows: Finite features, (rows, features); a multiple of ``LANES``.
+        rows: Features without NaN, (rows, features); a multiple of ``LANES``.
         nodes: All trees' nodes; siblings are neighbours, and a leaf is its own child.
         values: Values of each node, (nodes, values).
         roots: Position of each tree's root.
@@ -101,6 +101,8 @@ class Tree:
     right: NDArray[Any]
     feature: NDArray[Any]
     threshold: NDArray[np.float64]
+    missing_left: NDArray[Any]
+    """Whether a missing value goes to the left child."""
     values: NDArray[np.float64]
     """(nodes, values)"""
     depth: int
@@ -108,8 +110,8 @@ class Tree:
     @classmethod
     def of(cls, tree: Any) -> Self:
         """A tree of ``sklearn.tree``."""
-        left, right = tree.children_left, tree.children_right
-        return cls(left, right, tree.feature, tree.threshold, tree.value[:, 0, :], tree.max_depth)
+        split = (tree.children_left, tree.children_right, tree.feature, tree.threshold, tree.missing_go_to_left)
+        return cls(*split, tree.value[:, 0, :], tree.max_depth)
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,8 @@ class Trees:
     """Trees, one node after the other."""
 
     nodes: NDArray[Any]
+    missing_left: NDArray[np.bool_]
+    """Of each node, whether a missing value goes to its left child."""
     values: NDArray[np.float64]
     roots: NDArray[np.uint64]
     depths: NDArray[np.int64]
@@ -128,10 +132,10 @@ class Trees:
         counts = np.array([len(tree.left) for tree in trees])
         roots = np.cumsum(counts) - counts
         parts = [_flatten(tree, int(root), node) for tree, root in zip(trees, roots, strict=True)]
-        nodes, values = (np.ascontiguousarray(np.concatenate(part)) for part in zip(*parts, strict=True))
+        nodes, missing, values = (np.ascontiguousarray(np.concatenate(part)) for part in zip(*parts, strict=True))
         depths = np.array([tree.depth for tree in trees], np.int64)
         targets = np.arange(len(trees), dtype=np.uint64) % np.uint64(columns)
-        return cls(nodes, values, roots.astype(np.uint64), depths, targets)
+        return cls(nodes, missing, values, roots.astype(np.uint64), depths, targets)
 
     def __call__(
         self, features: NDArray[np.float64], start: NDArray[np.float64], divisor: float = 1
@@ -142,20 +146,47 @@ class Trees:
             ImportError: Numba is not installed.
             ValueError: a value is infinite or too large for the thresholds' type.
         """
-        # The walk takes whole groups of rows; those that fill up the last one are zeros.
         type_ = self.nodes.dtype["threshold"]
-        rows = np.zeros((-(-len(features) // LANES) * LANES, features.shape[1]), type_)
         with np.errstate(over="ignore"):
-            rows[: len(features)] = features
-        if type_ == np.float32 and not np.isfinite(rows).all():
+            features = features.astype(type_)
+        if type_ == np.float32 and np.isinf(features).any():
             raise ValueError(
                 f"Input X contains infinity or a value too large for dtype('{type_}')."
             )  # As scikit-learn.
+        nodes, missing = self.nodes, np.isnan(features)
+        if missing.any():
+            nodes, features = self._nodes_of_missing, _split_missing(features, missing)
+        # The walk takes whole groups of rows; those that fill up the last one are zeros.
+        rows = np.zeros((-(-len(features) // LANES) * LANES, features.shape[1]), type_)
+        rows[: len(features)] = features
         sums = np.tile(np.asarray(start, np.float64), (len(rows), 1))
         best = np.zeros(len(rows), np.int64)
-        trees = (self.nodes, self.values, self.roots, self.depths, self.targets)
+        trees = (nodes, self.values, self.roots, self.depths, self.targets)
         compiled()(rows, *trees, float(divisor), sums, best)
         return best[: len(features)], sums[: len(features)]
+
+    @functools.cached_property
+    def _nodes_of_missing(self) -> NDArray[Any]:
+        """The nodes for the columns of ``_split_missing``."""
+        nodes = self.nodes.copy()
+        inner = nodes["child"] != np.arange(len(nodes))
+        # Only missing values are greater than such a threshold, so that the greatest number must not be.
+        nodes["threshold"][inner] = np.minimum(nodes["threshold"][inner], _greatest(nodes.dtype["threshold"]))
+        nodes["feature"] = 2 * nodes["feature"] + (inner & self.missing_left)
+        return nodes
+
+
+def _greatest(type_: np.dtype[Any]) -> float:
+    return float(np.finfo(type_).max)
+
+
+def _split_missing(features: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[Any]:
+    """Each feature twice: with infinity for a missing value, which goes right, and with minus infinity."""
+    greatest = _greatest(features.dtype)
+    known = np.clip(features, -greatest, greatest)
+    twice = np.stack([np.where(missing, np.inf, known), np.where(missing, -np.inf, known)], axis=2)
+    rows: NDArray[Any] = twice.reshape(len(features), 2 * features.shape[1])
+    return rows
 
 
 @dataclass(frozen=True)
@@ -188,8 +219,8 @@ class Forest:
         return best, sums if scores else None
 
 
-def _flatten(tree: Tree, root: int, node: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """A tree's nodes and values, level by level, so that siblings become neighbours."""
+def _flatten(tree: Tree, root: int, node: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.float64]]:
+    """A tree's nodes, where missing values go, and values, level by level, so that siblings become neighbours."""
     count = len(tree.left)
     order, position = np.zeros(count, np.int64), np.zeros(count, np.int64)
     known = 1
@@ -205,7 +236,7 @@ def _flatten(tree: Tree, root: int, node: np.dtype[Any]) -> tuple[NDArray[Any], 
     nodes["threshold"] = np.where(leaf, np.inf, _round_down(threshold) if node == NODE else threshold)
     nodes["feature"] = np.where(leaf, 0, tree.feature[order])
     nodes["child"] = root + np.where(leaf, np.arange(count), position[tree.left[order]])
-    return nodes, tree.values[order]
+    return nodes, tree.missing_left[order].astype(bool), tree.values[order]
 
 
 def _round_down(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:

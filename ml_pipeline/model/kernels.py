@@ -79,8 +79,8 @@ class Boosting:
 
 def _histogram_tree(nodes: NDArray[Any]) -> Tree:
     left = np.where(nodes["is_leaf"], -1, nodes["left"].astype(np.int64))
-    values = nodes["value"].reshape(-1, 1)
-    return Tree(left, nodes["right"], nodes["feature_idx"], nodes["num_threshold"], values, int(nodes["depth"].max()))
+    split = (left, nodes["right"], nodes["feature_idx"], nodes["num_threshold"], nodes["missing_go_to_left"])
+    return Tree(*split, nodes["value"].reshape(-1, 1), int(nodes["depth"].max()))
 
 
 @dataclass(frozen=True)

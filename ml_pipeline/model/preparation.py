@@ -17,10 +17,11 @@ Columns = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Numbers:
-    """Imputation and standardization of number columns."""
+    """Imputation, if the estimator takes no missing values, and standardization of number columns."""
 
     names: list[str]
     fill: NDArray[Any]
+    """What replaces NaN in each column; NaN leaves it."""
     mean: NDArray[Any]
     scale: NDArray[Any]
 
@@ -31,13 +32,17 @@ class Numbers:
         from sklearn.pipeline import Pipeline
         from sklearn.preprocessing import StandardScaler
 
-        if type(steps) is not Pipeline or [type(step) for _, step in steps.steps] != [SimpleImputer, StandardScaler]:
+        kinds = [type(step) for _, step in steps.steps] if type(steps) is Pipeline else []
+        if kinds not in ([SimpleImputer, StandardScaler], [StandardScaler]):
             return None
-        imputer, scaler = steps[0], steps[1]
-        plain = np.isnan(imputer.missing_values) and not imputer.add_indicator and scaler.with_mean and scaler.with_std
-        if not plain or np.isnan(imputer.statistics_).any():
+        imputer, scaler = (steps[0] if len(kinds) == 2 else None), steps[-1]
+        fill = np.full(len(names), np.nan) if imputer is None else imputer.statistics_
+        plain = imputer is None or (
+            np.isnan(imputer.missing_values) and not imputer.add_indicator and not np.isnan(fill).any()
+        )
+        if not (plain and scaler.with_mean and scaler.with_std):
             return None
-        return cls(names, imputer.statistics_, scaler.mean_, scaler.scale_)
+        return cls(names, fill, scaler.mean_, scaler.scale_)
 
     @property
     def width(self) -> int:
