@@ -73,7 +73,7 @@ def parse(arguments: Sequence[str]) -> Call:
             if not optional:
                 raise InputError(f"{entry_point}: {name}: is missing")
             continue
-        parsed[name] = _value(entry_point, name, given[name], parameter.annotation)
+        parsed[name] = _value(name, given[name], parameter.annotation)
     return Call(function, parsed)
 
 
@@ -92,7 +92,7 @@ def _load(entry_point: str) -> Callable[..., Any]:
     return function
 
 
-def _value(entry_point: str, name: str, text: str, annotation: Any) -> Any:
+def _value(name: str, text: str, annotation: Any) -> Any:
     adapter: TypeAdapter[Any] = TypeAdapter(annotation)
     plain = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
     model = plain if isinstance(plain, type) and issubclass(plain, BaseModel) else None
@@ -100,7 +100,7 @@ def _value(entry_point: str, name: str, text: str, annotation: Any) -> Any:
     try:
         return adapter.validate_json(text) if structured else adapter.validate_strings(text)
     except ValidationError as error:
-        raise InputError(f"{entry_point}: " + messages.explain(error, model, prefix=name)) from None
+        raise InputError(messages.explain(error, model, prefix=name)) from None
 
 
 Results = dict[str, str]

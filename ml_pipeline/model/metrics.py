@@ -67,7 +67,7 @@ class Classes:
         """
         values = np.unique(np.asarray(target)).tolist()
         if positive:
-            found = [value for value in values if _same(value, positive)]
+            found = cls(tuple(values)).named(positive)
             if len(values) != 2 or not found:
                 raise InputError(
                     f"positive_class: '{positive}': accepted: one of the target's values where it has two; "
@@ -75,6 +75,10 @@ class Classes:
                 )
             values = [value for value in values if value not in found] + found
         return cls(tuple(values))
+
+    def named(self, text: str) -> list[Any]:
+        """The class that a text stands for, as a key of a TOML table does; none if there is no such class."""
+        return [value for value in self.values if _same(value, text)]
 
     def encode(self, labels: ArrayLike, *, strict: bool = True) -> NDArray[np.int64]:
         """Positions of labels among the classes.

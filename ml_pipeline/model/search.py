@@ -1,36 +1,36 @@
-"""The estimator that the settings name, and the search for its hyper-parameters.
+"""The search for the hyper-parameters of an estimator.
 
 The search runs in processes of the driver, or on the cluster's workers. Both give the same digits.
 """
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib.util
-import inspect
+import re
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import joblib
 import numpy as np
-from pydantic import AfterValidator, model_validator
-from sklearn.base import BaseEstimator, clone, is_classifier
+from pydantic import AfterValidator
+from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import GridSearchCV, ParameterGrid, StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
-from sklearn.utils import all_estimators
+from sklearn.utils import get_tags
 
 from ml_pipeline.data import session
 from ml_pipeline.data.features import Features
+from ml_pipeline.model.adapted import points
+from ml_pipeline.model.estimators import Estimator
 from ml_pipeline.model.metrics import Classes, Encoded, metric_value
-from ml_pipeline.settings.pipeline import EstimatorSettings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,67 +52,6 @@ def _available(place: str) -> str:
 
 Place = Annotated[Literal["driver", "workers"], AfterValidator(_available)]
 """Where a search fits its models."""
-
-
-class Estimator(EstimatorSettings):
-    """A classifier that exists, with hyper-parameters that it has."""
-
-    @model_validator(mode="after")
-    def _exists(self) -> Self:
-        kind = self._class()
-        known = sorted(_bare(kind).get_params(deep=False))
-        for table, names in (("parameters", self.parameters), ("grid", self.grid)):
-            for name in names:
-                if name not in known:
-                    raise ValueError(
-                        f"{table}.{name}: {kind.__name__} has no such parameter; accepted: {', '.join(known)}"
-                    )
-        for table, tries in (("parameters", self.parameters), *(("grid", point) for point in self._one_by_one())):
-            self._check_values(table, kind(**{**self.parameters, **tries}))
-        return self
-
-    def _class(self) -> type[Any]:
-        module, _, name = self.class_.rpartition(".")
-        try:
-            found = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError, ValueError):
-            found = None
-        if not (isinstance(found, type) and issubclass(found, BaseEstimator) and is_classifier(_bare(found))):
-            paths = {f"{kind.__module__.partition('._')[0]}.{name}" for name, kind in all_estimators("classifier")}
-            close = difflib.get_close_matches(self.class_, sorted(paths), n=3, cutoff=0.3)
-            reason = "is no class that can be imported" if found is None else "is no classifier"
-            raise ValueError(
-                f"class: '{self.class_}' {reason}; accepted: the dotted path of a classifier with scikit-learn's "
-                f"interface, such as {', '.join(close) or 'sklearn.ensemble.RandomForestClassifier'}"
-            )
-        return found
-
-    def _one_by_one(self) -> list[dict[str, Any]]:
-        return [{name: value} for name, values in self.grid.items() for value in values]
-
-    @staticmethod
-    def _check_values(table: str, estimator: Any) -> None:
-        try:
-            estimator._validate_params()  # noqa: SLF001 (scikit-learn's check has no public name)
-        except AttributeError:
-            return  # Not every library checks its parameters as scikit-learn does; fitting will.
-        except ValueError as error:
-            raise ValueError(f"{table}: {error}") from error
-
-    def build(self, *, seed: int) -> Any:
-        """The estimator, seeded where it takes a seed and none is given."""
-        estimator = self._class()(**self.parameters)
-        unseeded = "random_state" in estimator.get_params() and "random_state" not in {**self.parameters, **self.grid}
-        return estimator.set_params(random_state=seed) if unseeded else estimator
-
-
-def _bare(kind: type[Any]) -> Any:
-    required = [
-        name
-        for name, parameter in inspect.signature(kind).parameters.items()
-        if parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
-    ]
-    return kind(**dict.fromkeys(required))
 
 
 @dataclass(frozen=True)
@@ -138,17 +77,22 @@ def check_metric(metric: str, classes: Classes) -> None:
 def grid(
     estimator: Estimator, features: Features, *, metric: str, folds: int, seed: int, n_jobs: int, classes: Classes
 ) -> GridSearchCV:
-    """The search for the best of an estimator's grid, behind the preparation of its features."""
-    numbers = Pipeline(
-        [("impute", SimpleImputer(strategy="median", keep_empty_features=True)), ("scale", StandardScaler())]
-    )
+    """The search for the best of an estimator's grid, behind the preparation of its features.
+
+    Raises:
+        InputError: a class weight is for a class that the target does not have.
+    """
+    classifier, values = estimator.build(seed=seed, classes=classes)
+    takes_missing = all(get_tags(each).input_tags.allow_nan for each in points(classifier, values))
+    impute = [] if takes_missing else [("impute", SimpleImputer(strategy="median", keep_empty_features=True))]
+    numbers = Pipeline([*impute, ("scale", StandardScaler())])
     # The encoder takes a missing value as a category, and the rarest and unknown ones together.
     text = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=_MOST_CATEGORIES, sparse_output=False)
     steps = (("numbers", numbers, features.numbers), ("text", text, features.text))
     columns = ColumnTransformer([(name, step, on) for name, step, on in steps if on])
     return GridSearchCV(
-        Pipeline([("columns", columns), ("estimator", estimator.build(seed=seed))]),
-        {f"estimator__{name}": values for name, values in estimator.grid.items()},
+        Pipeline([("columns", columns), ("estimator", classifier)]),
+        {f"estimator__{name}": tries for name, tries in values.items()},
         scoring=Scoring(metric, classes),
         cv=StratifiedKFold(folds, shuffle=True, random_state=seed),
         n_jobs=n_jobs,
@@ -174,6 +118,8 @@ class Progress:
 
 def fit(search: GridSearchCV, rows: pd.DataFrame, target: pd.Series[Any], *, on: Place) -> Any:
     """Search (``grid``) on the driver or the workers; the best model, which the driver fits on all rows."""
+    # LightGBM 4.6 takes the names that it gives to columns for those of a data frame.
+    warnings.filterwarnings("ignore", message="X does not have valid feature names")
     progress = Progress(len(ParameterGrid(search.param_grid)) * search.cv.get_n_splits())
     if on == "driver":
         if search.n_jobs == 1:  # Several processes would each count their own fits.
@@ -181,7 +127,8 @@ def fit(search: GridSearchCV, rows: pd.DataFrame, target: pd.Series[Any], *, on:
         return search.fit(rows, target).best_estimator_
     pipeline = search.estimator
     # Each task has one core of a worker, where the estimator's own processes or threads would be too many.
-    alone = {"estimator__n_jobs": 1} if "n_jobs" in pipeline["estimator"].get_params() else {}
+    parameters = pipeline.get_params()
+    alone = {name: 1 for name in parameters if re.fullmatch("estimator__(.+__)?n_jobs", name)}
     search.set_params(estimator=clone(pipeline).set_params(**alone), refit=False)
     with joblib.parallel_config(_workers(progress)):
         search.fit(rows, target)

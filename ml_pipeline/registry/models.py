@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import io
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -40,9 +41,7 @@ def log_model(model: Any, *, signature: ModelSignature, example: pd.DataFrame, t
     # Named rather than inferred: inference loads the model in a process of its own, which takes many seconds.
     used = {"mlflow": mlflow, "scikit-learn": sklearn, "pandas": pd, "numpy": np}
     requirements = [f"{name}=={module.__version__}" for name, module in used.items()]
-    package = type(model[-1]).__module__.partition(".")[0]
-    if package not in ("sklearn", "ml_pipeline"):
-        requirements.append(package)
+    requirements += _distributions(model)
     mlflow.sklearn.log_model(
         model,
         name=MODEL,
@@ -53,6 +52,19 @@ def log_model(model: Any, *, signature: ModelSignature, example: pd.DataFrame, t
         # The format that holds every estimator: skops has a list of trusted types, without scikit-learn's own trees.
         serialization_format=mlflow.sklearn.SERIALIZATION_FORMAT_CLOUDPICKLE,
     )
+
+
+def _distributions(model: Any) -> list[str]:
+    """The distributions beside scikit-learn, each with its version, that a model's estimators come from."""
+    parts = [model, *model.get_params().values()]
+    packages = {type(part).__module__.partition(".")[0] for part in parts if hasattr(part, "fit")}
+    packages -= {"sklearn", "ml_pipeline"}
+    if not packages:
+        return []
+    # It reads the metadata of every installed distribution.
+    known = importlib.metadata.packages_distributions()
+    names = {name for package in packages for name in known.get(package, ())}
+    return [f"{name}=={importlib.metadata.version(name)}" for name in sorted(names)]
 
 
 def load_model(uri: str) -> tuple[Any, ModelSignature]:

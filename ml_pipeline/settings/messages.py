@@ -11,6 +11,14 @@ from pydantic.fields import FieldInfo
 _Models = tuple[type[BaseModel], ...]
 
 
+class KeyValueError(ValueError):
+    """What a validator of a table rejects in a key below it."""
+
+    def __init__(self, path: tuple[str, ...], message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
 def explain(error: ValidationError, model: type[BaseModel] | None = None, *, prefix: str = "") -> str:
     """One line for all that is wrong: which key, why, what was given and what is accepted.
 
@@ -32,6 +40,7 @@ def lines(error: ValidationError, model: type[BaseModel] | None = None) -> dict[
         if item["type"] == "extra_forbidden":
             models = _place(model, path[:-1])[1]
         key = (*keys, *([tag] if tag and "union_tag" in item["type"] else []))
+        key += getattr(item.get("ctx", {}).get("error"), "path", ())
         placed.setdefault(key, _explain_one(item, str(path[-1]) if path else "", models, tag))
     return placed
 

@@ -71,15 +71,37 @@ class Source(Settings):
         return f"{kind} {value}"
 
 
+def _as_pairs(value: Any) -> Any:
+    """Tables of named estimators as lists of (name, estimator), because jobs pass tables as JSON with sorted keys."""
+    if isinstance(value, list):
+        return [_as_pairs(each) for each in value]
+    if is_estimator(value) and isinstance(value.get("parameters"), dict):
+        return {**value, "parameters": _each_as_pairs(value["parameters"])}
+    if isinstance(value, dict) and any(map(is_estimator, value.values())):
+        return [[name, _as_pairs(each)] for name, each in value.items()]
+    return value
+
+
+def _each_as_pairs(parameters: dict[str, Any]) -> dict[str, Any]:
+    return {name: _as_pairs(value) for name, value in parameters.items()}
+
+
+def is_estimator(value: Any) -> bool:
+    """Whether a value of ``estimator.parameters`` is itself an estimator: a table with ``class``."""
+    return isinstance(value, dict) and isinstance(value.get("class"), str)
+
+
 class EstimatorSettings(Settings):
     """A classifier with scikit-learn's interface, and the grid of hyper-parameters to search."""
 
     class_: NonEmpty = Field(alias="class")
     """Dotted path of the class, such as ``sklearn.ensemble.RandomForestClassifier``."""
-    parameters: dict[str, Any] = {}
-    """Fixed arguments of the class."""
+    parameters: Annotated[dict[str, Any], AfterValidator(_each_as_pairs)] = {}
+    """Fixed arguments of the class. An argument that is an estimator is a table with ``class`` and ``parameters``; one
+    that is a list of named estimators is a table of such tables."""
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
-    """For each hyper-parameter the values to try; all combinations are cross-validated."""
+    """For each hyper-parameter the values to try; all combinations are cross-validated. ``NAME__PARAMETER`` is a
+    parameter of a nested estimator, as in scikit-learn."""
 
 
 class ColumnCheck(Settings):

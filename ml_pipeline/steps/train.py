@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ml_pipeline import errors
 from ml_pipeline.data import hashing, histograms, schema, tables
 from ml_pipeline.data.columns import quote
 from ml_pipeline.data.features import Features
 from ml_pipeline.entry_point import Results
-from ml_pipeline.errors import InputError
+from ml_pipeline.errors import InputError, PipelineError
 from ml_pipeline.model import evaluator, metrics, search
+from ml_pipeline.model.adapted import adapt
 from ml_pipeline.model.bootstrap import MOST_ROWS, measure
+from ml_pipeline.model.estimators import Estimator
 from ml_pipeline.model.metrics import Classes, Metric, Responses
-from ml_pipeline.model.search import Estimator, Place
+from ml_pipeline.model.search import Place
 from ml_pipeline.names import CLASSES, EVALUATOR, PREDICTION, TRAIN_SIDE, VALIDATION_SIDE
 from ml_pipeline.registry import models, runs
 from ml_pipeline.registry.evidence import Evaluation, PerClass, Reference, TableVersion
@@ -84,6 +87,7 @@ def train(
         classes = Classes.of(rows[target], positive=positive_class)
         search.check_metric(metric, classes)
         grid = search.grid(estimator, chosen, metric=metric, folds=folds, seed=seed, n_jobs=n_jobs, classes=classes)
+        grid = adapt(grid, rows[list(chosen.kinds)], rows[target], seed=seed)
         # Spark has little else to do while the search runs.
         with ThreadPoolExecutor(1) as reader:
             used = list(chosen.kinds)
@@ -91,9 +95,12 @@ def train(
             counting = reader.submit(_reference, sides[0], chosen, target=target)
             try:
                 model = search.fit(grid, rows[used], rows[target], on=search_on)
-            except (ValueError, TypeError) as error:
-                cause = str(error).splitlines()[-1]
-                raise InputError(f"estimator: {estimator.class_} can't learn this: {cause}") from error
+            except Exception as error:
+                # Not Spark's own errors on the workers, nor those of the machine.
+                spark = type(error).__module__.startswith(("py4j", "pyspark"))
+                if spark or isinstance(error, PipelineError | OSError | MemoryError) or errors.explain(error):
+                    raise
+                raise InputError(f"estimator: {estimator.class_} can't learn this: {errors.cause(error)}") from error
             _, validation = reading.result()
             reference = counting.result()
         trained = _Trained(model, chosen, classes, rows[used], validation[used], classes.encode(validation[target]))

@@ -14,8 +14,8 @@ from results import Results  # type: ignore[import-not-found]
 
 from ml_pipeline.data.features import Features
 from ml_pipeline.model import evaluator, search
+from ml_pipeline.model.estimators import Estimator
 from ml_pipeline.model.metrics import Classes
-from ml_pipeline.model.search import Estimator
 
 MODELS: dict[str, tuple[str, dict[str, Any], int, int, int]] = {
     "forest": ("ensemble.RandomForestClassifier", {"n_estimators": 50, "max_depth": 8}, 3, 4, 0),

@@ -27,8 +27,8 @@ from results import Results  # type: ignore[import-not-found]
 from ml_pipeline.data import session
 from ml_pipeline.data.features import Features
 from ml_pipeline.model import evaluator, predictor, search
+from ml_pipeline.model.estimators import Estimator
 from ml_pipeline.model.metrics import Classes
-from ml_pipeline.model.search import Estimator
 from ml_pipeline.names import EVALUATOR
 from ml_pipeline.registry import models, runs
 

@@ -16,8 +16,8 @@ from sklearn.svm import LinearSVC
 
 from ml_pipeline.data.features import Features
 from ml_pipeline.model import evaluator, search
+from ml_pipeline.model.estimators import Estimator
 from ml_pipeline.model.metrics import Classes
-from ml_pipeline.model.search import Estimator
 
 KINDS: list[tuple[str, Any]] = [
     (evaluator.FOREST, RandomForestClassifier(9, max_depth=6, random_state=0)),
