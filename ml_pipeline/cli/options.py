@@ -15,7 +15,7 @@ import click
 from ml_pipeline import jobs
 from ml_pipeline.errors import InputError
 from ml_pipeline.graph import Job
-from ml_pipeline.local import runner
+from ml_pipeline.local import runner, warm_up
 from ml_pipeline.settings import files
 
 _LOCAL = Path("environments/local.toml")
@@ -35,6 +35,9 @@ class Chosen:
         here = environment is None and not _LOCAL.exists()
         self.environment = None if here else files.find(environment or _LOCAL.stem, folder=_LOCAL.parent)
         self.file = files.find_pipeline(pipeline, self.environment)
+        # The classes of a pipeline in the package are imported from the wheel, as they are on Databricks.
+        if self.file not in files.pipelines().values():
+            warm_up.import_beside(self.file)
         self.settings = files.load(self.file, self.environment, instance=instance)
         self.full_name = files.full_name((self.environment or _LOCAL).stem, instance)
         self.jobs = jobs.declare(self.settings)

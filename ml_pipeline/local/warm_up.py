@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
+_BESIDE = "ML_PIPELINE_BESIDE"
+"""Environment variable with the folder of the pipeline's file, for Spark's workers."""
 SMALL = 10_000_000
 """Bytes of a source on which compiling Spark's queries costs more than it saves: a fifth of the JVM's time on Iris."""
 
@@ -43,6 +46,21 @@ def without_collection(import_: Callable[[], T]) -> T:
 def skip_last_collection() -> None:
     """Spare the process, as it ends, a search for garbage among all that it imported: most of a second."""
     gc.freeze()
+
+
+def import_beside(file: Path) -> None:
+    """Let this process, and the workers that Spark starts later, import the modules in the folder of a file.
+
+    They come last, so that a folder that holds the project's source does not replace the installed wheel.
+    """
+    os.environ[_BESIDE] = str(file.resolve().parent)
+    _extend_path()
+
+
+def _extend_path() -> None:
+    folder = os.environ.get(_BESIDE)
+    if folder and folder not in sys.path:
+        sys.path.append(folder)
 
 
 def start_spark(*, small: bool) -> None:
@@ -91,6 +109,7 @@ def start_worker() -> None:
 
 def serve_workers() -> None:
     """Be the process that forks Spark's Python workers, and import what each of them would import by itself."""
+    _extend_path()
     without_collection(lambda: _import("pandas", "pyarrow", "pyspark.worker", "ml_pipeline.model.evaluator"))
     importlib.import_module("pyspark.daemon").manager()
 

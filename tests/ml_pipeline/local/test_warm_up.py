@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ml_pipeline.local import warm_up
+from tests import commands
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -46,3 +50,36 @@ def test_queries_on_a_small_source_alone_are_interpreted(
     assert [spark.conf.get(name) for name in names] == (["false", "NO_CODEGEN"] if small else compiled)
     for name in names:
         spark.conf.set(name, before[name])
+
+
+OWN = """
+from sklearn.tree import DecisionTreeClassifier
+
+
+class Tree(DecisionTreeClassifier):
+    pass
+"""
+
+
+@pytest.mark.slow
+def test_a_class_beside_the_pipelines_file_is_found_by_every_process(
+    tmp_path: Path, pipeline_writer: Callable[..., Path]
+) -> None:
+    """The command, the two processes of the search and Spark's workers, none of which starts in that folder."""
+    folder, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    (folder / "own_models.py").write_text(OWN)
+    estimator = {"class": "own_models.Tree", "grid": {"max_depth": [2, 3]}}
+    file = pipeline_writer(folder, estimator=estimator, n_jobs=2)
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("ml-pipeline")), "run", str(file), "--state", "state"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=elsewhere,
+        env=commands.environment(),
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "SUCCESS  batch_inference.score" in done.stdout

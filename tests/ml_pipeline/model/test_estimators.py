@@ -24,27 +24,29 @@ from sklearn.pipeline import Pipeline
 from sklearn.tree import DecisionTreeClassifier
 
 from ml_pipeline import entry_point
+from ml_pipeline.data import tables
 from ml_pipeline.data.features import Features
 from ml_pipeline.errors import InputError
 from ml_pipeline.jobs import encode
-from ml_pipeline.model import evaluator, search
+from ml_pipeline.model import evaluator, predictor, search
 from ml_pipeline.model.adapted import Adapted, adapt
 from ml_pipeline.model.estimators import Estimator
 from ml_pipeline.model.metrics import Classes
+from ml_pipeline.registry import models
 from ml_pipeline.settings.pipeline import EstimatorSettings
 
 if TYPE_CHECKING:
-    pass
+    from tests.ml_pipeline.conftest import State
 
 KINDS = {"number": "double", "other": "double", "text": "string"}
 TREE = "sklearn.tree.DecisionTreeClassifier"
-FOREST = {"class": "sklearn.ensemble.RandomForestClassifier", "parameters": {"n_estimators": 3}}
-XGBOOST = {"class": "xgboost.XGBClassifier", "parameters": {"n_estimators": 3, "n_jobs": 1}}
-LIGHTGBM = {
+FOREST: dict[str, Any] = {"class": "sklearn.ensemble.RandomForestClassifier", "parameters": {"n_estimators": 3}}
+XGBOOST: dict[str, Any] = {"class": "xgboost.XGBClassifier", "parameters": {"n_estimators": 3, "n_jobs": 1}}
+LIGHTGBM: dict[str, Any] = {
     "class": "lightgbm.LGBMClassifier",
     "parameters": {"n_estimators": 3, "n_jobs": 1, "verbosity": -1, "min_child_samples": 2},
 }
-LINEAR = {"class": "sklearn.linear_model.LogisticRegression"}
+LINEAR: dict[str, Any] = {"class": "sklearn.linear_model.LogisticRegression"}
 
 
 class Answers(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -438,3 +440,83 @@ def test_array_code_sends_missing_values_where_scikit_learn_does(name: str, esti
     assert plain[1] is not None
     assert mine[1].tobytes() == plain[1].tobytes()
     assert evaluator.choose(model, batch, train_rows=5000)[0] == name
+
+
+FLOWS: dict[str, dict[str, Any]] = {
+    "logistic": {**LINEAR, "grid": {"C": [0.1, 1.0]}},
+    "histogram boosting": {
+        "class": "sklearn.ensemble.HistGradientBoostingClassifier",
+        "parameters": {"max_iter": 5, "min_samples_leaf": 2},
+    },
+    "extra trees": {
+        "class": "sklearn.ensemble.ExtraTreesClassifier",
+        "parameters": {"n_estimators": 5, "class_weight": {"yes": 1.0, "no": 1.0, "maybe": 2.0}},
+    },
+    "svc": {"class": "sklearn.svm.SVC"},
+    "neighbours": {"class": "sklearn.neighbors.KNeighborsClassifier"},
+    "neural network": {
+        "class": "sklearn.neural_network.MLPClassifier",
+        "parameters": {"hidden_layer_sizes": [8], "max_iter": 400, "early_stopping": True, "n_iter_no_change": 400},
+    },
+    "voting": {
+        "class": "sklearn.ensemble.VotingClassifier",
+        "parameters": {"estimators": {"forest": FOREST, "boosting": XGBOOST}},
+        "grid": {"forest__max_depth": [3]},
+    },
+    "stacking": {
+        "class": "sklearn.ensemble.StackingClassifier",
+        "parameters": {"cv": 2, "estimators": {"forest": FOREST, "boosting": LIGHTGBM}, "final_estimator": LINEAR},
+    },
+    "calibration": {
+        "class": "sklearn.calibration.CalibratedClassifierCV",
+        "parameters": {"cv": 2, "estimator": XGBOOST},
+    },
+    "xgboost": {**XGBOOST, "parameters": {**XGBOOST["parameters"], "early_stopping_rounds": 2}},
+    "lightgbm": {**LIGHTGBM, "parameters": {**LIGHTGBM["parameters"], "early_stopping_rounds": 2}},
+}
+
+
+@pytest.fixture(scope="module")
+def split(new_state: Callable[[], State]) -> tuple[State, dict[str, Any]]:
+    """Data with text classes, missing values and a text column, split once."""
+    state = new_state()
+    rows, target = table(150)
+    settings = {
+        "source": state.csv(rows.assign(answer=target).to_csv(index=False)),
+        "target": "answer",
+        "threshold": 0.3,
+        "tolerance": 1.0,
+        "folds": 2,
+        "batch_inference": {"probabilities": True},
+    }
+    state.step("split", **settings)
+    return state, settings
+
+
+def test_a_classifier_that_wants_numbers_goes_through_the_flow(split: tuple[State, dict[str, Any]]) -> None:
+    state, settings = split[0].activate(), {**split[1], "estimator": FLOWS["xgboost"]}
+    state.run("training", "validation", "promotion", "batch_inference", **settings).succeeded()
+    assert state.newest().data.metrics["test_accuracy"] > 0.6
+    predictions = state.frame("predictions")
+    assert (predictions["prediction"] == predictions["answer"]).mean() > 0.6
+    best = np.array(["maybe", "no", "yes"])[np.stack(predictions["scores"].to_list()).argmax(axis=1)]
+    assert (best == predictions["prediction"]).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(FLOWS.keys() - {"xgboost"}))
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_each_classifier_is_trained_and_scores_on_workers(split: tuple[State, dict[str, Any]], name: str) -> None:
+    state, settings = split[0].activate(), {**split[1], "estimator": FLOWS[name]}
+    state.step("prepare", run_id=name, **settings)
+    state.step("train", run_id=name, **settings)
+    run = state.newest()
+    assert run.data.params["estimator"] == FLOWS[name]["class"]
+    uri, classes = models.run_uri(run), Classes(("maybe", "no", "yes"))
+    rows = tables.read("local.test.test")
+    found, truth = predictor.responses(rows, uri, target="answer", classes=classes, where="table test")
+    model = models.load_model(uri)[0]
+    expected = classes.encode(model.predict(state.frame("test")[list(KINDS)]))
+    assert sorted(found.labels) == sorted(expected)
+    assert (found.labels == truth).mean() > 0.6
+    assert hasattr(found, "predict_proba") == hasattr(model, "predict_proba")
