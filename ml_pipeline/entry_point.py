@@ -100,6 +100,7 @@ def _value(name: str, text: str, annotation: Any) -> Any:
     try:
         return adapter.validate_json(text) if structured else adapter.validate_strings(text)
     except ValidationError as error:
+        # A person knows the setting, whichever step has it.
         raise InputError(messages.explain(error, model, prefix=name)) from None
 
 

@@ -171,11 +171,7 @@ def _plan(
             given = {**inherited, **task.job_parameters(values)}
             steps[task.name] = _plan(known[task.run_job], known, given, inherited)
         else:
-            try:
-                steps[task.name] = entry_point.parse(task.arguments(values))
-            except InputError as error:
-                # A person knows the setting, whichever step has it.
-                raise InputError(str(error).removeprefix(f"{task.entry_point}: ")) from error
+            steps[task.name] = entry_point.parse(task.arguments(values))
     return _Plan(job, steps)
 
 

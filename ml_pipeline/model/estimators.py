@@ -6,12 +6,13 @@ import difflib
 import importlib
 import inspect
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 from pydantic import model_validator
-from sklearn.base import BaseEstimator, clone, is_classifier
+from sklearn.base import BaseEstimator, ClassifierMixin, clone, is_classifier
 from sklearn.utils import all_estimators
 
 from ml_pipeline import errors
@@ -157,10 +158,17 @@ def _class(name: str, path: _Path) -> type[Any]:
 
 
 def _similar(name: str) -> str:
-    paths = {f"{kind.__module__.partition('._')[0]}.{known}" for known, kind in all_estimators("classifier")}
+    module, known = name.rpartition(".")[0], all_estimators("classifier")
+    paths = {f"{kind.__module__.partition('._')[0]}.{each}" for each, kind in known}
+    imported = vars(sys.modules[module]) if module in sys.modules else {}
+    paths |= {f"{module}.{each}" for each, kind in imported.items() if _is_classifier(kind)}
     close = difflib.get_close_matches(name, sorted(paths), n=3, cutoff=0.3)
     example = ", ".join(close) or "sklearn.ensemble.RandomForestClassifier"
     return f"the dotted path of a class with scikit-learn's interface, such as {example}"
+
+
+def _is_classifier(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, ClassifierMixin)
 
 
 def _check_name(kind: type[Any], name: str, path: _Path) -> None:

@@ -164,6 +164,11 @@ def test_estimators_nest_in_parameters_in_lists_and_in_the_grid() -> None:
 WRONG: list[Any] = [
     ({"class": "sklearn.tree.Tree"}, "estimator.class: 'sklearn.tree.Tree' can't be imported; accepted: the dotted"),
     ({"class": "absent.Model"}, "estimator.class: 'absent.Model' can't be imported; accepted: "),
+    (
+        {"class": "lightgbm.LGBClassifier"},
+        "estimator.class: 'lightgbm.LGBClassifier' can't be imported; accepted: the dotted path of a class with "
+        "scikit-learn's interface, such as lightgbm.LGBMClassifier",
+    ),
     ({"class": "Model"}, "estimator.class: 'Model' can't be imported; accepted: "),
     ({"class": "json.dumps"}, "estimator.class: 'json.dumps' is not a scikit-learn estimator; accepted: "),
     (
@@ -481,7 +486,7 @@ def split(new_state: Callable[[], State]) -> tuple[State, dict[str, Any]]:
     """Data with text classes, missing values and a text column, split once."""
     state = new_state()
     rows, target = table(150)
-    settings = {
+    settings: dict[str, Any] = {
         "source": state.csv(rows.assign(answer=target).to_csv(index=False)),
         "target": "answer",
         "threshold": 0.3,
