@@ -148,7 +148,7 @@ class Trees:
         """
         type_ = self.nodes.dtype["threshold"]
         with np.errstate(over="ignore"):
-            features = features.astype(type_)
+            features = features.astype(type_, copy=False)
         if type_ == np.float32 and np.isinf(features).any():
             raise ValueError(
                 f"Input X contains infinity or a value too large for dtype('{type_}')."
