@@ -106,6 +106,11 @@ def type_name(rows: DataFrame, column: str) -> str:
     return rows.schema[column].dataType.typeName()
 
 
+def is_dated(rows: DataFrame, column: str) -> bool:
+    """Whether a column has dates or times."""
+    return type_name(rows, column) in ("date", *_TIMES)
+
+
 def canonical(rows: DataFrame, column: str) -> str:
     """The type that a column is kept as: whole numbers and fractions have one type each, whatever their size."""
     own = rows.schema[column].dataType

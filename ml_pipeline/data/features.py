@@ -1,10 +1,12 @@
 """Which columns a model learns from, how they become what scikit-learn takes, and whether rows can be learned from.
 
-Numbers and booleans become doubles, text stays text; a missing value is NaN in the one and ``None`` in the other.
+Numbers and booleans become doubles, and so do dates and times, as days since 1970-01-01; text stays text. A missing
+value is NaN in the one and ``None`` in the other.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -20,9 +22,13 @@ from ml_pipeline.names import ADDED, CHAMPION_PREDICTION, REASONS, SCORES
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
-_ACCEPTED = "accepted: numbers, text and booleans"
-_TAKEN_AS = {"long": "double", "double": "double", "boolean": "double", "string": "string"}
+_ACCEPTED = "accepted: numbers, text, booleans, dates and times"
+_DAY = 86_400e6
+"""Microseconds of a day."""
+_TAKEN_AS = {**dict.fromkeys(("long", "double", "boolean", "date", "timestamp"), "double"), "string": "string"}
 _MOST_CLASSES = 1000
+_FEW_CLASSES, _RARE = 10, 5
+"""More numbers than these are quantities if most of them occur in fewer rows than cross-validation needs."""
 
 
 def added(*, probabilities: bool) -> tuple[str, ...]:
@@ -59,8 +65,11 @@ class Features:
         """
         for setting, names in (("target", [target]), ("key", key), ("features", features)):
             columns.require(rows, names, where=f"{setting}: {where}")
-        if kind(rows, target) not in _TAKEN_AS.values():
-            raise InputError(f"target: column '{target}' of {where} is {kind(rows, target)}; {_ACCEPTED}")
+        own = rows.schema[target].dataType.simpleString()
+        if kind(rows, target) not in _TAKEN_AS.values() or columns.is_dated(rows, target):
+            raise InputError(
+                f"target: column '{target}' of {where} is {own}; accepted: whole numbers, text and booleans"
+            )
         chosen = features or [column for column in rows.columns if column not in (target, *key)]
         if not chosen:
             raise InputError(f"features: {where} has no column beside target and key; accepted: at least one")
@@ -98,12 +107,21 @@ class Features:
         for column, expected in self.kinds.items():
             if kind(rows, column) != expected:
                 found = rows.schema[column].dataType.simpleString()
-                accepted = "a number or a boolean" if expected == "double" else "text"
+                accepted = "a number, a boolean, a date or a time" if expected == "double" else "text"
                 raise InputError(
                     f"column '{column}' of {where} is {found}, which does not fit the model's signature; "
                     f"accepted: {accepted}"
                 )
-        return [F.col(quote(column)).cast(kind).alias(column) for column, kind in self.kinds.items()]
+        return [_value(rows, column, kind).alias(column) for column, kind in self.kinds.items()]
+
+
+def _value(rows: DataFrame, column: str, kind: str) -> Column:
+    value = F.col(quote(column))
+    if not columns.is_dated(rows, column):
+        return value.cast(kind)
+    if columns.type_name(rows, column) == "date":
+        return F.unix_date(value).cast(kind)
+    return F.unix_micros(value.cast("timestamp")) / _DAY
 
 
 def check(
@@ -142,6 +160,11 @@ def check(
     fractional = [value for value in classes if isinstance(value, float | Decimal) and value % 1]
     if fractional:
         raise _quantities(target, where, f", such as {fractional[0]}")
+    rows_of: Counter[object] = sum((Counter(profile.groups) for profile in profiles.values()), Counter())
+    rare = sum(count < _RARE for count in rows_of.values())
+    numbers = all(isinstance(value, int) and not isinstance(value, bool) for value in classes)
+    if numbers and len(rows_of) > _FEW_CLASSES and 2 * rare > len(rows_of):
+        raise _quantities(target, where, f", {len(rows_of):,} different numbers in {total:,} rows")
     if len(set(classes)) < 2:
         raise InputError(
             f"target: column '{target}' of {where} is constant ({classes[0]!r}); accepted: two classes or more"
@@ -151,6 +174,6 @@ def check(
 
 def _quantities(target: str, where: str, example: str = "") -> InputError:
     return InputError(
-        f"target: column '{target}' of {where} holds quantities{example}; "
-        f"accepted: classes (text, whole numbers or booleans, at most {_MOST_CLASSES} of them)"
+        f"target: column '{target}' of {where} holds quantities{example}; a classifier predicts classes: "
+        f"text, whole numbers or booleans, at most {_MOST_CLASSES} of them, with several rows each"
     )

@@ -147,6 +147,30 @@ def test_a_key_that_is_not_unique_is_rejected(state: State) -> None:
     assert not state.versions()
 
 
+def test_dates_and_times_are_days_to_the_model(state: State) -> None:
+    row = "{id},2026-01-{amount:02},2026-02-03 {age:02}:30:00,{city},{target}"
+
+    def text(ids: range) -> str:
+        lines = [row.format(id=i, amount=1 + i % 20, age=i % 24, city="ab"[i % 2], target=int(i % 20 > 9)) for i in ids]
+        return "\n".join([HEADER, *lines]) + "\n"
+
+    train(state, text(range(120)))
+    assert schema.types_of(tables.read("local.test.train")) == {
+        "id": "string",
+        "amount": "date",
+        "age": "timestamp",
+        "city": "string",
+        "target": "long",
+    }
+    score(state, text(range(20)) + "x,2026-13-01,,a,0\n")
+    scored = state.frame("predictions")
+    assert (scored["prediction"] == scored["target"]).all()
+    assert scored["amount"].tolist() == [datetime.date(2026, 1, 1 + i % 20) for i in range(20)]
+    assert [*state.frame("quarantine")["quarantine_reasons"][0]] == ["amount: '2026-13-01' is not a date"]
+    with state.refuses(r"target: column 'amount' .* is date; accepted: whole numbers, text and booleans"):
+        state.step("split", source=state.csv(text(range(120))), target="amount", key=["id"])
+
+
 @pytest.mark.parametrize(
     "labels",
     [
