@@ -28,7 +28,7 @@ from infra.constructs.job import DeployedJob
 from infra.constructs.permissions import AccessControl
 from infra.constructs.wheel import Wheel
 from infra.environment.environment import Environment
-from infra.environment.tables import S3State
+from ml_pipeline.settings.environment import S3State
 
 SCHEDULED = "batch_inference"
 """The job that ``[schedule]`` is about."""

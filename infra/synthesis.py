@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra import caller, distribution
 from infra.environment import environment
+from ml_pipeline.errors import InputError, PipelineError
 
 if TYPE_CHECKING:
     from infra.review import recovery
@@ -26,16 +30,45 @@ def run() -> None:
     Raises:
         InputError: a mistake in an environment file, or there is no wheel.
     """
-    transfers = _transfers(synthesize())
+    with _checking() as finish:
+        transfers = _transfers(synthesize(before_writing=finish))
     if transfers:
         synthesize(transfers)
 
 
-def synthesize(transfers: Mapping[str, recovery.Transfer] | None = None) -> list[str]:
+@contextlib.contextmanager
+def _checking() -> Iterator[Callable[[], None]]:
+    """Check estimators and metrics meanwhile, in a process: synthesis itself must not load scikit-learn.
+
+    Yields what waits for the end of the check, and raises what it found. Without scikit-learn, nothing is checked.
+    """
+    if importlib.util.find_spec("sklearn") is None:
+        yield lambda: None
+        return
+    files = [f"--environment={file}" for file in environment.deployed(_ENVIRONMENTS)]
+    command = [sys.executable, "-c", "from ml_pipeline.cli.main import main; main()", "check", *files]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+
+        def finish() -> None:
+            _, errors = process.communicate()
+            if process.returncode:
+                raised = InputError if process.returncode == InputError.exit_code else PipelineError
+                raise raised(*(line.removeprefix("error: ") for line in errors.splitlines()))
+
+        try:
+            yield finish
+        finally:
+            process.kill()
+
+
+def synthesize(
+    transfers: Mapping[str, recovery.Transfer] | None = None, *, before_writing: Callable[[], None] | None = None
+) -> list[str]:
     """Write every stack.
 
     Args:
         transfers: By stack, what Terraform shall import and forget.
+        before_writing: Called when all stacks are made, and none is written yet.
 
     Returns:
         The names of the stacks.
@@ -63,6 +96,8 @@ def synthesize(transfers: Mapping[str, recovery.Transfer] | None = None) -> list
             imported=found.imported if found else None,
             forgotten=found.forgotten if found else (),
         )
+    if before_writing:
+        before_writing()
     app.synth()
     return [each.full_name for each in environments]
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ml_pipeline import errors
-from ml_pipeline.errors import InputError
+from ml_pipeline.errors import InputError, collecting
 from ml_pipeline.graph import ENTRY_POINT
 from ml_pipeline.settings import messages
 
@@ -62,18 +62,20 @@ def parse(arguments: Sequence[str]) -> Call:
     entry_point = given.pop("entry-point")
     function = _load(entry_point)
     parameters = inspect.signature(function, eval_str=True).parameters
-    for name in given:
-        if name not in parameters:
-            raise InputError(f"{entry_point}: {name}: unknown parameter" + messages.suggest(name, tuple(parameters)))
+    unknown = [name for name in given if name not in parameters]
+    problems = [f"{entry_point}: {name}: unknown parameter{messages.suggest(name, tuple(parameters))}" for name in unknown]
     parsed = {}
     for name, parameter in parameters.items():
         optional = parameter.default is not parameter.empty
         # Databricks has no parameter without a value: an empty one is one that was not given.
         if given.get(name, "") == "" and (optional or name not in given):
-            if not optional:
-                raise InputError(f"{entry_point}: {name}: is missing")
+            # A misspelt parameter is both unknown and missing: only the first shows what to do.
+            problems += [] if optional or unknown else [f"{entry_point}: {name}: is missing"]
             continue
-        parsed[name] = _value(name, given[name], parameter.annotation)
+        with collecting(problems):
+            parsed[name] = _value(name, given[name], parameter.annotation)
+    if problems:
+        raise InputError(*problems)
     return Call(function, parsed)
 
 
@@ -101,7 +103,7 @@ def _value(name: str, text: str, annotation: Any) -> Any:
         return adapter.validate_json(text) if structured else adapter.validate_strings(text)
     except ValidationError as error:
         # A person knows the setting, whichever step has it.
-        raise InputError(messages.explain(error, model, prefix=name)) from None
+        raise InputError(*messages.problems(error, model, prefix=name)) from None
 
 
 Results = dict[str, str]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 
 
 class PipelineError(Exception):
@@ -16,9 +18,22 @@ class CheckFailedError(PipelineError):
 
 
 class InputError(PipelineError):
-    """A person's input is wrong: the message names file, key or column, and what is accepted."""
+    """A person's input is wrong: each problem names file, key or column, and what is accepted."""
 
     exit_code = 2
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+@contextlib.contextmanager
+def collecting(problems: list[str]) -> Iterator[None]:
+    """An input error inside ends the block, not the command: its problems go to the list."""
+    try:
+        yield
+    except InputError as error:
+        problems += error.problems
 
 
 _FAULTS = {
@@ -46,6 +61,11 @@ def explain(error: BaseException) -> PipelineError | None:
         if line:
             return PipelineError(message.format(cause=re.sub(r"^(Caused by: )?[\w.$]+: ", "", line.strip())))
     return None
+
+
+def printable(text: str) -> str:
+    """The text in one line; characters that a terminal obeys or hides are escaped."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in " ".join(text.splitlines()))
 
 
 def cause(error: BaseException) -> str:

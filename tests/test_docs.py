@@ -85,6 +85,9 @@ RUNS = {
     ),
     "make destroy ENV=rehearsal": Ran(by=_DEPLOYMENT, says='"destroy", "rehearsal"', recipe="cdktf destroy rehearsal"),
     ".venv/bin/ml-pipeline run": _FLOW,
+    ".venv/bin/ml-pipeline check": Ran(
+        by="tests/ml_pipeline/cli/test_check.py::test_a_good_file_gets_one_line", says='call("check", '
+    ),
     ".venv/bin/ml-pipeline launch datasets --environment rehearsal": _LAUNCH,
     ".venv/bin/python notebooks/1_create_datasets.py": Ran(
         by="tests/ml_pipeline/test_notebooks.py::test_the_notebooks_run_one_after_the_other", says="runpy.run_path("

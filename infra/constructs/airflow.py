@@ -8,8 +8,8 @@ from pathlib import Path
 
 from infra.bindings import AwsProvider, Construct, Job, S3Object
 from infra.environment.environment import Environment
-from infra.environment.tables import Schedule
 from ml_pipeline import graph, jobs
+from ml_pipeline.settings.environment import Schedule
 from ml_pipeline.settings.quartz import as_cron
 
 _DAGS = Path(__file__).parents[1] / "dags"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from infra.bindings import Construct, InstancePool, JobJobClusterNewCluster
-from infra.environment.tables import Compute
+from ml_pipeline.settings.environment import Compute
 
 
 class Machines(Construct):

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-from pydantic import ValidationError
-
-from infra.environment.tables import Compute, Engine, LocalState, Permissions, S3State, Schedule, Scheduler, Tables
 from ml_pipeline import jobs
 from ml_pipeline.errors import InputError
 from ml_pipeline.graph import Job
-from ml_pipeline.settings import files, messages
+from ml_pipeline.settings import files
+from ml_pipeline.settings.environment import (
+    Compute,
+    Engine,
+    LocalState,
+    Permissions,
+    S3State,
+    Schedule,
+    Scheduler,
+    check,
+)
+from ml_pipeline.settings.environment import load as load_tables
 from ml_pipeline.settings.files import full_name, own_folder, read
-from ml_pipeline.settings.layers import Layer, leaves, merged, origin, relative_paths
 from ml_pipeline.settings.pipeline import PipelineSettings
 from ml_pipeline.settings.pipeline import Schedule as Times
-from ml_pipeline.settings.quartz import as_cron
 from ml_pipeline.settings.workspace import Catalog, Workspace
 
 
@@ -87,27 +92,16 @@ def load(file: Path, *, instance: str = "") -> Environment:
     """
     if instance:
         _check_instance(instance)
-    if not re.fullmatch("[a-z0-9][a-z0-9_-]{0,59}", file.stem):
-        raise InputError(
-            f"{str(file)!r}: the names of all that is deployed begin with the file's; accepted: up to 60 lower-case "
-            "letters, digits, hyphens and underscores that begin with a letter or digit, such as 'dev.toml'"
-        )
-    content = read(file)
-    _check_texts(file, content)
-    try:
-        tables = Tables.model_validate(content)
-    except ValidationError as error:
-        raise InputError(f"{file}: " + messages.explain(error, Tables)) from None
-    layers = files.layers(pipeline_file := files.find_pipeline(environment=file), file)
-    _check_texts(pipeline_file, layers[0].content)
-    _check_sources(layers)
+    pipeline_file = files.find_pipeline(environment=file)
+    check(file, pipeline_file)
+    tables = load_tables(file)
     pipeline = files.load(pipeline_file, file, instance=instance)
     return Environment(
         name=file.stem,
         instance=instance,
         workspace=tables.workspace,
         compute=tables.compute,
-        schedule=_schedule(tables.schedule, pipeline.schedule, layers),
+        schedule=_schedule(tables.schedule, pipeline.schedule),
         catalog=tables.catalog,
         permissions=tables.permissions,
         state=tables.state,
@@ -116,46 +110,30 @@ def load(file: Path, *, instance: str = "") -> Environment:
     )
 
 
-def _check_texts(file: Path, content: dict[str, Any]) -> None:
-    for key, text in leaves(content):
-        found = re.search(r"[$%]\{", text) if isinstance(text, str) else None
-        if found:
-            raise InputError(
-                f"{file}: {' '.join(key.splitlines())}: holds '{found[0]}', which Terraform would evaluate; "
-                "accepted in what is deployed: other text"
-            )
+def _schedule(scheduler: Scheduler | None, times: Times | None) -> Schedule | None:
+    return Schedule(**dict(scheduler), **dict(times)) if scheduler and times else None
 
 
-def _check_sources(layers: Sequence[Layer]) -> None:
-    """A cluster has none of this machine's files: a path must be one that it can reach."""
-    for path, relative in relative_paths(merged(layers)):
-        raise InputError(
-            f"{origin(layers, path).place(*path)}: '{relative}' is relative; "
-            "accepted: a path that a cluster reaches, such as one under /Volumes"
-        )
+def deployed(folder: Path) -> list[Path]:
+    """The environment files of a folder that are deployed: those with a ``[workspace]`` table.
 
-
-def _schedule(scheduler: Scheduler | None, times: Times | None, layers: Sequence[Layer]) -> Schedule | None:
-    if scheduler is None or times is None:
-        return None
-    if scheduler.engine == "airflow":
-        try:
-            as_cron(times.cron)
-        except ValueError as error:
-            raise InputError(f"{origin(layers, ('schedule', 'cron')).place('schedule')}: {error}") from None
-    return Schedule(**dict(scheduler), **dict(times))
+    Raises:
+        InputError: a file can't be read, or there is none to deploy.
+    """
+    found = [file for file in sorted(folder.glob("*.toml")) if "workspace" in read(file)]
+    if not found:
+        raise InputError(f"{folder}: no environment file has a [workspace] table; accepted: at least one")
+    return found
 
 
 def load_all(folder: Path, *, instance: str = "") -> list[Environment]:
-    """Every environment of a folder that is deployed: those whose file has a ``[workspace]`` table.
+    """Every environment of a folder that is deployed.
 
     Raises:
         InputError: a file is not what is accepted, there is none to deploy, or the copy of one has the name of another
             one, or of its copy.
     """
-    found = [file for file in sorted(folder.glob("*.toml")) if "workspace" in read(file)]
-    if not found:
-        raise InputError(f"{folder}: no environment file has a [workspace] table; accepted: at least one")
+    found = deployed(folder)
     if instance:
         _check_collisions(found, instance)
     return [load(file, instance=instance) for file in found]

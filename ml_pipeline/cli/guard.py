@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from ml_pipeline import errors
-from ml_pipeline.errors import PipelineError
+from ml_pipeline.errors import InputError, PipelineError
 
 _UNEXPECTED = 70
 """Exit code of a failure that is no check's and no person's (sysexits.h: EX_SOFTWARE)."""
@@ -66,13 +66,14 @@ def _terminable() -> Iterator[None]:
 
 
 def explain(error: Exception, *, verbose: bool, where: str = "") -> int:
-    """Print an error in one line, and the traceback only on request; return its exit code."""
+    """Print an error, a line for each problem, and the traceback only on request; return its exit code."""
     if verbose:
         traceback.print_exception(error)
     known = isinstance(error, PipelineError)
     message = str(error) if known else f"{type(error).__name__}: {errors.cause(error)}"
     hint = "" if known or verbose else " (--verbose shows the traceback)"
-    print(f"error: {where}{message}{hint}", file=sys.stderr, flush=True)
+    for problem in error.problems if isinstance(error, InputError) else (message,):
+        print(f"error: {where}{errors.printable(problem)}{hint}", file=sys.stderr, flush=True)
     return error.exit_code if isinstance(error, PipelineError) else _UNEXPECTED
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,10 +14,12 @@ from typing import Any
 import click
 
 from ml_pipeline import jobs
-from ml_pipeline.errors import InputError
+from ml_pipeline.errors import InputError, collecting
 from ml_pipeline.graph import Job
-from ml_pipeline.local import runner, warm_up
+from ml_pipeline.local import plan, runner, warm_up
+from ml_pipeline.settings import environment as environments
 from ml_pipeline.settings import files
+from ml_pipeline.settings.layers import Layer, origin
 
 _LOCAL = Path("environments/local.toml")
 DEFAULT_STATE = Path(".state")
@@ -38,7 +41,14 @@ class Chosen:
         # The classes of a pipeline in the package are imported from the wheel, as they are on Databricks.
         if self.file not in files.pipelines().values():
             warm_up.import_beside(self.file)
-        self.settings = files.load(self.file, self.environment, instance=instance)
+        problems: list[str] = []
+        if self.environment:
+            with collecting(problems):
+                environments.check(self.environment, self.file if self._is_deployed(self.environment) else None)
+        with collecting(problems):
+            self.settings = files.load(self.file, self.environment, instance=instance)
+        if problems:
+            raise InputError(*dict.fromkeys(problems))
         self.full_name = files.full_name((self.environment or _LOCAL).stem, instance)
         self.jobs = jobs.declare(self.settings)
         model = f"{self.settings.schema_name}.{self.settings.model}"
@@ -54,6 +64,37 @@ class Chosen:
         deployed = files.find_pipeline(environment=environment)
         if deployed.resolve() != self.file.resolve():
             raise InputError(f"--pipeline {self.file}: {environment} deploys another one, {deployed}")
+
+    def _is_deployed(self, environment: Path) -> bool:
+        try:
+            self.check_deployed(environment)
+        except InputError:
+            return False
+        return True
+
+    def check(self, jobs: Sequence[Job]) -> None:
+        """Whether every task of jobs accepts its parameters; for an environment on this machine, the source's too.
+
+        Raises:
+            InputError: all that is wrong.
+        """
+        here = self.environment is None or "workspace" not in files.read(self.environment)
+        with self.placing():
+            plan.plan(jobs, parameters={}, declared=self.jobs, here=here)
+
+    @contextlib.contextmanager
+    def placing(self) -> Iterator[None]:
+        """Inside, an input error names the file that has the key which its message begins with."""
+        try:
+            yield
+        except InputError as error:
+            layers = files.layers(self.file, self.environment)
+            raise InputError(*(self._placed(layers, problem) for problem in error.problems)) from error
+
+    @staticmethod
+    def _placed(layers: Sequence[Layer], problem: str) -> str:
+        key = re.match(r"\w+", problem)
+        return origin(layers, [key[0]]).place(problem) if key else f"{layers[0].file}: {problem}"
 
     @contextlib.contextmanager
     def tracked(self, *, new: bool = False) -> Iterator[str]:

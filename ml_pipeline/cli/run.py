@@ -17,7 +17,7 @@ from rich.table import Table
 from ml_pipeline.cli import options
 from ml_pipeline.cli.guard import explain
 from ml_pipeline.data import session, tables
-from ml_pipeline.errors import InputError
+from ml_pipeline.errors import InputError, collecting
 from ml_pipeline.graph import Job
 from ml_pipeline.local import runner
 from ml_pipeline.names import TRAINING
@@ -39,24 +39,22 @@ def run_jobs(names: Sequence[str], parameters: tuple[str, ...], environment: str
     given = options.key_values(parameters)
     folder = options.state_folder(state)
     console = _console()
-    where = f"{chosen.file}: "
     try:
-        runs = runner.run(
-            selected,
-            parameters=given,
-            defaults=runner.git_parameters(),
-            follow=_Follower(console),
-            declared=chosen.jobs,
-        )
+        with chosen.placing():
+            runs = runner.run(
+                selected,
+                parameters=given,
+                defaults=runner.git_parameters(),
+                follow=_Follower(console),
+                declared=chosen.jobs,
+            )
         # Spark ends while the report is written.
         threading.Thread(target=session.close, daemon=True).start()
         try:
             _summarize(console, chosen, runs, folder)
         finally:
             verbose = "--verbose" in sys.argv[1:]
-            codes = [explain(run.error, verbose=verbose, where=where) for run in runs if run.error]
-    except InputError as error:
-        raise InputError(f"{where}{error}") from error
+            codes = [explain(run.error, verbose=verbose, where=f"{chosen.file}: ") for run in runs if run.error]
     finally:
         session.close()
     return codes[0] if codes else 0
@@ -128,13 +126,43 @@ def open_ui(port: int, state: Path) -> int:
     return subprocess.run([*command, "--host", "127.0.0.1"], env=environment, check=False).returncode
 
 
+@click.command("check")
+@click.argument("name", required=False, default="", metavar="[NAME|FILE]")
+@click.option(
+    "--environment",
+    "environments",
+    multiple=True,
+    metavar="NAME|FILE",
+    help="Environment: a file's name in environments/, or its path; may be repeated.  [default: local]",
+)
+@options.STATE
+@options.VERBOSE
+def check_settings(name: str, environments: Sequence[str], state: Path) -> None:
+    """Check the settings of a pipeline in an environment, without running anything.
+
+    Reports all problems it finds in the files, the estimator and its parameters, the metric, and, if the environment is
+    this machine, in the source and its columns.
+    """
+    os.environ["ML_PIPELINE_STATE"] = str(state.resolve())
+    problems: list[str] = []
+    for environment in environments or (None,):
+        with collecting(problems):
+            chosen = options.Chosen(name, environment)
+            chosen.check(chosen.jobs)
+            click.echo(f"{chosen.file}{f' in {chosen.environment}' if chosen.environment else ''}: no problem found")
+    if problems:
+        raise InputError(*dict.fromkeys(problems))
+
+
 @click.command("jobs")
 @click.argument("names", nargs=-1, metavar="[NAME|FILE] [JOB ...]")
 @options.ENVIRONMENT
 @options.VERBOSE
 def show_jobs(names: Sequence[str], environment: str | None) -> None:
     """Show the declared jobs: their tasks, parameters, and the run-task command of each task."""
-    for job in options.selected(names, environment)[1]:
+    chosen, selected = options.selected(names, environment)
+    chosen.check(selected)
+    for job in selected:
         _show(job)
 
 
@@ -188,6 +216,7 @@ def launch_job(
     chosen = options.Chosen(pipeline, environment or "local")
     (job,) = runner.select(chosen.jobs, [name])
     values = run_parameters(job, options.key_values(parameters), runner.git_parameters())
+    chosen.check([job])
     built = one_time_run.find_wheel(wheel) if as_run_submit else None
     assert chosen.environment is not None, "an environment that is named has a file"
     chosen.check_deployed(chosen.environment)
@@ -200,4 +229,4 @@ def launch_job(
     return launcher.watch(start, job=job.name, wait=not no_wait)
 
 
-COMMANDS = (run_jobs, show_jobs, launch_job, open_ui)
+COMMANDS = (run_jobs, check_settings, show_jobs, launch_job, open_ui)

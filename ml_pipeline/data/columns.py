@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ml_pipeline.data import functions as F
 from ml_pipeline.errors import InputError
@@ -82,7 +82,15 @@ def quote(column: str) -> str:
     return "`" + column.replace("`", "``") + "`"
 
 
-def require(rows: DataFrame, names: Iterable[str], *, where: str, why: str = "") -> None:
+class Named(Protocol):
+    """Something that has columns."""
+
+    @property
+    def columns(self) -> list[str]:
+        """Their names."""
+
+
+def require(rows: Named, names: Iterable[str], *, where: str, why: str = "") -> None:
     """Reject rows that lack a column with an ``InputError``, in which ``where`` names the setting and the rows."""
     for name in names:
         if name not in rows.columns:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -65,27 +66,34 @@ def _csv(source: Source, paths: str | list[str], schema: StructType | None = Non
     return reader.csv(paths, mode="FAILFAST")
 
 
-def _check_header(source: Source, names: list[str]) -> None:
-    """Whether a CSV file's first line names its columns, each once."""
+def check_names(source: Source, names: Sequence[str]) -> None:
+    """Whether the names in a CSV file's first line are those of columns, each once.
+
+    Raises:
+        InputError: they are not.
+    """
     where = f"source {source}"
     if not names:
         raise InputError(f"{where}: is empty; expected a line with the names of the columns, and rows")
     if any(not character.isprintable() or character == UNDECODED for name in names for character in name):
-        raise InputError(
-            f"{where}: its first line is not text in {source.encoding}; expected a CSV file in that encoding"
-        )
+        raise InputError(f"{where}: its first line is not text in {source.encoding}; expected a CSV file in that encoding")
     others = [each for each in ",;\t|" if each != source.separator and each in names[0]]
     if len(names) == 1 and others:
         raise InputError(
             f"{where}: has one column, '{names[0]}'; if {others[0]!r} separates columns, set source.separator to it"
         )
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise InputError(f"{where}: several columns are named '{twice[0]}'; expected a name of its own for each")
+
+
+def _check_header(source: Source, names: list[str]) -> None:
     # Spark adds the position to a name that occurs twice.
     cut = Counter(name.removesuffix(str(place)) for place, name in enumerate(names) if name.endswith(str(place)))
     if any(count > 1 for count in cut.values()):
         first = _csv(source, source.csv or "", header=False).first()
-        twice = [name for name, count in Counter(first or ()).items() if count > 1]
-        if twice:
-            raise InputError(f"{where}: several columns are named '{twice[0]}'; expected a name of its own for each")
+        names = [name for name in first or () if name]
+    check_names(source, _names(names))
 
 
 def _files_by_header(uris: list[str]) -> list[list[str]]:

@@ -13,6 +13,7 @@ from ml_pipeline.data.tables import exists, last_write, read
 from ml_pipeline.errors import InputError, cause
 
 if TYPE_CHECKING:
+    import pandas as pd
     from pyspark.sql import DataFrame
 
     from ml_pipeline.settings.pipeline import Source
@@ -104,7 +105,13 @@ def reading(where: str) -> Iterator[None]:
 
 
 def _read_sklearn(name: str) -> DataFrame:
+    # So few rows are one partition: each further one costs a Python worker that imports its libraries.
+    return spark().createDataFrame(sklearn_frame(name)).coalesce(1)
+
+
+def sklearn_frame(name: str) -> pd.DataFrame:
+    """A data set that scikit-learn ships; its target column is called ``target``."""
     from sklearn import datasets
 
-    # So few rows are one partition: each further one costs a Python worker that imports its libraries.
-    return spark().createDataFrame(getattr(datasets, f"load_{name}")(as_frame=True).frame).coalesce(1)
+    frame: pd.DataFrame = getattr(datasets, f"load_{name}")(as_frame=True).frame
+    return frame

@@ -84,11 +84,16 @@ def read(name: str, *, version: int | None = None) -> DataFrame:
         InputError: there is no such table.
     """
     if not exists(name):
-        raise InputError(f"table {name}: there is no such Delta table ({where(name)})")
+        raise absent(name)
     options = {} if version is None else {"versionAsOf": version}
     reader = spark().read.format("delta").options(**options)
     path = _path(name)
     return reader.load(path) if path else reader.table(name)
+
+
+def absent(name: str) -> InputError:
+    """The error that there is no such table."""
+    return InputError(f"table {name}: there is no such Delta table ({where(name)})")
 
 
 def last_write(name: str) -> tuple[int, str]:

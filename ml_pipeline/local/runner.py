@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import datetime
+import functools
 import json
 import subprocess
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from ml_pipeline import entry_point, graph
 from ml_pipeline.errors import InputError
-from ml_pipeline.local import warm_up
+from ml_pipeline.local import plan, warm_up
+from ml_pipeline.local.plan import Plan
 from ml_pipeline.names import BATCH_INFERENCE, DATASETS, PROMOTION, VALIDATION
 
 State = Literal["SUCCESS", "FAILED", "SKIPPED", "EXCLUDED"]
@@ -31,14 +31,6 @@ class TaskRun:
     error: Exception | None = None
     because: str = ""
     """For a skipped task: what failed before it; for one that ran a job: what failed in it."""
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """A run of a job, with what each of its tasks does."""
-
-    job: graph.Job
-    steps: dict[str, entry_point.Call | _Plan]
 
 
 _WITHOUT_SPARK = (PROMOTION,)
@@ -81,24 +73,20 @@ def run(
     Raises:
         InputError: a parameter is unknown, or one of a task is wrong; nothing has run then.
     """
-    accepted = sorted({parameter.name for job in jobs for parameter in job.parameters})
-    for name in parameters:
-        if name not in accepted:
-            known = ", ".join(accepted) or "none"
-            raise InputError(f"--parameter {name}: no job of this run has it; accepted: {known}")
+    plan.check_names(jobs, parameters)
     with warm_up.eager_threads():
-        given = {**defaults, **parameters}
         startable = {job.name: job for job in (*declared, *jobs)}
-        inherited = {name: given[name] for name in defaults}
         if any(job.name not in _WITHOUT_SPARK for job in jobs):
             tasks = [task for job in startable.values() for task in job.tasks]
             sources = [json.loads(task.parameters["source"]) for task in tasks if "source" in task.parameters]
             warm_up.start_spark(small=bool(sources) and all(map(warm_up.is_small, sources)))
-        return _run_all(jobs, lambda: [_plan(job, startable, given, inherited) for job in jobs], follow)
+        planned = functools.partial(
+            plan.plan, jobs, parameters=parameters, defaults=defaults, declared=declared, here=True
+        )
+        return _run_all(jobs, warm_up.without_collection(planned), follow)
 
 
-def _run_all(jobs: Sequence[graph.Job], plan: Callable[[], list[_Plan]], follow: Follow) -> list[TaskRun]:
-    plans = warm_up.without_collection(plan)
+def _run_all(jobs: Sequence[graph.Job], plans: Sequence[Plan], follow: Follow) -> list[TaskRun]:
     tracking = warm_up.open_tracking()
     runs: list[TaskRun] = []
     ended: dict[str, State] = {}
@@ -109,27 +97,27 @@ def _run_all(jobs: Sequence[graph.Job], plan: Callable[[], list[_Plan]], follow:
             warm_up.start_worker()
         runs.append(run_)
 
-    def carry_out(plan: _Plan, ended: dict[str, State]) -> None:
-        job = plan.job
+    def carry_out(planned: Plan, ended: dict[str, State]) -> None:
+        job = planned.job
         for task in job.tasks:
             run_ = _hindered(job, task, ended)
             if run_ is None:
                 follow(job.name, task.name, None)
                 if job.name not in _WITHOUT_TRACKING:
                     tracking.join()  # Two threads must not import MLflow at the same time.
-                step = plan.steps[task.name]
-                run_ = start(job.name, task.name, step) if isinstance(step, _Plan) else _run(job.name, task.name, step)
+                step = planned.steps[task.name]
+                run_ = start(job.name, task.name, step) if isinstance(step, Plan) else _run(job.name, task.name, step)
             ended[f"{job.name}.{task.name}"] = run_.state
             note(run_)
         failed = _failed([f"{job.name}.{task.name}" for task in job.tasks], ended)
         ended[job.name] = "FAILED" if failed else "SUCCESS"
 
-    def start(job: str, task: str, plan: _Plan) -> TaskRun:
+    def start(job: str, task: str, planned: Plan) -> TaskRun:
         began, inside = time.monotonic(), dict[str, State]()
-        carry_out(plan, inside)
-        because = next((name for name, state in inside.items() if state == "FAILED" and name != plan.job.name), "")
+        carry_out(planned, inside)
+        because = next((name for name, state in inside.items() if state == "FAILED" and name != planned.job.name), "")
         return TaskRun(
-            job=job, task=task, state=inside[plan.job.name], seconds=time.monotonic() - began, because=because
+            job=job, task=task, state=inside[planned.job.name], seconds=time.monotonic() - began, because=because
         )
 
     for each in plans:
@@ -152,27 +140,6 @@ def _hindered(job: graph.Job, task: graph.Task, ended: Mapping[str, State]) -> T
 def _failed(names: Sequence[str], ended: Mapping[str, State]) -> str:
     """The first of them that failed, or was skipped since another one did."""
     return next((name for name in names if ended.get(name) in ("FAILED", "SKIPPED")), "")
-
-
-def _plan(
-    job: graph.Job, known: Mapping[str, graph.Job], parameters: Mapping[str, str], inherited: Mapping[str, str]
-) -> _Plan:
-    """Every task's call, so that a wrong parameter of the last one is found before the first one runs."""
-    now = datetime.datetime.now(datetime.UTC)
-    names = {parameter.name for parameter in job.parameters}
-    values = job.values_of_run(
-        run_id=f"{now:%Y%m%d%H%M%S}{uuid.uuid4().int % 10**6:06}",
-        start_date=now.date().isoformat(),
-        parameters={name: value for name, value in parameters.items() if name in names},
-    )
-    steps: dict[str, entry_point.Call | _Plan] = {}
-    for task in job.tasks:
-        if task.run_job:
-            given = {**inherited, **task.job_parameters(values)}
-            steps[task.name] = _plan(known[task.run_job], known, given, inherited)
-        else:
-            steps[task.name] = entry_point.parse(task.arguments(values))
-    return _Plan(job, steps)
 
 
 def _run(job: str, task: str, call: entry_point.Call) -> TaskRun:

@@ -117,16 +117,16 @@ def load(pipeline: Path, environment: Path | None = None, *, instance: str = "")
     try:
         return PipelineSettings.model_validate(content)
     except ValidationError as error:
-        raise InputError(_explained(error, found)) from None
+        raise InputError(*_explained(error, found)) from None
 
 
-def _explained(error: ValidationError, found: tuple[Layer, ...]) -> str:
+def _explained(error: ValidationError, found: tuple[Layer, ...]) -> list[str]:
     lines: dict[Path, list[str]] = {}
     for path, line in messages.lines(error, Pipeline).items():
         layer = origin(found, path)
         key = layer.key(path)
         lines.setdefault(layer.file, []).append(f"{key}: {line}" if key else line)
-    return one_line("; ".join(f"{file}: {'; '.join(each)}" for file, each in lines.items()))
+    return [one_line(f"{file}: {line}") for file, each in lines.items() for line in each]
 
 
 def full_name(environment: str, instance: str = "") -> str:

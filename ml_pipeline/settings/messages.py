@@ -20,19 +20,25 @@ class KeyValueError(ValueError):
 
 
 def explain(error: ValidationError, model: type[BaseModel] | None = None, *, prefix: str = "") -> str:
-    """One line for all that is wrong: which key, why, what was given and what is accepted.
+    """One line for all problems (``problems``)."""
+    return "; ".join(problems(error, model, prefix=prefix))
+
+
+def problems(error: ValidationError, model: type[BaseModel] | None = None, *, prefix: str = "") -> list[str]:
+    """A line for each problem: which key, why, what was given and what is accepted.
 
     The keys of the model that was validated are suggested for unknown ones; the prefix is the dotted path of its table.
     """
     placed = {".".join(filter(None, (prefix, *path))): line for path, line in lines(error, model).items()}
-    return one_line("; ".join(f"{key}: {line}" if key else line for key, line in placed.items()))
+    return [one_line(f"{key}: {line}" if key else line) for key, line in placed.items()]
 
 
 def lines(error: ValidationError, model: type[BaseModel] | None = None) -> dict[tuple[str, ...], str]:
     """The same, by the path of each key."""
     found = error.errors(include_url=False)
-    # A misspelt key is both unknown and missing: only the first says what to do.
-    found = [item for item in found if item["type"] == "extra_forbidden"] or found
+    # A misspelt key is both unknown and missing: only the first shows what to do.
+    if any(item["type"] == "extra_forbidden" for item in found):
+        found = [item for item in found if item["type"] != "missing"]
     placed: dict[tuple[str, ...], str] = {}
     for item in found:
         path = item["loc"]

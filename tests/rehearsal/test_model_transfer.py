@@ -26,6 +26,11 @@ FILE = """
 [workspace]
 host = "{host}"
 auth = "environment"
+[compute]
+spark_version = "17.3.x-cpu-ml-scala2.13"
+node_type_id = "i3.xlarge"
+[state]
+backend = "local"
 [catalog]
 name = "rehearsal"
 schema = "transfer"

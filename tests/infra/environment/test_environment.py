@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from infra.environment import environment
-from infra.environment.tables import Tables
 from ml_pipeline.errors import InputError
 from ml_pipeline.settings import quartz
+from ml_pipeline.settings.environment import Tables
 
 ROOT = Path(__file__).parents[3]
 ENVIRONMENTS = ROOT / "environments"
@@ -482,6 +483,29 @@ def test_the_program_says_it_in_one_line_and_writes_nothing(
     assert done.stderr.startswith(f"error: {said.format(file='environments/dev.toml')}")
     assert done.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["environments"]
+
+
+@pytest.mark.slow
+def test_synthesis_rejects_what_the_check_rejects_and_writes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "environments").mkdir()
+    text = toml(changed("dev", "pipelines.iris", {"metric": "acuracy"}))
+    (tmp_path / "environments" / "dev.toml").write_text(text, encoding="utf-8")
+    (tmp_path / "dist").mkdir()
+    with zipfile.ZipFile(tmp_path / "dist" / "ml_pipeline-0.1.0-py3-none-any.whl", "w") as archive:
+        archive.writestr("ml_pipeline/__init__.py", "")
+    lines = []
+    for program, *arguments in (
+        ("from infra.commands import main; sys.exit(main(sys.argv[1:]))", "synth"),
+        ("from ml_pipeline.cli.main import main; main()", "check", "--environment=environments/dev.toml"),
+    ):
+        command = [sys.executable, "-c", f"import sys; sys.path.append({str(ROOT)!r}); {program}", *arguments]
+        environment_ = {**os.environ, "CDKTF_OUTDIR": str(tmp_path / "out")}
+        done = subprocess.run(command, cwd=tmp_path, env=environment_, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (2, "")
+        lines.append(done.stderr)
+    assert lines[0] == lines[1]
+    assert lines[0].startswith("error: environments/dev.toml: pipelines.iris.metric: is no scikit-learn scorer")
+    assert not list(tmp_path.glob("out/stacks/*"))
 
 
 def test_where_nothing_is_deployed_it_says_so(tmp_path: Path) -> None:

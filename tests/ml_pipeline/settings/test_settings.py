@@ -287,13 +287,16 @@ def test_a_positive_class_of_a_wrong_type_is_refused_once(tmp_path: Path, value:
 
 
 def test_each_wrong_key_is_told_in_one_line(tmp_path: Path) -> None:
-    message = refusal(write(tmp_path, changed(folds=1, metric=REMOVED, source__csv=1)))
+    file = write(tmp_path, changed(folds=1, metric=REMOVED, source__csv=1, treshold=1))
+    with pytest.raises(InputError) as caught:
+        load(file)
 
-    assert message == (
-        "source.csv: must be a valid string (given: 1); "
-        "folds: must be greater than or equal to 2 (given: 1); "
-        "metric: is missing"
-    )
+    *problems, unknown = caught.value.problems
+    assert problems == [
+        f"{file}: source.csv: must be a valid string (given: 1)",
+        f"{file}: folds: must be greater than or equal to 2 (given: 1)",
+    ]
+    assert unknown.startswith(f"{file}: treshold: unknown key, did you mean 'threshold'?")
 
 
 OUT_OF_RANGE = [
@@ -847,7 +850,7 @@ def test_mistakes_in_two_files_name_both(tmp_path: Path) -> None:
         load(file, where)
 
     assert str(caught.value) == (
-        f"{file}: folds: must be greater than or equal to 2 (given: 1); metric: is missing; "
+        f"{file}: folds: must be greater than or equal to 2 (given: 1); {file}: metric: is missing; "
         f"{where}: pipelines.churn.seed: must be greater than or equal to 0 (given: -1)"
     )
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
+TABLE = '[workspace]\nhost = "{}"\nauth = "environment"\nfolder = "/Shared/x"\n'
 WHEEL = "stand_in-1.0-py3-none-any.whl"
 PROGRAM = """
 import sys, time
@@ -198,9 +199,8 @@ def new_project(tmp_path: Path) -> Callable[[str, str], Project]:
         name = f"env{time.time_ns()}"  # The tests share one workspace.
         folder = tmp_path / "environments"
         folder.mkdir()
-        # A key that is none of this command's business, and a table that is the deployment's.
         (folder / f"{name}.toml").write_text(
-            f'[workspace]\nhost = "{host}"\nauth = "environment"\nfolder = "/Shared/x"\n'
+            TABLE.format(host) + '[compute]\nspark_version = "17.3.x-cpu-ml-scala2.13"\nnode_type_id = "i3.xlarge"\n'
             '[catalog]\nname = "local"\n[state]\nbackend = "local"\n'
         )
         client = WorkspaceClient(config=Config(host=host, token=token, auth_type="pat", retry_timeout_seconds=1))
@@ -434,7 +434,7 @@ def test_an_unreachable_host_is_named(alone: Project) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "match"),
     [
-        pytest.param("[workspace]\nhost", "[permissions]\nhost", "the table [workspace] is missing; ", id="no table"),
+        pytest.param(TABLE.format("http://127.0.0.1:9"), "", "the table [workspace] is missing; ", id="no table"),
         pytest.param('auth = "environment"', "", "workspace.auth: is missing", id="no auth"),
         pytest.param('"environment"', '"token"', "workspace.auth: must be 'github-oidc', 'profile' or", id="auth"),
         pytest.param('"environment"', '"profile"', "auth 'profile' needs the key 'profile'", id="no profile"),

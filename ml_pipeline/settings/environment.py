@@ -1,12 +1,18 @@
-"""The tables of an environment file that describe the deployment, typed and strict."""
+"""An environment file: its tables, typed and strict, and the rules for what is deployed."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from ml_pipeline.settings import pipeline
+from ml_pipeline.errors import InputError, collecting
+from ml_pipeline.settings import files, messages, pipeline
+from ml_pipeline.settings.layers import leaves, merged, origin, relative_paths
+from ml_pipeline.settings.quartz import as_cron, checked
 from ml_pipeline.settings.types import NonEmpty, Settings, matching
 from ml_pipeline.settings.workspace import Catalog, Workspace
 
@@ -184,3 +190,84 @@ class Tables(Settings):
     permissions: Permissions = Permissions()
     state: Annotated[LocalState | S3State, Field(discriminator="backend")]
     pipelines: dict[str, Any] = {}
+
+
+def check(file: Path, pipeline_file: Path | None = None) -> None:
+    """Whether every table of an environment is right, also for the pipeline that it deploys.
+
+    An environment without the table ``[workspace]`` is not deployed: it may lack tables.
+
+    Raises:
+        InputError: all that is wrong.
+    """
+    problems: list[str] = []
+    if "workspace" in files.read(file):
+        with collecting(problems):
+            load(file)
+        if pipeline_file:
+            problems += _misplaced(pipeline_file, file)
+    else:
+        problems += _problems(file, partial=True)
+    if problems:
+        raise InputError(*problems)
+
+
+def load(file: Path) -> Tables:
+    """The tables of an environment that is deployed.
+
+    Raises:
+        InputError: all that is wrong.
+    """
+    if not re.fullmatch("[a-z0-9][a-z0-9_-]{0,59}", file.stem):
+        raise InputError(
+            f"{str(file)!r}: the names of all that is deployed begin with the file's; accepted: up to 60 lower-case "
+            "letters, digits, hyphens and underscores that begin with a letter or digit, such as 'dev.toml'"
+        )
+    content = files.read(file)
+    problems = [*_evaluated(file, content), *_problems(file)]
+    if problems:
+        raise InputError(*problems)
+    return Tables.model_validate(content)
+
+
+def _problems(file: Path, *, partial: bool = False) -> Iterator[str]:
+    try:
+        Tables.model_validate(files.read(file))
+    except ValidationError as error:
+        absent = {str(item["loc"][0]) for item in error.errors() if item["type"] == "missing" and len(item["loc"]) == 1}
+        for problem in messages.problems(error, Tables):
+            if not (partial and problem.partition(":")[0] in absent):
+                yield f"{file}: {problem}"
+
+
+def _misplaced(pipeline_file: Path, file: Path) -> Iterator[str]:
+    """What of a pipeline no workspace takes: a cluster has none of this machine's files."""
+    layers = files.layers(pipeline_file, file)
+    yield from _evaluated(pipeline_file, layers[0].content)
+    content = merged(layers)
+    for path, relative in relative_paths(content):
+        yield (
+            f"{origin(layers, path).place(*path)}: '{relative}' is relative; "
+            "accepted: a path that a cluster reaches, such as one under /Volumes"
+        )
+    scheduler, times = files.read(file).get("schedule"), content.get("schedule")
+    cron = times.get("cron") if isinstance(times, dict) else None
+    if isinstance(scheduler, dict) and scheduler.get("engine") == "airflow" and isinstance(cron, str):
+        try:
+            checked(cron)
+        except ValueError:
+            return  # The pipeline's settings report it.
+        try:
+            as_cron(cron)
+        except ValueError as error:
+            yield f"{origin(layers, ('schedule', 'cron')).place('schedule')}: {error}"
+
+
+def _evaluated(file: Path, content: dict[str, Any]) -> Iterator[str]:
+    for key, text in leaves(content):
+        found = re.search(r"[$%]\{", text) if isinstance(text, str) else None
+        if found:
+            yield (
+                f"{file}: {messages.one_line(key)}: holds '{found[0]}', which Terraform would evaluate; "
+                "accepted in what is deployed: other text"
+            )
