@@ -101,10 +101,11 @@ class _Flow:
         inference = self._settings.batch_inference
         scored = {"scored": inference.source in (None, self._settings.source), "probabilities": inference.probabilities}
         tables = self._tables("train_validation", "test")
+        checked = ("positive_class", "test_share", "folds")
         return Job(
             name=DATASETS,
             description="Splits the source by hash into the train-validation and the test table",
-            tasks=(_step("split", self._of("source") | self._columns | self._of("test_share") | scored | tables),),
+            tasks=(_step("split", self._of("source", *checked) | self._columns | scored | tables),),
         )
 
     def training(self) -> Job:

@@ -22,7 +22,7 @@ _ALIAS = click.Choice(["champion", "challenger"])
 @click.option("--commit", metavar="SHA", help="The newest finished run of a commit.")
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=options.FOLDER,
     help="Folder to write to; the state folder if left out.",
 )
 @options.on_runs
@@ -52,9 +52,7 @@ def roll_back(*, run_by: str, chosen: options.Chosen) -> None:
 @click.command("export-model")
 @click.option("--commit", metavar="SHA", help="Of which the run is taken that passed the CI.")
 @click.option("--alias", type=_ALIAS, help="Instead of a commit: whose version is taken.")
-@click.option(
-    "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder to write; a new one."
-)
+@click.option("--output", required=True, type=options.FOLDER, help="Folder to write; a new one.")
 @click.option("--if-any", is_flag=True, help="Write nothing, and say so, where there is none.")
 @options.on_runs
 def write_model(

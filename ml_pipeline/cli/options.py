@@ -150,19 +150,32 @@ def key_values(pairs: Sequence[str]) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs)
 
 
+class _Folder(click.Path):
+    """The path of a folder; an empty one, as of a variable that is not set, would be the current folder."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, file_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "" and param:
+            raise InputError(f"{param.opts[0]}: is empty; expected the path of a folder")
+        return super().convert(value, param, ctx)
+
+
+FOLDER = _Folder()
 VERBOSE = click.option(
     "--verbose", is_flag=True, expose_value=False, help="Show the traceback of a failure, and what libraries warn of."
 )
 STATE = click.option(
     "--state",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     default=DEFAULT_STATE,
     show_default=True,
     help="Folder for tables, MLflow, logs and the report.",
 )
 _STATE_IF_GIVEN = click.option(
     "--state",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     help="Folder for tables, MLflow, logs and the report; if left out, the environment's workspace, or else .state.",
 )
 PARAMETERS = click.option(

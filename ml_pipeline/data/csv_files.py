@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -75,8 +76,11 @@ def check_names(source: Source, names: Sequence[str]) -> None:
     where = f"source {source}"
     if not names:
         raise InputError(f"{where}: is empty; expected a line with the names of the columns, and rows")
-    if any(not character.isprintable() or character == UNDECODED for name in names for character in name):
+    if any(unicodedata.category(character) == "Cc" or character == UNDECODED for name in names for character in name):
         raise InputError(f"{where}: its first line is not text in {source.encoding}; expected a CSV file in that encoding")
+    for name in names:
+        if not name.isprintable():
+            raise InputError(f"{where}: column {name!r} has a character that nobody sees; rename the column")
     others = [each for each in ",;\t|" if each != source.separator and each in names[0]]
     if len(names) == 1 and others:
         raise InputError(

@@ -7,10 +7,10 @@ value is NaN in the one and ``None`` in the other.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ml_pipeline.data import columns, hashing, sources
 from ml_pipeline.data import functions as F
@@ -170,6 +170,16 @@ def check(
             f"target: column '{target}' of {where} is constant ({classes[0]!r}); accepted: two classes or more"
         )
     return profiles
+
+
+def check_folds(groups: Mapping[Any, int], *, target: str, folds: int, where: str) -> None:
+    """Reject, with an ``InputError``, a class with fewer rows to train on than the cross-validation has folds."""
+    for value in sorted(groups, key=str):
+        if groups[value] < folds:
+            raise InputError(
+                f"folds: class {value!r} of column '{target}' has {groups[value]} rows to train on in {where}, "
+                f"fewer than the {folds} folds; accepted: more rows of it, or fewer folds"
+            )
 
 
 def _quantities(target: str, where: str, example: str = "") -> InputError:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ml_pipeline import entry_point, graph
 from ml_pipeline.errors import InputError, collecting
 from ml_pipeline.local import source_check
+from ml_pipeline.names import TRAINING, VALIDATION
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ def plan(
     planning = _Planning({job.name: job for job in (*declared, *jobs)}, {**(defaults or {})}, here)
     given = {**planning.inherited, **parameters}
     plans = [planning.of(job, given) for job in jobs]
+    if here and {TRAINING, VALIDATION} <= {job.name for job in jobs}:
+        planning.check_reason(next(each for each in plans if each.job.name == TRAINING))
     if planning.problems:
         # Several tasks may have the same parameter.
         raise InputError(*dict.fromkeys(planning.problems))
@@ -64,6 +67,15 @@ class _Planning:
         self.inherited = defaults
         self._here = here
         self.problems: list[str] = []
+
+    def check_reason(self, training: Plan) -> None:
+        """Whether validation will find the run that is trained before it."""
+        calls = [step for step in training.steps.values() if isinstance(step, entry_point.Call)]
+        reason = next((call.arguments["reason"] for call in calls if "reason" in call.arguments), "ci")
+        if reason != "ci":
+            self.problems.append(
+                f"reason: validation finds no run with '{reason}'; accepted: 'ci', or only the jobs before validation"
+            )
 
     def of(self, job: graph.Job, parameters: Mapping[str, str]) -> Plan:
         now = datetime.datetime.now(datetime.UTC)

@@ -34,6 +34,7 @@ def check(
     key: Sequence[str] = (),
     features: Sequence[str] = (),
     checks: Checks | None = None,
+    positive_class: str = "",
     scored: bool = True,
     probabilities: bool = False,
     **_: object,
@@ -60,6 +61,11 @@ def check(
     with collecting(problems):
         used = header.columns if scored else [target, *key, *features]
         refuse_names(used, added(probabilities=probabilities), where=where)
+    if source.sklearn and positive_class and target in header.columns:
+        from ml_pipeline.model.metrics import Classes
+
+        with collecting(problems):
+            Classes.of(sources.sklearn_frame(source.sklearn)[target], positive=positive_class)
     if problems:
         raise InputError(*problems)
 
@@ -102,12 +108,16 @@ def _of_csv(file: Path, source: Source, where: str) -> list[str] | None:
         return None
     encoding = "utf-8-sig" if source.encoding == "UTF-8" else source.encoding
     with file.open(encoding=encoding, errors="replace", newline="") as lines:
+        records = csv.reader(lines, delimiter=source.separator, quotechar=source.quote)
         try:
-            first = next(csv.reader(lines, delimiter=source.separator, quotechar=source.quote), [])
+            first = next(records, [])
+            empty = source.csv == str(file) and not any(records)
         except (csv.Error, UnicodeError) as error:
             raise InputError(f"{where}: can't be read: {error}") from error
     names = [name.strip() or f"_c{place}" for place, name in enumerate(first)]
     csv_files.check_names(source, names)
+    if empty:
+        raise InputError(f"{where}: is empty; accepted: at least one row")
     return names
 
 

@@ -30,9 +30,11 @@ def _read(file: Path) -> dict[str, Any]:
         numbers = [(key, value) for key, value in leaves(content) if isinstance(value, int)]
     except OSError as error:
         raise InputError(f"{file}: can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: is not text in UTF-8; expected a TOML file") from error
     except RecursionError:
         raise InputError(f"{file}: is nested too deeply; accepted: {LEVELS} levels of tables and lists") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise InputError(f"{file}: is not valid TOML: {error}") from error
     except ValueError:
         # Python's limit of digits, which the parser passes on.
@@ -182,9 +184,7 @@ def find(environment: str, *, folder: Path) -> Path:
     """
     path = Path(environment)
     if path.suffix == ".toml" or len(path.parts) > 1:
-        if not path.is_file():
-            raise InputError(f"{path}: no such environment file")
-        return path
+        return _file(path, "environment")
     named = folder / f"{environment}.toml"
     if not named.is_file():
         known = sorted(file.stem for file in folder.glob("*.toml"))
@@ -193,6 +193,14 @@ def find(environment: str, *, folder: Path) -> Path:
             f"{', '.join(known) or 'none is there'}, or the path of a .toml file"
         )
     return named
+
+
+def _file(path: Path, kind: str) -> Path:
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; expected the {kind} file in it, such as {path / kind}.toml")
+    if not path.exists():
+        raise InputError(f"{path}: no such {kind} file")
+    return path
 
 
 def pipeline_name(file: Path) -> str:
@@ -232,9 +240,7 @@ def find_pipeline(pipeline: str = "", environment: Path | None = None) -> Path:
         InputError: there is no such file, or there is not exactly one; the message lists the pipelines.
     """
     if pipeline.endswith(".toml"):
-        if not Path(pipeline).is_file():
-            raise InputError(f"{pipeline}: no such pipeline file")
-        return Path(pipeline)
+        return _file(Path(pipeline), "pipeline")
     known = pipelines()
     accepted = f"accepted: {', '.join(known) or 'none is there'}, or the path of a .toml file"
     if pipeline and pipeline not in known:

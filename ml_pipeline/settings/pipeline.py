@@ -219,8 +219,8 @@ class Pipeline(Settings):
     """Where the hyper-parameter search fits its models: in processes of the driver, or on the cluster's workers."""
     max_training_rows: types.Rows = 1_000_000
     """Rows that the driver takes of the train and of the validation table at most; of more, a sample by hash."""
-    reason: types.Reason = "feature"
-    """Why runs of this environment train, unless a run says otherwise."""
+    reason: types.Reason = "ci"
+    """Why runs of this environment train, unless a run sets another reason; validation takes runs with ``ci`` only."""
     checks: Checks = Checks()
     batch_inference: BatchInference = BatchInference()
     monitoring: Annotated[Monitoring | None, BeforeValidator(lambda given: None if given is False else given)] = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ml_pipeline import names
 from ml_pipeline.data import hashing, tables
-from ml_pipeline.data.features import Features, check
+from ml_pipeline.data.features import Features, check, check_folds
 from ml_pipeline.data.hashing import Profile
 from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import InputError
@@ -78,10 +78,5 @@ def _check_folds(train: Profile, validation: Profile, *, target: str, folds: int
         raise InputError(
             f"validation_share: leaves no row of {where} for validation; accepted: more rows or a greater share"
         )
-    for value in sorted({**train.groups, **validation.groups}, key=str):
-        rows = train.groups.get(value, 0)
-        if rows < folds:
-            raise InputError(
-                f"folds: class {value!r} of column '{target}' has {rows} rows to train on in {where}, "
-                f"fewer than the {folds} folds; accepted: more rows of it, or fewer folds"
-            )
+    groups = {**dict.fromkeys(validation.groups, 0), **train.groups}
+    check_folds(groups, target=target, folds=folds, where=where)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from ml_pipeline.data import hashing, schema, sources, tables
 from ml_pipeline.data.columns import quote
-from ml_pipeline.data.features import Features, added, check, refuse_names
+from ml_pipeline.data.features import Features, added, check, check_folds, refuse_names
 from ml_pipeline.data.hashing import Profile
 from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import InputError
 from ml_pipeline.names import INTERNAL
 from ml_pipeline.settings.pipeline import Source
-from ml_pipeline.settings.types import Columns, Share
+from ml_pipeline.settings.types import ClassName, Columns, Folds, Share
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -24,7 +24,9 @@ def split(
     target: str,
     key: Columns,
     features: Columns,
+    positive_class: ClassName = "",
     test_share: Share,
+    folds: Folds = 2,
     scored: bool = True,
     probabilities: bool = False,
     train_validation_table: str,
@@ -64,6 +66,13 @@ def split(
                     f"test_share: {test_share} leaves no row of {where} for {table}; accepted: more rows, another share"
                 )
         _check_learnable(profiles[False], profiles[True], target=target, where=where)
+        # What would fail later too, but after tables were written.
+        check_folds(profiles[False].groups, target=target, folds=folds, where=where)
+        if positive_class:
+            # It imports scikit-learn, which takes seconds.
+            from ml_pipeline.model.metrics import Classes
+
+            Classes.of([*{**profiles[False].groups, **profiles[True].groups}], positive=positive_class)
         return {table: str(written) for table, written in tables.replace_both(parts).items()}
 
 

@@ -141,6 +141,7 @@ def make(folder: Path) -> None:
         (days / f"day={day}").mkdir(parents=True)
         (days / f"day={day}" / "part.csv").write_text(ROWS)
     (folder / "empty.csv").touch()
+    (folder / "header.csv").write_text("left,a\n\n")
     (folder / "binary.csv").write_bytes(b"\x00\x01\x1b[31m\xff\xfe,b\n\x02")
     (folder / "twice.csv").write_text("left,a,a\n")
     (folder / "bom.csv").write_bytes(b"\xef\xbb\xbf" + ROWS.encode())
@@ -171,7 +172,8 @@ def make(folder: Path) -> None:
         pytest.param({"csv": "binary.csv"}, "its first line holds bytes that are not text", id="binary"),
         pytest.param({"csv": "twice.csv"}, "several columns are named 'a'", id="column twice"),
         pytest.param({"csv": "semicolons.csv"}, "if ';' separates columns, set source.separator", id="one column"),
-        pytest.param({"csv": "hidden.csv"}, "its first line holds", id="hidden character"),
+        pytest.param({"csv": "hidden.csv"}, r"column 'le\u200bft' has a character that nobody sees", id="hidden"),
+        pytest.param({"csv": "header.csv"}, "header.csv: is empty; accepted: at least one row", id="no row"),
         pytest.param({"parquet": "absent"}, "absent: no such file or folder", id="no parquet"),
         pytest.param({"parquet": "broken.parquet"}, "broken.parquet: can't be read: ", id="not parquet"),
         pytest.param({"table": "./no table"}, "there is no such Delta table", id="no table"),
@@ -208,6 +210,39 @@ def test_an_absent_column_is_named_with_those_there_are(
     (line,) = problems(call("check", "test.toml", cwd=project))
     assert line.startswith("test.toml: target: source ")
     assert line.endswith(f"has no column 'gone'; accepted: {accepted}")
+
+
+def test_a_character_that_nobody_sees_is_shown(project: Path, pipeline_file: WritePipeline) -> None:
+    file = pipeline_file(source={"csv": "rows.csv"}, target="le\u200bft")
+    assert "has no column 'le\\u200bft'" in problems(call("check", "test.toml", cwd=project))[0]
+    file.write_text(file.read_text().replace("metric", '"metri\u200bc"'))
+    (line,) = problems(call("check", "test.toml", cwd=project))
+    assert line.startswith("test.toml: metri\\u200bc: unknown key, did you mean 'metric'?")
+
+
+@pytest.mark.parametrize(
+    ("source", "more", "start"),
+    [
+        ({"sklearn": "breast_cancer"}, {"positive_class": "yes"}, "positive_class: 'yes': accepted: "),
+        ({"csv": "rows.csv"}, {"reason": "feature"}, "reason: validation finds no run with 'feature'; accepted: 'ci'"),
+    ],
+)
+def test_what_would_fail_after_training_is_rejected(
+    project: Path, pipeline_file: WritePipeline, source: dict[str, str], more: dict[str, str], start: str
+) -> None:
+    pipeline_file(source=source, target="target" if "sklearn" in source else "left", **more)
+    (line,) = problems(call("run", "test.toml", cwd=project))
+    assert line.startswith(f"test.toml: {start}")
+    (project / "dev.toml").write_text(DEPLOYED)
+    done = call("check", "test.toml", "--environment", "dev.toml", cwd=project)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("command", "option"), [("run", "--state"), ("check", "--state"), ("report", "--output")])
+def test_an_empty_folder_is_rejected(project: Path, pipeline_file: WritePipeline, command: str, option: str) -> None:
+    pipeline_file(**SETTINGS)
+    (line,) = problems(call(command, option, "", cwd=project))
+    assert line == f"{option}: is empty; expected the path of a folder"
 
 
 def test_it_costs_little_more_than_its_imports(project: Path, pipeline_file: WritePipeline) -> None:

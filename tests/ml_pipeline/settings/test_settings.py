@@ -1,14 +1,14 @@
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from ml_pipeline.errors import InputError
 from ml_pipeline.settings.files import TABLES, find, find_pipeline, is_pipeline, load, pipeline_name
@@ -120,7 +120,7 @@ def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
     assert (settings.model, settings.key, settings.features, settings.positive_class) == ("model", [], [], "")
     assert (settings.test_share, settings.validation_share, settings.folds) == (0.2, 0.2, 5)
     assert (settings.tolerance, settings.significance, settings.seed, settings.n_jobs) == (0.0, 0.05, 0, -1)
-    assert (settings.reason, settings.batch_inference.source, settings.schedule) == ("feature", None, None)
+    assert (settings.reason, settings.batch_inference.source, settings.schedule) == ("ci", None, None)
     assert (settings.schema_name, settings.experiment) == ("local.churn", "/Shared/churn")
 
 
@@ -955,3 +955,50 @@ def test_a_file_whose_name_can_not_name_a_pipeline_is_refused(tmp_path: Path, na
 
     with pytest.raises(InputError, match=rf"a pipeline can't be called '{name}'; accepted: up to 60 lower-case"):
         load(file)
+
+
+def keys(model: type[BaseModel]) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield field.alias or name
+        for each in (field.annotation, *get_args(field.annotation)):
+            if isinstance(each, type) and issubclass(each, BaseModel):
+                yield from keys(each)
+
+
+def test_the_pipeline_file_shows_every_key() -> None:
+    text = (Path(__file__).parents[3] / "ml_pipeline" / "pipelines" / "iris" / "pipeline.toml").read_text()
+    shown = {*re.findall(r"^\W*([a-z_]+) = ", text, flags=re.MULTILINE), *re.findall(r"([a-z_]+) = ", text)}
+    shown |= {part for table in re.findall(r"\[([a-z_.]+)\]", text) for part in table.split(".")}
+    assert {*keys(Pipeline)} - shown == set()
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"\x00\x1b[31m\xff\xfe", "is not text in UTF-8; expected a TOML file"),
+        (b"target = '\x1b[31m'", "is not valid TOML: "),
+        (b"\x7fELF\x02\x01", "is not valid TOML: Invalid statement"),
+    ],
+    ids=["bytes", "escape", "program"],
+)
+def test_a_binary_file_is_not_toml(tmp_path: Path, content: bytes, problem: str) -> None:
+    file = tmp_path / "churn.toml"
+    file.write_bytes(content)
+    message = refusal(file)
+    assert message.startswith(problem)
+    assert message.isprintable()
+
+
+def test_a_byte_order_mark_is_no_part_of_the_content(tmp_path: Path) -> None:
+    file = write(tmp_path, PIPELINE)
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert load(file).target == "churned"
+
+
+def test_a_folder_is_neither_a_pipeline_nor_an_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.toml").mkdir()
+    with pytest.raises(InputError, match=r"^my.toml: is a folder; expected the pipeline file in it"):
+        find_pipeline("my.toml")
+    with pytest.raises(InputError, match=r"^my.toml: is a folder; expected the environment file in it"):
+        find("my.toml", folder=tmp_path)
