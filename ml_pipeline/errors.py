@@ -36,7 +36,17 @@ def collecting(problems: list[str]) -> Iterator[None]:
         problems += error.problems
 
 
+_DAMAGED = "the log of a Delta table is damaged: {cause}; restore its files, or delete the table and run again"
 _FAULTS = {
+    "database is locked": "MLflow's database is locked ({cause}); end the process that holds it, or try again",
+    "DELTA_CANNOT_CREATE_LOG_PATH": "the folder of a Delta table can't be written: {cause}",
+    "Permission denied": "{cause}; see who owns the file or folder",
+    "Checksum error": _DAMAGED,
+    "DELTA_LOG_FILE_NOT_FOUND": _DAMAGED,
+    "DELTA_STATE_RECOVER_ERROR": _DAMAGED,
+    "DELTA_TABLE_NOT_FOUND": _DAMAGED,
+    "DELTA_VERSIONS_NOT_CONTIGUOUS": _DAMAGED,
+    "/_delta_log/": _DAMAGED,
     "No space left on device": "the disk is full ({cause}); nothing of this batch or table was committed",
     "Disk quota exceeded": "the disk quota is used up ({cause}); nothing of this batch or table was committed",
     "Python worker exited unexpectedly": "Spark's Python worker was killed, again and again: {cause}. Often it needs "

@@ -69,6 +69,7 @@ def explain(error: Exception, *, verbose: bool, where: str = "") -> int:
     """Print an error, a line for each problem, and the traceback only on request; return its exit code."""
     if verbose:
         traceback.print_exception(error)
+    error = errors.explain(error) or error
     known = isinstance(error, PipelineError)
     message = str(error) if known else f"{type(error).__name__}: {errors.cause(error)}"
     hint = "" if known or verbose else " (--verbose shows the traceback)"

@@ -131,11 +131,14 @@ def state_folder(state: Path) -> Path:
         state.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--state {state}: can't be made: {error.strerror}") from error
+    from ml_pipeline.registry import tracking
+
     try:
         with tempfile.TemporaryFile(dir=state):
             pass
     except OSError as error:
         raise InputError(f"--state {state}: can't be written to: {error.strerror}") from error
+    tracking.check_place(state)
     os.environ["ML_PIPELINE_STATE"] = str(state)
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     os.environ.pop("MLFLOW_REGISTRY_URI", None)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ml_pipeline.data import csv_files
 from ml_pipeline.data.session import spark
 from ml_pipeline.data.tables import exists, last_write, read
-from ml_pipeline.errors import InputError, cause
+from ml_pipeline.errors import InputError, PipelineError, cause
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,6 +78,7 @@ def reading(where: str) -> Iterator[None]:
 
     Raises:
         InputError: a file is absent, or not what it is said to be; a Python worker raised one.
+        PipelineError: a file was there and is gone, or is one of a Delta table.
     """
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
@@ -100,7 +101,9 @@ def reading(where: str) -> Iterator[None]:
         if raised := re.search(rf"^{InputError.__module__}.InputError: (.*)$", text, re.MULTILINE):
             raise InputError(raised[1]) from error
         if any(sign in text for sign in _UNREADABLE):
-            raise InputError(f"{where}: can't be read: {cause(error)}") from error
+            # No person names the files of a Delta table, and a file that is gone was there when it was named.
+            fault = where.startswith(("table ", "source table ")) or "FILE_NOT_EXIST" in text
+            raise (PipelineError if fault else InputError)(f"{where}: can't be read: {cause(error)}") from error
         raise
 
 

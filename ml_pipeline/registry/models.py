@@ -73,6 +73,7 @@ def load_model(uri: str) -> tuple[Any, ModelSignature]:
     Raises:
         PipelineError: there is no such model, or it can't be read.
     """
+    client()  # Otherwise MLflow's default store is asked.
     try:
         signature = mlflow.models.get_model_info(uri).signature
         return mlflow.sklearn.load_model(uri), signature
@@ -91,6 +92,7 @@ def signature(uri: str) -> ModelSignature:
 
 
 def _info(uri: str) -> Any:
+    client()  # Otherwise MLflow's default store is asked.
     try:
         return mlflow.models.get_model_info(uri)
     except (mlflow.exceptions.MlflowException, OSError) as error:

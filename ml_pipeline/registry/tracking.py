@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import shutil
+import sqlite3
 import tempfile
 import threading
 import warnings
@@ -94,12 +95,12 @@ def _make_database(state: Path) -> None:
 
 
 def _quieten() -> None:
-    """Leave out of the log what MLflow says of a new database's migrations and of each registered version.
+    """Leave out of the log a new database's migrations, each registered version, and tracebacks of errors it raises.
 
     A filter rather than a level: MLflow configures these loggers anew each time it opens a database.
     """
     for noisy in ("alembic.runtime.migration", "mlflow.store.db.utils", "mlflow.tracking._model_registry.fluent"):
-        logging.getLogger(noisy).addFilter(lambda record: record.levelno > logging.WARNING)
+        logging.getLogger(noisy).addFilter(lambda record: record.levelno > logging.WARNING and not record.exc_info)
     warnings.filterwarnings("ignore", message="(?s).*Inferred schema contains integer column", category=UserWarning)
 
 
@@ -108,15 +109,48 @@ def local_uri(state: Path) -> str:
     return f"sqlite:///{state / _DATABASE}"
 
 
+def check_place(state: Path) -> None:
+    """Whether MLflow would write the artifacts of a state folder into that folder; it keeps their absolute path.
+
+    Raises:
+        PipelineError: the folder was moved or copied, or its database can't be read.
+    """
+    database = state / _DATABASE
+    if not database.exists():
+        return
+    # The first experiment is MLflow's own, which no run uses.
+    query = "SELECT name, artifact_location FROM experiments WHERE experiment_id != 0"
+    try:
+        with contextlib.closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+            experiments = connection.execute(query).fetchall()
+    except sqlite3.DatabaseError as error:
+        raise PipelineError(f"{database}: can't be read: {error}") from error
+    for name, location in experiments:
+        if location.startswith("file:") and not location.startswith(state.as_uri()):
+            raise PipelineError(
+                f"--state {state}: was moved or copied: MLflow keeps the artifacts of experiment {name} in {location}; "
+                "move the folder back, or choose another one"
+            )
+
+
 def experiment_id(name: str) -> str:
-    """The id of an experiment, which is made if it isn't there."""
+    """The id of an experiment, which is made if it isn't there.
+
+    Raises:
+        PipelineError: it was deleted.
+    """
     found = client().get_experiment_by_name(name)
-    if found is not None:
-        return str(found.experiment_id)
     state = session.local_state()
     local = state is not None and mlflow.get_tracking_uri() == local_uri(state)
     location = (state / "artifacts").as_uri() if state and local else None
-    return str(client().create_experiment(name, artifact_location=location))
+    if found is None:
+        return str(client().create_experiment(name, artifact_location=location))
+    if found.lifecycle_stage != "active":
+        raise PipelineError(
+            f"experiment {name} was deleted; restore it: MLFLOW_TRACKING_URI={mlflow.get_tracking_uri()} "
+            f"mlflow experiments restore --experiment-id {found.experiment_id}"
+        )
+    return str(found.experiment_id)
 
 
 @contextlib.contextmanager

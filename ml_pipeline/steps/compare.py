@@ -10,7 +10,7 @@ from ml_pipeline.data import hashing, tables
 from ml_pipeline.data.columns import quote
 from ml_pipeline.data.features import Features
 from ml_pipeline.entry_point import Results
-from ml_pipeline.errors import CheckFailedError
+from ml_pipeline.errors import CheckFailedError, PipelineError
 from ml_pipeline.model.bootstrap import Measured, f1_verdicts, measure
 from ml_pipeline.model.decision import decide, rival
 from ml_pipeline.model.metrics import Classes, Metric, Responses, by_class
@@ -53,7 +53,12 @@ def compare(
     branch = runs.of_branch(experiment, run, metric, most=MOST_RUNS, **evidence.same_rows(run, VALIDATION_SIDE))
     rivals = [*champion[:1]]
     for other in branch:
-        name, theirs = f"run {other.info.run_name}", measured(other, metric)
+        name = f"run {other.info.run_name}"
+        try:
+            theirs = measured(other, metric)
+        except PipelineError as error:
+            print(f"{name} is left out of the comparison: {error}", flush=True)
+            continue
         rivals.append(rival(name, other.info.run_id, mine, theirs, significance=significance))
     verdict = decide(metric, mine[0], rivals, threshold=threshold, tolerance=tolerance)
     comparison = Comparison(

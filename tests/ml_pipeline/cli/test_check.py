@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from ml_pipeline.local import warm_up
 from tests import commands
 from tests.commands import call
 
@@ -32,6 +33,12 @@ name = "dev"
 [state]
 backend = "local"
 """
+
+
+@pytest.fixture(autouse=True)
+def _without_spark(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``run`` starts Spark while it checks; the session of this process belongs to other tests."""
+    monkeypatch.setattr(warm_up, "start_spark", lambda **_: None)
 
 
 @pytest.fixture

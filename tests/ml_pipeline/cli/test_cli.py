@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from tests import commands
 from tests.commands import call
+from tests.ml_pipeline.conftest import move_database
 
 WritePipeline = Callable[..., Path]
 
@@ -166,6 +168,9 @@ def test_a_refused_model_exits_with_1(
     file = pipeline_file(**{**SETTINGS, "source": {"csv": str(project / "my rows.csv")}, "threshold": 1.01})
     state = tmp_path / "state"
     shutil.copytree(project / "my state", state)
+    origin = str(project / "my state")
+    for moved in (str, quote):  # MLflow keeps paths and addresses.
+        move_database(state / "mlflow.db", moved(origin), moved(str(state)))
     parameters = ["--parameter", "git_branch=other"]
     names = ["training", "validation"]
     done = call("run", str(file), *names, *parameters, "--state", "state", cwd=tmp_path)
