@@ -178,6 +178,19 @@ SPLIT_REFUSALS: list[Any] = [
         "test_share: class 'rare' of column 'label' in source csv .*rows.csv has 2 rows to test with and 0 to train",
         id="a class for the test alone",
     ),
+    pytest.param(
+        ROWS + "105,1,rare\n",
+        {"folds": 2},
+        "folds: class 'rare' of column 'label' has 1 rows to train on in source csv .*rows.csv, fewer than the 2 folds",
+        id="a class with one row",
+    ),
+    pytest.param(ROWS, {"positive_class": "yess"}, "positive_class: 'yess': accepted: .*'no', 'yes'", id="no class"),
+    pytest.param(
+        ROWS.replace("yes", "1").replace("no", "0"),
+        {"positive_class": "2"},
+        "positive_class: '2': accepted: .*it has 0, 1",
+        id="no number",
+    ),
     pytest.param(numbered([1, 2]), {"test_share": 1e-6}, "test_share: .*leaves no row", id="a side is empty"),
 ]
 
