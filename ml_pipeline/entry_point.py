@@ -63,7 +63,9 @@ def parse(arguments: Sequence[str]) -> Call:
     function = _load(entry_point)
     parameters = inspect.signature(function, eval_str=True).parameters
     unknown = [name for name in given if name not in parameters]
-    problems = [f"{entry_point}: {name}: unknown parameter{messages.suggest(name, tuple(parameters))}" for name in unknown]
+    problems = [
+        f"{entry_point}: {name}: unknown parameter{messages.suggest(name, tuple(parameters))}" for name in unknown
+    ]
     parsed = {}
     for name, parameter in parameters.items():
         optional = parameter.default is not parameter.empty

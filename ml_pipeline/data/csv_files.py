@@ -77,7 +77,9 @@ def check_names(source: Source, names: Sequence[str]) -> None:
     if not names:
         raise InputError(f"{where}: is empty; expected a line with the names of the columns, and rows")
     if any(unicodedata.category(character) == "Cc" or character == UNDECODED for name in names for character in name):
-        raise InputError(f"{where}: its first line is not text in {source.encoding}; expected a CSV file in that encoding")
+        raise InputError(
+            f"{where}: its first line is not text in {source.encoding}; expected a CSV file in that encoding"
+        )
     for name in names:
         if not name.isprintable():
             raise InputError(f"{where}: column {name!r} has a character that nobody sees; rename the column")
