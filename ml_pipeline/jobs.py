@@ -39,7 +39,7 @@ def deployed_name(*, environment: str, instance: str = "", job: str) -> str:
 
 
 def encode(value: object) -> str:
-    """A setting as a named parameter: text as it is, everything else as JSON; ``None`` becomes the empty string."""
+    """A setting as a named parameter: text as it is, the rest as JSON without defaults, ``None`` as the empty string."""
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=_plain)
@@ -49,7 +49,7 @@ def _plain(value: object) -> object:
     dump = getattr(value, "model_dump", None)
     if dump is None:
         raise TypeError(f"{type(value).__name__} can't be a parameter")
-    return dump(mode="json", by_alias=True, exclude_none=True)
+    return dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
 def _step(name: str, parameters: Mapping[str, object], **options: Any) -> Task:
