@@ -39,7 +39,7 @@ def deployed_name(*, environment: str, instance: str = "", job: str) -> str:
 
 
 def encode(value: object) -> str:
-    """A setting as a named parameter: text as it is, the rest as JSON without defaults, ``None`` as the empty string."""
+    """A setting as a named parameter: text as it is, else JSON without defaults; ``None`` is the empty string."""
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=_plain)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pyspark.sql import Column, DataFrame
+    from pyspark.sql.types import DataType
 
 LARGEST = 3.4028234663852886e38
 """The greatest finite number of 32 bits: scikit-learn's trees refuse what lies beyond, as they refuse infinity."""
@@ -56,6 +57,23 @@ _FORMS = {
 _SPARK_TYPES = {"long": "bigint"}
 _EXACT = 2.0**53
 """Up to here a double holds each whole number."""
+
+
+def widest(one: DataType, other: DataType) -> DataType | None:
+    """The narrowest type that holds the values of two: numbers become fractions, anything else text.
+
+    ``None`` if one of them is nested.
+    """
+    from pyspark.sql.types import DoubleType, LongType, NullType, StringType
+
+    kinds = {one.typeName(), other.typeName()}
+    if one.simpleString() == other.simpleString() or isinstance(other, NullType):
+        return one
+    if kinds <= set(WHOLE):
+        return LongType()
+    if kinds <= {*WHOLE, "float", "double"}:
+        return DoubleType()
+    return None if kinds & set(NESTED) else StringType()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ml_pipeline.data import session, tables
+from ml_pipeline.data import batches, session, tables
 from ml_pipeline.data.histograms import Histogram
 from ml_pipeline.monitoring.drift import Drift, missing_chance
 from ml_pipeline.names import BATCH_COLUMN, PREDICTION
@@ -151,7 +151,7 @@ def write(
     frame = frame.assign(model_version=model_version, run_id=run_id, job_run_id=job_run_id, monitored_at=now)
     names = [column.split(" ")[0] for column in _SCHEMA.split(", ")]
     rows = session.spark().createDataFrame(frame[names], _SCHEMA).coalesce(1)
-    return str(tables.replace_batch(rows, table, value=day.isoformat()))
+    return str(batches.replace(rows, table, value=day.isoformat()))
 
 
 def before(table: str, day: datetime.date) -> pd.DataFrame | None:

@@ -12,8 +12,8 @@ import itertools
 from typing import TYPE_CHECKING, Literal
 
 from ml_pipeline import names
+from ml_pipeline.data import batches, quality, schema, sources, tables
 from ml_pipeline.data import functions as F
-from ml_pipeline.data import quality, schema, sources, tables
 from ml_pipeline.data.columns import quote
 from ml_pipeline.data.features import added, refuse_names
 from ml_pipeline.entry_point import Results
@@ -53,7 +53,7 @@ def score(
         PipelineError: another run is at work on this batch, or wrote it meanwhile.
     """
     where, day = f"source {source}", batch_date.isoformat()
-    with tables.claimed(predictions_table, day), sources.reading(where):
+    with batches.claimed(predictions_table, day), sources.reading(where):
         began = tables.latest_version(predictions_table)
         write = functools.partial(_write, day=day, note=f"job run {job_run_id}")
         versions = _versions(model, shadow=mode == "shadow")
@@ -105,9 +105,9 @@ def _readings(
 def _write(batch: DataFrame | None, table: str, text: str, *, day: str, note: str, since: int | None = None) -> Results:
     """Replace a table's batch, or remove it; fail if another run wrote the batch after the version ``since``."""
     if batch is None:
-        tables.drop_batch(table, value=day)
+        batches.drop(table, value=day)
         return {}
-    written = tables.replace_batch(batch, table, value=day, since=since, note=note)
+    written = batches.replace(batch, table, value=day, since=since, note=note)
     return {table: f"batch {day}, {written}, {text}"}
 
 

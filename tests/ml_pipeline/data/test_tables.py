@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from deltalake import DeltaTable
 
-from ml_pipeline.data import columns, hashing, sources, tables
+from ml_pipeline.data import batches, columns, hashing, sources, tables
 from ml_pipeline.settings.pipeline import Source
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def content(name: str = NAME) -> list[tuple[Any, ...]]:
 
 
 def batch(rows: DataFrame, day: str = DAY) -> tables.Written:
-    return tables.replace_batch(rows, NAME, column="day", value=day)
+    return batches.replace(rows, NAME, column="day", value=day)
 
 
 def test_a_bucket_depends_on_the_values_of_its_own_row_alone(spark: SparkSession) -> None:
@@ -260,7 +260,7 @@ def test_any_column_name_goes_through_write_read_bucket_and_profile(spark: Spark
     assert profiles[False].present == {**dict.fromkeys(ODD_NAMES[:-1], 1), ODD_NAMES[-1]: 2}
     frame = hashing.to_pandas(read, [F.col(columns.quote(name)) for name in ODD_NAMES], order_by=ODD_NAMES)
     assert list(frame.columns) == ODD_NAMES
-    tables.replace_batch(rows, "local.test.batches", column="day", value=DAY)
+    batches.replace(rows, "local.test.batches", column="day", value=DAY)
     assert tables.read("local.test.batches").columns == [*ODD_NAMES, "day"]
 
 
@@ -303,7 +303,7 @@ def test_a_write_tells_the_version_that_holds_its_rows_though_another_was_commit
     spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = rows_of(spark, (1,), (2,), schema="a int")
-    save = tables._save
+    save = tables.save
 
     def overtaken(*arguments: Any) -> int | None:
         version = save(*arguments)
@@ -311,7 +311,7 @@ def test_a_write_tells_the_version_that_holds_its_rows_though_another_was_commit
         other.write.format("delta").mode("overwrite").save(tables.where(NAME))
         return version
 
-    monkeypatch.setattr(tables, "_save", overtaken)
+    monkeypatch.setattr(tables, "save", overtaken)
     written = replace(rows)
     assert tables.last_write(NAME) == (written.version + 1, "")
     assert tables.read(NAME, version=written.version).count() == 2
@@ -345,7 +345,7 @@ def collected(source: dict[str, str]) -> list[tuple[Any, ...]]:
 def test_another_reader_finds_the_values_of_plain_columns(spark: SparkSession) -> None:
     name = "local.test.plain"
     for day in ("2026-01-02", "2026-01-03"):
-        tables.replace_batch(spark.sql("SELECT 1 AS a, 'x' AS b"), name, value=day)
+        batches.replace(spark.sql("SELECT 1 AS a, 'x' AS b"), name, value=day)
     table = DeltaTable(tables.where(name))
     found = table.to_pyarrow_table(columns=["a", "b"]).to_pylist()
     assert found == [{"a": 1, "b": "x"}] * 2
@@ -355,9 +355,9 @@ def test_another_reader_finds_the_values_of_plain_columns(spark: SparkSession) -
 @pytest.mark.usefixtures("state")
 def test_a_table_takes_a_column_that_parquet_has_no_name_for(spark: SparkSession) -> None:
     name = "local.test.later"
-    tables.replace_batch(spark.sql("SELECT 1 AS a"), name, value="2026-01-02")
-    tables.replace_batch(spark.sql("SELECT 2 AS a, 3 AS `b (cm)`"), name, value="2026-01-03")
-    tables.replace_batch(spark.sql("SELECT 4 AS a, 5 AS `b (cm)`"), name, value="2026-01-03")
+    batches.replace(spark.sql("SELECT 1 AS a"), name, value="2026-01-02")
+    batches.replace(spark.sql("SELECT 2 AS a, 3 AS `b (cm)`"), name, value="2026-01-03")
+    batches.replace(spark.sql("SELECT 4 AS a, 5 AS `b (cm)`"), name, value="2026-01-03")
     assert sorted(tuple(row)[:2] for row in tables.read(name).select("a", "`b (cm)`").collect()) == [(1, None), (4, 5)]
 
 

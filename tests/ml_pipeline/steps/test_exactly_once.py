@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pyspark.sql import functions as F
 
-from ml_pipeline.data import sources, tables
+from ml_pipeline.data import batches, sources, tables
 from ml_pipeline.errors import PipelineError
 from ml_pipeline.settings.pipeline import Source
 from tests import commands
@@ -45,7 +45,7 @@ def slow(frame: DataFrame, gate: Path) -> DataFrame:
 
 
 def write(frame: DataFrame, day: str = DAY, since: int | None = None) -> tables.Written:
-    return tables.replace_batch(frame, NAME, column="day", value=day, since=since)
+    return batches.replace(frame, NAME, column="day", value=day, since=since)
 
 
 def counts(day: str = DAY) -> list[int]:
@@ -109,27 +109,27 @@ def test_another_batch_with_a_new_column_does_not_get_in_the_way(
 
 
 def test_a_batch_is_claimed_by_one_run_at_a_time(state: State) -> None:
-    with tables.claimed(NAME, DAY):
-        with tables.claimed(NAME, "2026-01-03"), tables.claimed("local.test.others", DAY):
+    with batches.claimed(NAME, DAY):
+        with batches.claimed(NAME, "2026-01-03"), batches.claimed("local.test.others", DAY):
             pass
         with (
             state.refuses(rf"another run is at work on batch {DAY} \(process {os.getpid()}\)", PipelineError),
-            tables.claimed(NAME, DAY),
+            batches.claimed(NAME, DAY),
         ):
             pass
-    with tables.claimed(NAME, DAY):
+    with batches.claimed(NAME, DAY):
         pass
 
 
 @pytest.mark.usefixtures("state")
 def test_a_dropped_batch_is_gone_and_no_other(spark: SparkSession) -> None:
-    tables.drop_batch(NAME, column="day", value=DAY)
+    batches.drop(NAME, column="day", value=DAY)
     write(rows(spark))
     write(rows(spark), day="2026-01-03")
-    tables.drop_batch(NAME, column="day", value=DAY)
+    batches.drop(NAME, column="day", value=DAY)
     assert (counts(), counts("2026-01-03")) == ([], [0, 1, 2])
     version = tables.latest_version(NAME)
-    tables.drop_batch(NAME, column="day", value=DAY)
+    batches.drop(NAME, column="day", value=DAY)
     assert tables.latest_version(NAME) == version
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import get_scorer
 
-from ml_pipeline.data import histograms, session, tables
+from ml_pipeline.data import batches, histograms, session, tables
 from ml_pipeline.errors import CheckFailedError
 from ml_pipeline.monitoring import drift, findings
 from ml_pipeline.registry import runs, tracking
@@ -47,7 +47,7 @@ def rescore(state: State, change: Callable[[pd.DataFrame], pd.DataFrame], day: s
     frame = state.frame("predictions")
     kept = frame[frame["batch_date"].astype(str) == DAY].drop(columns="batch_date").reset_index(drop=True)
     rows = session.spark().createDataFrame(change(kept)).coalesce(1)
-    tables.replace_batch(rows, "local.test.predictions", column="batch_date", value=day)
+    batches.replace(rows, "local.test.predictions", column="batch_date", value=day)
 
 
 def mixed(spark: SparkSession, rows: int, *, seed: int = 0) -> DataFrame:
@@ -195,7 +195,7 @@ def test_history_and_quarantine(flown: State) -> None:
     assert "drift_history.png" in files
     aside = [("a", ["size: is missing", "color: not accepted"]), ("b", ["size: is missing"])] * 10
     rows = session.spark().createDataFrame(aside, "id string, quarantine_reasons array<string>")
-    tables.replace_batch(rows, "local.test.quarantine", column="batch_date", value=DAY)
+    batches.replace(rows, "local.test.quarantine", column="batch_date", value=DAY)
     with flown.refuses("11.8% of the rows were set aside", CheckFailedError):
         watch(flown)
     text = (runs.read_file(flown.batch_runs()[0], "batch_report.md") or b"").decode()
