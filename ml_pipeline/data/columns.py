@@ -67,6 +67,8 @@ def widest(one: DataType, other: DataType) -> DataType | None:
     from pyspark.sql.types import DoubleType, LongType, NullType, StringType
 
     kinds = {one.typeName(), other.typeName()}
+    if isinstance(one, NullType):
+        return other
     if one.simpleString() == other.simpleString() or isinstance(other, NullType):
         return one
     if kinds <= set(WHOLE):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ml_pipeline.data import csv_files
+from ml_pipeline.data import csv_files, parquet_files
 from ml_pipeline.data.session import spark
 from ml_pipeline.data.tables import exists, last_write, read
 from ml_pipeline.errors import InputError, PipelineError, cause
@@ -42,7 +42,7 @@ def _read_source(source: Source) -> DataFrame:
     if source.table:
         return read(source.table, version=_present_version(source.table))
     if source.parquet:
-        return spark().read.parquet(source.parquet)
+        return parquet_files.read(source)
     return csv_files.read(source)
 
 

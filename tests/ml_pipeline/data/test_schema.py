@@ -280,6 +280,46 @@ def test_parquet_has_the_types_of_the_file_or_those_before(
     ]
 
 
+def parquet_folder(state: State, *frames: dict[str, list[object]]) -> dict[str, str]:
+    (state.folder / "days").mkdir()
+    for number, frame in enumerate(frames):
+        pd.DataFrame(frame).to_parquet(state.folder / "days" / f"{number}.parquet")
+    return {"parquet": str(state.folder / "days")}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        pytest.param([[1, 2], [3.0, None]], [1.0, 2.0, 3.0, None], id="a missing value makes fractions"),
+        pytest.param([["x"], ["y", None], [None]], ["x", "y", None, None], id="no value"),
+        pytest.param([[True], [False]], [True, False], id="the same"),
+    ],
+)
+def test_parquet_files_may_have_types_of_their_own(
+    state: State, values: list[list[object]], expected: list[object]
+) -> None:
+    frames: list[dict[str, list[object]]] = [{"a": part, "b": [1] * len(part)} for part in values]
+    turned = (dict(reversed(frame.items())) if place % 2 else frame for place, frame in enumerate(frames))
+    rows = typed(parquet_folder(state, *turned))
+    assert rows.columns == ["a", "b"]
+    assert sorted((row[0] for row in rows.collect()), key=repr) == sorted(expected, key=repr)
+
+
+@pytest.mark.parametrize(
+    ("frame", "match"),
+    [
+        ({"a": [1]}, r"/1.parquet and /.*/0.parquet differ in the columns b; expected the same columns in each"),
+        ({"a": [1], "b": [1], "c": [1]}, r"differ in the columns c; "),
+        ({"a": ["x"], "b": [1]}, r"column 'a' is string in /.*/1.parquet and bigint in /.*/0.parquet; expected one"),
+    ],
+)
+def test_parquet_files_that_differ_in_columns_or_kinds_are_rejected(
+    state: State, frame: dict[str, list[object]], match: str
+) -> None:
+    with state.refuses(match):
+        typed(parquet_folder(state, {"a": [1], "b": [2]}, frame))
+
+
 @pytest.mark.parametrize("kind", ["double", "decimal(10,2)", "float"])
 def test_classes_that_are_whole_numbers_are_whole_numbers(state: State, spark: Any, kind: str) -> None:
     path = str(state.folder / "rows.parquet")
