@@ -80,6 +80,7 @@ class _Flow:
             name="reason", default=settings.reason, description="Why it runs: feature, ci or retraining"
         )
         self._columns = self._of("target", "key", "features")
+        self._transform = self._of("transform") if settings.transform else {}
         self._model = {"experiment": settings.experiment, "model": self._named(settings.model)}
         self._decision = self._of("metric", "threshold", "tolerance", "significance")
         self._batch = {
@@ -105,7 +106,7 @@ class _Flow:
         return Job(
             name=DATASETS,
             description="Splits the source by hash into the train-validation and the test table",
-            tasks=(_step("split", self._of("source", *checked) | self._columns | scored | tables),),
+            tasks=(_step("split", self._of("source", *checked) | self._columns | self._transform | scored | tables),),
         )
 
     def training(self) -> Job:
@@ -162,6 +163,7 @@ class _Flow:
             "mode": inference.mode,
             "probabilities": inference.probabilities,
             "checks": settings.checks,
+            **self._transform,
         }
         watch = self._watch()
         return Job(

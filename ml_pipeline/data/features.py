@@ -6,6 +6,7 @@ value is NaN in the one and ``None`` in the other.
 
 from __future__ import annotations
 
+import importlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from ml_pipeline.data import columns, hashing, sources
 from ml_pipeline.data import functions as F
 from ml_pipeline.data.columns import quote
 from ml_pipeline.data.hashing import Profile
-from ml_pipeline.errors import InputError
+from ml_pipeline.errors import InputError, cause
 from ml_pipeline.names import ADDED, CHAMPION_PREDICTION, REASONS, SCORES
 
 if TYPE_CHECKING:
@@ -42,6 +43,30 @@ def refuse_names(columns: Iterable[str], names: Iterable[str] = ADDED, *, where:
     for column in columns:
         if column.casefold() in folded:
             raise InputError(f"{where}: column '{column}' has the name of one that scoring adds; rename it")
+
+
+def transformed(rows: DataFrame, transform: str, *, where: str) -> DataFrame:
+    """The rows with the columns that the pipeline's own function adds; as they are without one.
+
+    Raises:
+        InputError: the function can't be imported, fails, drops a column, or changes the number of rows.
+    """
+    if not transform:
+        return rows
+    module, _, name = transform.rpartition(".")
+    try:
+        result: DataFrame = getattr(importlib.import_module(module), name)(rows)
+        dropped = [column for column in rows.columns if column not in result.columns]
+        before, after = rows.count(), result.count()
+    except Exception as error:
+        raise InputError(
+            f"transform: '{transform}' fails on {where}: {type(error).__name__}: {cause(error)}"
+        ) from error
+    if dropped:
+        raise InputError(f"transform: '{transform}' drops the columns {', '.join(dropped)}; expected them, and others")
+    if before != after:
+        raise InputError(f"transform: '{transform}' makes {after:,} rows of {before:,}; expected the same rows")
+    return result
 
 
 def kind(rows: DataFrame, column: str) -> str:

@@ -37,6 +37,7 @@ def check(
     positive_class: str = "",
     scored: bool = True,
     probabilities: bool = False,
+    transform: str = "",
     **_: object,
 ) -> None:
     """Whether a step's source is there, with the columns that the step's other parameters name.
@@ -48,7 +49,8 @@ def check(
     header = _header(source, where)
     if header is None:
         return
-    named = {"target": [target] if target else [], "key": key, "features": features}
+    # A function of the pipeline's own may add any of these.
+    named = {} if transform else {"target": [target] if target else [], "key": key, "features": features}
     named["source.columns"] = list(source.columns)
     if checks:
         named |= {f"checks.columns.{column}": [column] for column in checks.columns}

@@ -194,6 +194,9 @@ class Pipeline(Settings):
     """Columns that identify a row; the whole row where the list is empty."""
     features: Columns = []
     """Columns to learn from; all but target and key where the list is empty."""
+    transform: NonEmpty | None = None
+    """A function that adds columns to the source's rows, as ``module.function``; it takes and returns a DataFrame of
+    Spark, with the same rows. It runs in ``split`` and in ``score``, so that training and scoring have the same."""
     positive_class: types.ClassName = ""
     """For two classes and metrics such as ``f1``: the class that counts as positive; the greater one if left out."""
     test_share: types.Share = 0.2

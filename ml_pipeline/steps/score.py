@@ -15,7 +15,7 @@ from ml_pipeline import names
 from ml_pipeline.data import batches, quality, schema, sources, tables
 from ml_pipeline.data import functions as F
 from ml_pipeline.data.columns import quote
-from ml_pipeline.data.features import added, refuse_names
+from ml_pipeline.data.features import added, refuse_names, transformed
 from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import InputError
 from ml_pipeline.model import predictor
@@ -37,6 +37,7 @@ def score(
     mode: Literal["champion", "shadow"],
     probabilities: bool,
     checks: Checks,
+    transform: str = "",
     predictions_table: str,
     quarantine_table: str,
     shadow_table: str,
@@ -59,12 +60,14 @@ def score(
         versions = _versions(model, shadow=mode == "shadow")
         predictors = {alias: predictor.load(models.version_uri(version)) for alias, version in versions.items()}
         rows = sources.read_source(source)
-        refuse_names(rows.columns, (*added(probabilities=probabilities), names.ANSWER), where=where)
+        taken = (*added(probabilities=probabilities), names.ANSWER)
+        refuse_names(rows.columns, taken, where=where)
         readings = _readings(rows, source, versions, checks, predictions_table)
         checked = quality.check(rows, checks, readings, where=where)
         with tables.kept(checked.rows, needed=checked.any):
             counts = checked.judge(checks.max_quarantine_share, where=where)
-            good = checked.good
+            good = transformed(checked.good, transform, where=where)
+            refuse_names(good.columns, taken, where=where)
             answers = predictor.answers(good, predictors, where=where, scores=probabilities)
             answered = good.withColumn(names.ANSWER, answers)
             if counts.rows == counts.failed if counts else good.isEmpty():
@@ -76,7 +79,7 @@ def score(
                 for alias, table in ((names.CHALLENGER, shadow_table), (names.CHAMPION, predictions_table)):
                     batch, by = None, ""
                     if version := versions.get(alias):
-                        batch = _predictions(answered, rows.columns, alias, version, scores=probabilities)
+                        batch = _predictions(answered, good.columns, alias, version, scores=probabilities)
                         by = f"by {model} version {version.version}"
                     results |= write(batch, table, by, since=began if alias == names.CHAMPION else None)
     if mode == "shadow" and names.CHALLENGER not in versions:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ml_pipeline.data import hashing, schema, sources, tables
 from ml_pipeline.data.columns import quote
-from ml_pipeline.data.features import Features, added, check, check_folds, refuse_names
+from ml_pipeline.data.features import Features, added, check, check_folds, refuse_names, transformed
 from ml_pipeline.data.hashing import Profile
 from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import InputError
@@ -24,6 +24,7 @@ def split(
     target: str,
     key: Columns,
     features: Columns,
+    transform: str = "",
     positive_class: ClassName = "",
     test_share: Share,
     folds: Folds = 2,
@@ -48,6 +49,7 @@ def split(
     before = schema.types_of(tables.read(train_validation_table)) if tables.exists(train_validation_table) else {}
     computed = [target, *(features or [name for name in read.columns if name not in (target, *key)])]
     rows = schema.apply(read, schema.of_training(read, source, computed=computed, target=target, before=before))
+    rows = transformed(rows, transform, where=where)
     chosen = Features.of(rows, target=target, key=key, features=features, where=where)
     refuse_names(rows.columns, INTERNAL, where=where)
     # A model that no batch of this source could be scored with is refused before it is trained.

@@ -147,6 +147,36 @@ def test_a_key_that_is_not_unique_is_rejected(state: State) -> None:
     assert not state.versions()
 
 
+def test_a_function_of_the_pipeline_adds_columns_in_training_and_in_scoring(
+    state: State, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "own_features.py").write_text(
+        "from pyspark.sql import functions as F\n\n\n"
+        "def add(rows):\n    return rows.withColumn('ratio', F.col('amount') / F.col('age'))\n\n\n"
+        "def drop(rows):\n    return rows.drop('city')\n\n\n"
+        "def filter(rows):\n    return rows.where('amount > 3')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    declared: dict[str, Any] = {"columns": {"amount": "double", "age": "double"}}
+    own: dict[str, Any] = {"features": ["ratio"], "transform": "own_features.add"}
+    train(state, day_rows(range(120)), options=declared, **own)
+    score(state, day_rows(range(20)) + "x,heavy,1,a,0\n", options=declared, **own)
+    scored = state.frame("predictions")
+    assert (scored["ratio"] == scored["amount"] / scored["age"]).all()
+    assert len(scored) == 20
+    assert len(state.frame("quarantine")) == 1
+    before = state.versions()
+    for name, match in (
+        ("drop", "drops the columns city; expected them, and others"),
+        ("filter", "makes 96 rows of 120; expected the same rows"),
+        ("absent", "fails on source csv .*: AttributeError: .*absent"),
+    ):
+        with state.refuses(f"transform: 'own_features.{name}' {match}"):
+            source = {"csv": str(state.folder / "rows.csv"), **declared}
+            state.step("split", source=source, **own | {"transform": f"own_features.{name}"})
+    assert state.versions() == before
+
+
 def test_dates_and_times_are_days_to_the_model(state: State) -> None:
     row = "{id},2026-01-{amount:02},2026-02-03 {age:02}:30:00,{city},{target}"
 
