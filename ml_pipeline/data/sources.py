@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from ml_pipeline.data import csv_files, parquet_files
 from ml_pipeline.data.session import spark
@@ -92,7 +94,10 @@ def reading(where: str) -> Iterator[None]:
         if "UNABLE_TO_INFER_SCHEMA" in text:
             raise InputError(f"{where}: holds no file that can be read; expected at least one") from error
         if record := re.search(r"Malformed CSV record: (.*?)(?: SQLSTATE: \w+)?$", text, re.MULTILINE):
-            raise InputError(f"{where}: the record '{record[1]}' has more or fewer values than the header") from error
+            place = _place(record[1], text)
+            raise InputError(
+                f"{where}: the record '{record[1]}'{place} has more or fewer values than the header"
+            ) from error
         if "NANOS" in text:
             raise InputError(
                 f"{where}: a column holds nanoseconds, which Spark does not read; accepted: microseconds "
@@ -105,6 +110,19 @@ def reading(where: str) -> Iterator[None]:
             fault = where.startswith(("table ", "source table ")) or "FILE_NOT_EXIST" in text
             raise (PipelineError if fault else InputError)(f"{where}: can't be read: {cause(error)}") from error
         raise
+
+
+def _place(record: str, text: str) -> str:
+    """The line and the file of a record, as far as Spark's message and this machine have them."""
+    found = re.search(r"while reading file (\S+?)\.\s", text)
+    if not found:
+        return ""
+    file = Path(unquote(found[1]).removeprefix("file://"))
+    if not file.is_file():
+        return f" of {file}"
+    with file.open(encoding="utf-8", errors="replace") as lines:
+        number = next((number for number, line in enumerate(lines, 1) if line.rstrip("\r\n") == record), None)
+    return f" of {file}" if number is None else f" in line {number} of {file}"
 
 
 def _read_sklearn(name: str) -> DataFrame:

@@ -169,7 +169,7 @@ SPLIT_REFUSALS: list[Any] = [
     pytest.param(
         ROWS + "1,2,yes,4,5\n",
         {},
-        "source csv .*the record .1,2,yes,4,5. has more or fewer values",
+        "source csv .*the record .1,2,yes,4,5. in line 42 of .*rows.csv has more or fewer",
         id="malformed row",
     ),
     pytest.param(
