@@ -72,6 +72,10 @@ RUNS = {
         says="run(",
         recipe=".venv/bin/pytest tests/airflow",
     ),
+    "ml-pipeline init": Ran(
+        by="tests/ml_pipeline/cli/test_init.py::test_a_pipeline_from_a_csv_file_runs_at_once",
+        says='commands.call("init", ',
+    ),
     "make pre-commit": Ran(by=".ci/run", says="make pre-commit", recipe=".venv/bin/pre-commit run"),
     "make rehearse": Ran(
         by="tests/deployment/test_rehearse.py::test_the_rehearsal_runs_every_job_and_leaves_nothing",

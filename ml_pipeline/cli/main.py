@@ -8,12 +8,14 @@ from typing import Any
 
 import click
 
-from ml_pipeline.cli import models, run
+from ml_pipeline.cli import init, models, run
 from ml_pipeline.cli.guard import guarded
 from ml_pipeline.local import warm_up
 
 
-@click.group(commands=(*run.COMMANDS, *models.COMMANDS), context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    commands=(*init.COMMANDS, *run.COMMANDS, *models.COMMANDS), context_settings={"help_option_names": ["-h", "--help"]}
+)
 def cli() -> None:
     """The machine-learning flow on this machine: real Spark, Delta and MLflow."""
 

@@ -1,0 +1,134 @@
+"""The command init, which writes a pipeline's file from data."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from pydantic import ValidationError
+
+from ml_pipeline.cli import options
+from ml_pipeline.errors import InputError
+from ml_pipeline.settings import files, messages
+from ml_pipeline.settings.pipeline import Source
+
+if TYPE_CHECKING:
+    from ml_pipeline.data.survey import Survey
+
+_PIPELINES = Path("ml_pipeline/pipelines")
+
+
+@click.command("init")
+@click.argument("name")
+@click.option("--csv", "csv", default="", metavar="PATH", help="CSV file, or a folder of them.")
+@click.option("--parquet", default="", metavar="PATH", help="Parquet file or folder.")
+@click.option("--table", default="", metavar="NAME|PATH", help="Delta table.")
+@click.option("--target", required=True, metavar="COLUMN", help="Column to predict.")
+@click.option("--separator", default=",", show_default=True, help="Separates the columns of a CSV file.")
+@click.option("--encoding", default="UTF-8", show_default=True, help="Encoding of a CSV file.")
+@click.option("--output", type=click.Path(path_type=Path), help="File to write instead of the pipeline's own.")
+@options.STATE
+@options.VERBOSE
+def init(name: str, target: str, output: Path | None, state: Path, **choices: str) -> int:
+    """Write the file of a pipeline NAME from data: types, key, metric, estimator and checks.
+
+    The file is ml_pipeline/pipelines/NAME/pipeline.toml, or NAME.toml outside of the repository.
+    """
+    own = _PIPELINES / name / "pipeline.toml" if _PIPELINES.is_dir() else Path(f"{name}.toml")
+    file = output or own
+    files.pipeline_name(file)
+    if file.exists():
+        raise InputError(f"{file}: is there already; expected another name, or another --output")
+    given = {kind: value for kind in ("csv", "parquet", "table") if (value := choices[kind])}
+    if len(given) != 1:
+        raise InputError(f"init: {len(given)} sources are named; expected exactly one of --csv, --parquet, --table")
+    ((kind, place),) = given.items()
+    is_path = kind != "table" or "/" in place
+    dialect = {key: choices[key] for key in ("separator", "encoding") if kind == "csv"}
+    try:
+        source = Source.model_validate({kind: str(Path(place).resolve()) if is_path else place, **dialect})
+    except ValidationError as error:
+        raise InputError("init: --" + messages.explain(error, Source)) from None
+    options.state_folder(state)
+    from ml_pipeline.data import survey
+
+    found = survey.of(source, target)
+    shown = os.path.relpath(Path(place).resolve(), file.parent.resolve()) if is_path else place
+    text = _text(source, kind, f"./{shown}" if kind == "table" and is_path else shown, target, found)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    files.load(file)
+    print(f"{file} is written; next: ml-pipeline run {name if file == own and _PIPELINES.is_dir() else file}")
+    return 0
+
+
+def _text(source: Source, kind: str, place: str, target: str, found: Survey) -> str:
+    names = [name for name in found.columns if name not in (target, found.key)]
+    left_out = {name: reason for name in names if (reason := found.reason_to_leave_out(name))}
+    features = [name for name in names if name not in left_out]
+    if not features:
+        raise InputError(f"source {source}: has no column to learn from: {left_out}; expected at least one")
+    counts, total = [*found.classes.values()], found.rows
+    balanced = counts[0] >= 0.5 * total / len(counts)
+    chance = counts[-1] / total if balanced else 1 / len(counts)
+    folds = max(2, min(5, counts[0] // 4))
+    shares = ", ".join(f"{value} {count / total:.0%}" for value, count in [*found.classes.items()][:5])
+    others = [name for name in found.keys if name != found.key]
+    lines = [
+        "# What to learn. All keys are in ml_pipeline/pipelines/iris/pipeline.toml.",
+        f"target = {_quoted(target)}",
+        f"# Its classes are {shares}{', ...' if len(counts) > 5 else ''}.".replace("\n", " "),
+        f"key = [{_quoted(found.key)}]" if found.key else "# key = []                   # columns that identify a row",
+        *([f"# Each row has another value of {', '.join(map(_quoted, others))} too."] if others else []),
+        *(f"# Left out: {_quoted(name)} ({reason})." for name, reason in left_out.items()),
+        f"{'' if left_out else '# '}features = [{', '.join(map(_quoted, features))}]",
+        f"folds = {folds}",
+        f'metric = "{"accuracy" if balanced else "balanced_accuracy"}"',
+        f"threshold = {min(0.99, chance + 0.1 * (1 - chance)):.2f}             # guessing reaches {chance:.2f}",
+        "tolerance = 0.01",
+        "seed = 21",
+        "",
+        "[source]",
+        f"{kind} = {_quoted(place)}",
+    ]
+    if source.csv:
+        lines += [
+            f"separator = {_quoted(source.separator)}",
+            f"encoding = {_quoted(source.encoding)}",
+            "",
+            "[source.columns]",
+        ]
+        lines += [f"{_quoted(name)} = {_quoted(one.type)}" for name, one in found.columns.items()]
+    lines += [
+        "",
+        "[estimator]",
+        'class = "sklearn.ensemble.RandomForestClassifier"',
+        "",
+        "[estimator.parameters]",
+        'class_weight = "balanced"',
+        "",
+        "[estimator.grid]",
+        "max_depth = [3, 10]",
+        "n_estimators = [50]",
+        "",
+        "# A row of a batch that fails a check goes to the quarantine table.",
+        "[checks.columns]",
+    ]
+    for name in features:
+        one = found.columns[name]
+        required = str(one.present == total).lower()
+        seen = "" if one.least is None else f"  # seen: minimum = {one.least}, maximum = {one.greatest}"
+        lines.append(f"{_quoted(name)} = {{ required = {required} }}{seen}")
+    lines += ["", "[monitoring]", "", "[schedule]", 'cron = "0 0 6 * * ?"', 'time_zone = "UTC"', ""]
+    return "\n".join(lines)
+
+
+def _quoted(text: str | None) -> str:
+    """A basic string of TOML, whose escapes are those of JSON."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+COMMANDS = (init,)

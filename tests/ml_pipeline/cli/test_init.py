@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+
+from ml_pipeline.settings import files
+from tests import commands
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+pytestmark = pytest.mark.slow
+
+ODD = 'size (cm) "x".ö'
+
+
+def frame(rows: int = 90, **changes: Any) -> pd.DataFrame:
+    columns: dict[str, Any] = {
+        "customer_id": [f"{i:04}" for i in range(rows)],
+        ODD: [i % 20 + 0.5 for i in range(rows)],
+        "city": ["ab"[i % 2] for i in range(rows)],
+        "comment": [f"text {i}" for i in range(rows)],
+        "empty": [None] * rows,
+        "same": [1] * rows,
+        "kind": ["yes" if i % 20 > 9 else "no" for i in range(rows)],
+    }
+    return pd.DataFrame({**columns, **changes})
+
+
+@pytest.fixture
+def project(tmp_path: Path, spark: SparkSession) -> Path:
+    (tmp_path / "data").mkdir()
+    assert spark.version
+    return tmp_path
+
+
+def init(project: Path, *arguments: str, target: str = "kind") -> subprocess.CompletedProcess[str]:
+    return commands.call("init", "churn", *arguments, "--target", target, "--state", "state", cwd=project)
+
+
+def test_a_pipeline_from_a_csv_file_runs_at_once(project: Path) -> None:
+    frame().to_csv(project / "data" / "rows.csv", index=False, sep=";", encoding="latin-1")
+    done = init(project, "--csv", "data/rows.csv", "--separator", ";", "--encoding", "ISO-8859-1")
+    assert done.returncode == 0, done.stderr
+    assert "churn.toml is written; next: ml-pipeline run churn.toml" in done.stdout
+    written = files.load(project / "churn.toml")
+    assert (written.key, written.features, written.metric) == (["customer_id"], [ODD, "city"], "accuracy")
+    assert {name: one.type for name, one in written.source.columns.items()} == {
+        **dict.fromkeys(("customer_id", "city", "comment", "kind"), "string"),
+        ODD: "double",
+        "empty": "long",
+        "same": "long",
+    }
+    text = (project / "churn.toml").read_text()
+    assert '# Left out: "comment" (almost each row has a text of its own).' in text
+    assert '# Left out: "same" (constant).' in text
+    assert '# Left out: "empty" (no value).' in text
+    assert f"{project}" not in text
+    done = commands.call("run", "churn.toml", "--state", "state", cwd=project)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "key"),
+    [("parquet", "flag", ["customer_id"]), ("table", "number", [])],
+)
+def test_other_sources_and_targets(project: Path, spark: SparkSession, kind: str, target: str, key: list[str]) -> None:
+    rows = frame().drop(columns=["empty"] if key else ["empty", "customer_id", "comment"])
+    rows[target] = [i % 10 == 0 for i in range(90)] if target == "flag" else [i % 3 for i in range(90)]
+    path = project / "data" / "rows"
+    spark.createDataFrame(rows).write.format("delta" if kind == "table" else kind).option(
+        "delta.columnMapping.mode", "name"
+    ).save(str(path))
+    done = init(project, f"--{kind}", "./data/rows", "--output", "made/other.toml", target=target)
+    assert done.returncode == 0, done.stderr
+    written = files.load(project / "made" / "other.toml")
+    assert Path(getattr(written.source, kind)).resolve() == path
+    assert written.key == key
+    assert written.metric == ("balanced_accuracy" if target == "flag" else "accuracy")
+    assert not written.source.columns
+
+
+@pytest.mark.parametrize(
+    ("arguments", "target", "message"),
+    [
+        ([], "kind", "0 sources are named; expected exactly one of --csv, --parquet, --table"),
+        (["--csv", "absent.csv"], "kind", "absent.csv: no such file or folder"),
+        (["--csv", "data/rows.csv"], "absent", "has no column 'absent'; accepted: customer_id, size"),
+        (["--csv", "data/rows.csv"], ODD, "is a quantity: 20 different values of type double"),
+        (["--csv", "data/rows.csv"], "same", "is constant"),
+        (["--csv", "data/rows.csv"], "mixed", "column 'mixed' has 89 numbers in"),
+        (["--csv", "data/rows.csv", "--output", "there.toml"], "kind", "there.toml: is there already"),
+        (["--csv", "data/rows.csv", "--output", "9.toml"], "kind", "a pipeline can't be called '9'"),
+        (["--csv", "data/rows.csv", "--encoding", "cp1252"], "kind", "encoding"),
+    ],
+)
+def test_a_mistake_ends_in_one_line(project: Path, arguments: list[str], target: str, message: str) -> None:
+    frame(mixed=[*range(89), "n/a"] if target == "mixed" else 1).to_csv(project / "data" / "rows.csv", index=False)
+    (project / "there.toml").write_text("kept")
+    done = init(project, *arguments, target=target)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert (project / "there.toml").read_text() == "kept"
+    assert not (project / "churn.toml").exists()
