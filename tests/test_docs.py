@@ -72,10 +72,6 @@ RUNS = {
         says="run(",
         recipe=".venv/bin/pytest tests/airflow",
     ),
-    "ml-pipeline init": Ran(
-        by="tests/ml_pipeline/cli/test_init.py::test_a_pipeline_from_a_csv_file_runs_at_once",
-        says='commands.call("init", ',
-    ),
     "make pre-commit": Ran(by=".ci/run", says="make pre-commit", recipe=".venv/bin/pre-commit run"),
     "make rehearse": Ran(
         by="tests/deployment/test_rehearse.py::test_the_rehearsal_runs_every_job_and_leaves_nothing",
@@ -89,6 +85,10 @@ RUNS = {
     ),
     "make destroy ENV=rehearsal": Ran(by=_DEPLOYMENT, says='"destroy", "rehearsal"', recipe="cdktf destroy rehearsal"),
     ".venv/bin/ml-pipeline run": _FLOW,
+    ".venv/bin/ml-pipeline init": Ran(
+        by="tests/ml_pipeline/cli/test_init.py::test_a_pipeline_from_a_csv_file_runs_at_once",
+        says='commands.call("init", ',
+    ),
     ".venv/bin/ml-pipeline check": Ran(
         by="tests/ml_pipeline/cli/test_check.py::test_a_good_file_gets_one_line", says='call("check", '
     ),

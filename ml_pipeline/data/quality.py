@@ -2,8 +2,8 @@
 
 What counts as what:
     A number's NaN, and blank text where another type is expected, is no value.
-    Infinity, and what lies beyond the numbers of 32 bits, fails in any checked column of fractions, bounds or none:
-    scikit-learn rejects the whole batch for one such value.
+    Infinity, and what lies beyond the numbers of 32 bits, fails in a column of fractions that a model computes with, or
+    that a check names: scikit-learn rejects the whole batch for one such value.
     Text is compared as it is, case and spaces included.
     A key without a value in each of its columns is shared with none.
 """
@@ -11,7 +11,7 @@ What counts as what:
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -92,7 +92,9 @@ class Checked:
         return result
 
 
-def check(rows: DataFrame, checks: Checks, readings: Mapping[str, Reading], *, where: str) -> Checked:
+def check(
+    rows: DataFrame, checks: Checks, readings: Mapping[str, Reading], *, features: Collection[str] = (), where: str
+) -> Checked:
     """Find why each row of a batch fails, if it does: by the type of each column, and by the checks.
 
     Raises:
@@ -104,7 +106,14 @@ def check(rows: DataFrame, checks: Checks, readings: Mapping[str, Reading], *, w
     for name in checks.columns:
         columns.require(rows, [name], where=f"checks.columns.{name}: {where}")
     each = (
-        rules.of_column(rows, name, checks.columns.get(name, ColumnCheck()), reading, where)
+        rules.of_column(
+            rows,
+            name,
+            checks.columns.get(name, ColumnCheck()),
+            reading,
+            computed=name in checks.columns or name in features,
+            where=where,
+        )
         for name, reading in readings.items()
     )
     # Fractions are checked for infinity wherever the checks name their column.

@@ -42,6 +42,8 @@ class Rule:
     """How the values are read."""
     converts: bool
     """Whether the column's own type holds values that can't be read."""
+    computed: bool
+    """Whether a model computes with the values, or a check names them: fractions have to be finite then."""
 
     @functools.cached_property
     def phrases(self) -> dict[str, str]:
@@ -54,7 +56,7 @@ class Rule:
                 self.converts,
                 f"is not text in {self.reading.encoding}" if type_ == "string" else f"is not a {type_}",
             ),
-            "finite": (self.kind == "double", "is not a finite number of 32 bits"),
+            "finite": (self.kind == "double" and self.computed, "is not a finite number of 32 bits"),
             "minimum": (check.minimum is not None, f"is below minimum {_number(check.minimum)}"),
             "maximum": (check.maximum is not None, f"is above maximum {_number(check.maximum)}"),
             "accepted": (accepted, f"is not one of {', '.join(map(_shown, accepted[:_LISTED]))}{more}"),
@@ -120,7 +122,9 @@ def _number(bound: float | None) -> str:
     return repr(bound).removesuffix(".0")
 
 
-def of_column(rows: DataFrame, column: str, check: ColumnCheck, reading: Reading, where: str) -> Rule:
+def of_column(
+    rows: DataFrame, column: str, check: ColumnCheck, reading: Reading, *, computed: bool, where: str
+) -> Rule:
     """The rule of a column that the checks name, or that is read as another type than its own.
 
     Raises:
@@ -140,7 +144,7 @@ def of_column(rows: DataFrame, column: str, check: ColumnCheck, reading: Reading
     for value in check.accepted or ():
         if not _fits(value, kind):
             raise InputError(f"{found}, to be compared as {kind}, which {value!r} is not; accepted: {_FITTING[kind]}")
-    return Rule(column, kind, check, reading, columns.converts(rows, column, reading))
+    return Rule(column, kind, check, reading, columns.converts(rows, column, reading), computed)
 
 
 def _fits(value: object, kind: str) -> bool:

@@ -63,7 +63,8 @@ def score(
         taken = (*added(probabilities=probabilities), names.ANSWER)
         refuse_names(rows.columns, taken, where=where)
         readings = _readings(rows, source, versions, checks, predictions_table)
-        checked = quality.check(rows, checks, readings, where=where)
+        features = [name for one in predictors.values() for name in one.kinds]
+        checked = quality.check(rows, checks, readings, features=features, where=where)
         with tables.kept(checked.rows, needed=checked.any):
             counts = checked.judge(checks.max_quarantine_share, where=where)
             good = transformed(checked.good, transform, where=where)

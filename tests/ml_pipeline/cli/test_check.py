@@ -72,7 +72,7 @@ def test_every_command_reports_the_same_problems_in_one_run(project: Path, pipel
         checks={"columns": {"plam": {"required": True}}},
     )
     found = problems(call("check", "test.toml", cwd=project))
-    starts = ["target: source csv ", "key: source csv ", "estimator: parameters.depth: ", "metric: ", "checks.columns."]
+    starts = ["target: source csv ", "key: source csv ", "estimator.parameters.depth: ", "metric: ", "checks.columns."]
     assert len(found) == len(starts)
     for line, start in zip(found, starts, strict=True):
         assert line.startswith(f"test.toml: {start}")
@@ -176,7 +176,7 @@ def make(folder: Path) -> None:
         pytest.param({"csv": "absent.csv"}, "absent.csv: no such file or folder", id="no file"),
         pytest.param({"csv": "folder"}, "folder: holds no file that can be read", id="empty folder"),
         pytest.param({"csv": "empty.csv"}, "empty.csv: is empty; expected a line with the names", id="empty"),
-        pytest.param({"csv": "binary.csv"}, "its first line holds bytes that are not text", id="binary"),
+        pytest.param({"csv": "binary.csv"}, "its first line is not text in UTF-8", id="binary"),
         pytest.param({"csv": "twice.csv"}, "several columns are named 'a'", id="column twice"),
         pytest.param({"csv": "semicolons.csv"}, "if ';' separates columns, set source.separator", id="one column"),
         pytest.param({"csv": "hidden.csv"}, r"column 'le\u200bft' has a character that nobody sees", id="hidden"),
