@@ -39,6 +39,8 @@ def init(name: str, target: str, output: Path | None, state: Path, **choices: st
     """
     own = _PIPELINES / name / "pipeline.toml" if _PIPELINES.is_dir() else Path(f"{name}.toml")
     file = output or own
+    if Path(name).name != name:
+        raise InputError(f"init: {name!r} is not a pipeline's name; expected letters, digits and underscores")
     files.pipeline_name(file)
     if file.exists():
         raise InputError(f"{file}: is there already; expected another name, or another --output")
@@ -60,7 +62,11 @@ def init(name: str, target: str, output: Path | None, state: Path, **choices: st
     text = _text(source, kind, f"./{shown}" if kind == "table" and is_path else shown, target, found)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
-    files.load(file)
+    try:
+        files.load(file)
+    except InputError:
+        file.unlink()
+        raise
     print(f"{file} is written; next: ml-pipeline run {name if file == own and _PIPELINES.is_dir() else file}")
     return 0
 
@@ -75,12 +81,12 @@ def _text(source: Source, kind: str, place: str, target: str, found: Survey) -> 
     balanced = counts[0] >= 0.5 * total / len(counts)
     chance = counts[-1] / total if balanced else 1 / len(counts)
     folds = max(2, min(5, counts[0] // 4))
-    shares = ", ".join(f"{value} {count / total:.0%}" for value, count in [*found.classes.items()][:5])
+    shares = ", ".join(f"{_quoted(str(value))} {count / total:.0%}" for value, count in [*found.classes.items()][:5])
     others = [name for name in found.keys if name != found.key]
     lines = [
         "# What to learn. All keys are in ml_pipeline/pipelines/iris/pipeline.toml.",
         f"target = {_quoted(target)}",
-        f"# Its classes are {shares}{', ...' if len(counts) > 5 else ''}.".replace("\n", " "),
+        f"# Its classes are {shares}{', ...' if len(counts) > 5 else ''}.",
         f"key = [{_quoted(found.key)}]" if found.key else "# key = []                   # columns that identify a row",
         *([f"# Each row has another value of {', '.join(map(_quoted, others))} too."] if others else []),
         *(f"# Left out: {_quoted(name)} ({reason})." for name, reason in left_out.items()),

@@ -67,6 +67,9 @@ def _replace(rows: DataFrame, name: str, *, column: str, value: str, began: int,
     types = _types(batch, before, name) if before is not None else {}
     batch = _cast(batch, types).observe(counted, F.count(F.lit(1)).alias("rows"))
     wider = [name_ for name_, type_ in types.items() if before is not None and before.schema[name_].dataType != type_]
+    for each in batch.columns:
+        if before is not None and each not in before.columns:
+            print(f"table {name}: column '{each}' is new", flush=True)
     options = {"txnAppId": f"{name} {value}", "txnVersion": str(began + 1)} | ({"userMetadata": note} if note else {})
     if wider and before is not None:
         for each in wider:

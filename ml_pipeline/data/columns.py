@@ -34,12 +34,12 @@ KINDS = {
 }
 """What a column without a declared type is, by Spark's name of its own type."""
 READABLE = {
-    "boolean": ("boolean", *WHOLE, *TEXT),
+    "boolean": ("boolean", *_NUMBERS, *TEXT),
     "long": (*_NUMBERS, *TEXT),
     "double": (*_NUMBERS, "boolean", *TEXT),
     "decimal": (*_NUMBERS, *TEXT),
     "string": (*TEXT, *_NUMBERS, "boolean", "date", *_TIMES),
-    "date": ("date", *TEXT),
+    "date": ("date", *_TIMES, *TEXT),
     **dict.fromkeys(_TIMES, (*_TIMES, "date", *TEXT)),
 }
 """For each type that can be declared, the types of columns that can be read as it."""
@@ -51,7 +51,7 @@ _FORMS = {
     "long": r"^\s*[+-]?\d+(\.0*)?\s*$",
     "double": NUMBER,
     "decimal": r"(?i)^\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*$",
-    "date": r"^\s*\d{4}-\d{1,2}-\d{1,2}\s*$",
+    "date": r"^\s*\d{4}-\d{1,2}-\d{1,2}([T ]00:00(:00(\.0+)?)?)?\s*$",
     **dict.fromkeys(_TIMES, r"^\s*\d{4}-\d{1,2}-\d{1,2}([T ].*)?$"),
 }
 _SPARK_TYPES = {"long": "bigint"}
@@ -173,8 +173,10 @@ def read(rows: DataFrame, column: str, reading: Reading | None) -> Column:
         value = _written(value, reading)
     elif reading.type == "long" and own not in WHOLE:
         value = F.when(value == F.floor(value), value)
-    elif reading.type == "boolean" and own in WHOLE:
+    elif reading.type == "boolean" and own in _NUMBERS:
         value = F.when(value.isin(0, 1), value)
+    elif reading.type == "date" and own in _TIMES:
+        value = F.when(value == F.date_trunc("day", value), value)
     found = value.try_cast(type_)
     if reading.base != "decimal":
         return found

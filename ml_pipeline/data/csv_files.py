@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -34,7 +35,7 @@ def read(source: Source) -> DataFrame:
     path = source.csv or ""
     rows = _csv(source, path)
     _check_header(source, rows.columns)
-    groups = _files_by_header(rows.inputFiles())
+    groups = _files_by_header(source, rows.inputFiles())
     parts: list[tuple[str | list[str], DataFrame]] = (
         [(path, rows)] if len(groups) < 2 else [(files, _csv(source, files)) for files in groups]
     )
@@ -57,14 +58,22 @@ def _names(columns: list[str]) -> list[str]:
 
 
 def _csv(source: Source, paths: str | list[str], schema: StructType | None = None, *, header: bool = True) -> DataFrame:
-    reader = spark().read.options(header=header, sep=source.separator, nullValue=source.null_value)
-    reader = reader.schema(schema) if schema else reader
+    reader = spark().read.options(header=header, sep=source.separator)
+    # The first line holds names, one of which may be the text that stands for no value.
+    reader = reader.schema(schema).option("nullValue", source.null_value) if schema else reader
     if isinstance(paths, list) and not set("*?[{") & set(source.csv or ""):
         # Folders such as day=2026-01-02 are columns.
         reader = reader.option("basePath", source.csv or "")
     # As RFC 4180 has it: quotes are doubled inside quotes, where line ends count as text.
     reader = reader.options(quote=source.quote, escape=source.quote, multiLine=True, encoding=source.encoding)
     return reader.csv(paths, mode="FAILFAST")
+
+
+def check_files(source: Source, files: Iterable[str]) -> None:
+    """Reject, with an ``InputError``, files that Spark takes for a pattern where it is given their paths."""
+    for file in files:
+        if set("*?[]{}") & set(Path(file).name):
+            raise InputError(f"source {source}: {file} has one of *?[]{{}} in its name; rename the file")
 
 
 def check_names(source: Source, names: Sequence[str]) -> None:
@@ -88,25 +97,33 @@ def check_names(source: Source, names: Sequence[str]) -> None:
         raise InputError(
             f"{where}: has one column, '{names[0]}'; if {others[0]!r} separates columns, set source.separator to it"
         )
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.lower(), name)
+        if other != name:
+            raise InputError(f"{where}: columns '{other}' and '{name}' differ in case only; rename one of them")
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise InputError(f"{where}: several columns are named '{twice[0]}'; expected a name of its own for each")
 
 
 def _check_header(source: Source, names: list[str]) -> None:
-    # Spark adds the position to a name that occurs twice.
-    cut = Counter(name.removesuffix(str(place)) for place, name in enumerate(names) if name.endswith(str(place)))
+    # Spark adds the position to a name that occurs twice, in whatever case.
+    cut = Counter(
+        name.lower().removesuffix(str(place)) for place, name in enumerate(names) if name.endswith(str(place))
+    )
     if any(count > 1 for count in cut.values()):
         first = _csv(source, source.csv or "", header=False).first()
         names = [name for name in first or () if name]
     check_names(source, _names(names))
 
 
-def _files_by_header(uris: list[str]) -> list[list[str]]:
+def _files_by_header(source: Source, uris: list[str]) -> list[list[str]]:
     """The CSV files of a source, those with the same first line together; one that is empty has none."""
     files = [unquote(uri) for uri in uris]
     if len(files) < 2:
         return [files]
+    check_files(source, files)
     place = F.struct("_metadata.file_block_start", F.monotonically_increasing_id())
     # As bytes: names in another encoding than UTF-8 could look the same.
     lines = spark().read.text(files).select(F.col("value").cast("binary"), "_metadata.file_path", place.alias("place"))

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from ml_pipeline.data import columns
 from ml_pipeline.data import functions as F
+from ml_pipeline.data.csv_files import check_files
 from ml_pipeline.data.session import spark
 from ml_pipeline.errors import InputError
 
@@ -30,13 +31,12 @@ def read(source: Source) -> DataFrame:
     path = source.parquet or ""
     rows = spark().read.parquet(path)
     files = rows.inputFiles()
-    if len(files) < 2:
-        return rows
     if not all(file.startswith("file:") for file in files):
-        return spark().read.option("mergeSchema", "true").parquet(path)
+        return rows if len(files) < 2 else spark().read.option("mergeSchema", "true").parquet(path)
     groups = _by_schema(sorted(unquote(file).removeprefix("file://") for file in files))
     if len(groups) < 2:
-        return rows
+        return _as_text(_without_type(rows, groups[0][0])) if groups else rows
+    check_files(source, (file for group in groups for file in group))
     parts = [_without_type(spark().read.option("basePath", path).parquet(*group), group[0]) for group in groups]
     first, (file, *_) = parts[0], groups[0]
     for part, (other, *_) in zip(parts[1:], groups[1:], strict=True):
@@ -61,7 +61,13 @@ def read(source: Source) -> DataFrame:
         part.select(*(F.col(columns.quote(name)).cast(type_).alias(name) for name, type_ in types.items()))
         for part in parts
     ]
-    return functools.reduce(lambda every, part: every.unionByName(part), typed)
+    return _as_text(functools.reduce(lambda every, part: every.unionByName(part), typed))
+
+
+def _as_text(rows: DataFrame) -> DataFrame:
+    """Columns without any value are text, which any later value is."""
+    empty = [name for name in rows.columns if columns.type_name(rows, name) == "void"]
+    return rows.withColumns({name: F.lit(None).cast("string") for name in empty})
 
 
 def _without_type(rows: DataFrame, file: str) -> DataFrame:

@@ -135,7 +135,7 @@ def _type_in_batch(rows: DataFrame, name: str, kind: str | None, model: str | No
     if kind is None:
         kept = table or model
         return kept if kept and own in READABLE.get(kept.partition("(")[0], ()) else columns.canonical(rows, name)
-    if kind == "string" or model in ("boolean", "date", "timestamp"):
+    if kind == "string" or model in ("boolean", "date", "timestamp", "timestamp_ntz"):
         return kind if kind == "string" else str(model)
     # To the model whole numbers are fractions too: that today's are whole says nothing of tomorrow's.
     return "long" if own in WHOLE and table in (None, "long") else "double"

@@ -98,6 +98,12 @@ def reading(where: str) -> Iterator[None]:
             raise InputError(
                 f"{where}: the record '{record[1]}'{place} has more or fewer values than the header"
             ) from error
+        if pattern := re.search(r"Input Pattern (?:file:)?(.*?) matches 0 files", text):
+            raise InputError(f"{where}: {pattern[1]} has one of *?[]{{}} in its name; rename the file") from error
+        if "DATETIME_PATTERN" in text:
+            raise InputError(
+                f"{where}: columns: a format is not a pattern of Spark; expected one such as 'dd.MM.yyyy'"
+            ) from error
         if "NANOS" in text:
             raise InputError(
                 f"{where}: a column holds nanoseconds, which Spark does not read; accepted: microseconds "

@@ -6,6 +6,7 @@ accepted, before anything runs or is deployed.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
@@ -31,6 +32,8 @@ class SourceColumn(Settings):
     def _dated(self) -> Self:
         if self.format and self.type not in ("date", "timestamp"):
             raise ValueError(f"type '{self.type}' has no format; accepted: date, timestamp")
+        if self.format and set("YDWwue") & set(re.sub("'[^']*'", "", self.format)):
+            raise ValueError(f"format '{self.format}' is not a pattern of days; expected one such as 'dd.MM.yyyy'")
         return self
 
 

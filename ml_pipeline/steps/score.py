@@ -17,7 +17,7 @@ from ml_pipeline.data import functions as F
 from ml_pipeline.data.columns import quote
 from ml_pipeline.data.features import added, refuse_names, transformed
 from ml_pipeline.entry_point import Results
-from ml_pipeline.errors import InputError
+from ml_pipeline.errors import CheckFailedError, InputError
 from ml_pipeline.model import predictor
 from ml_pipeline.registry import models
 from ml_pipeline.settings.pipeline import Checks, Source
@@ -71,8 +71,10 @@ def score(
             refuse_names(good.columns, taken, where=where)
             answers = predictor.answers(good, predictors, where=where, scores=probabilities)
             answered = good.withColumn(names.ANSWER, answers)
-            if counts.rows == counts.failed if counts else good.isEmpty():
+            if not counts.rows if counts else good.isEmpty():
                 raise InputError(f"{where}: is empty; accepted: at least one row")
+            if counts and counts.rows == counts.failed:
+                raise CheckFailedError(f"{where}: no row is left to score: {counts}")
             bad = checked.bad if counts and counts.failed else None
             results = write(bad, quarantine_table, str(counts))
             with tables.kept(answered, needed=len(versions) > 1):

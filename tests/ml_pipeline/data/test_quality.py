@@ -433,11 +433,15 @@ NUMBERS = "byte, short, integer, long, float, double, decimal, string"
             f"date, which can't be read as double; accepted: {NUMBERS.replace('string', 'boolean, string')}",
         ),
         (
-            "double",
+            "date",
             {"type": "boolean"},
-            "double, which can't be read as boolean; accepted: boolean, byte, short, integer, long, string",
+            f"date, which can't be read as boolean; accepted: boolean, {NUMBERS}",
         ),
-        ("timestamp", {"type": "date"}, "timestamp, which can't be read as date; accepted: date, string"),
+        (
+            "boolean",
+            {"type": "date"},
+            "boolean, which can't be read as date; accepted: date, timestamp, timestamp_ntz, string",
+        ),
         (
             "string",
             {"minimum": 1},

@@ -52,6 +52,7 @@ def folder_of(state: State, *texts: str) -> dict[str, str]:
         pytest.param("a;b\n1,5;x\n2;y\n", {"separator": ";", "decimal": ","}, [(1.5, "x"), (2.0, "y")], id="decimal"),
         pytest.param("a\tb\n1\tx\n", {"separator": "\t"}, [(1, "x")], id="tab"),
         pytest.param("a,b\n1,x\nNA,NA\n", {"null_value": "NA"}, [(1, "x"), (None, None)], id="null value"),
+        pytest.param("a,b\n1,x\na,b\n", {"null_value": "a"}, [(1, "x"), (None, "b")], id="null value in the names"),
         pytest.param("a,b\n1,\n,x\n", {}, [(1, None), (None, "x")], id="empty is null"),
         pytest.param("a, b\n1 ,  x \n", {}, [(1, "  x ")], id="spaces"),
         pytest.param("\ufeffa,b\n1,x\n", {}, [(1, "x")], id="byte order mark"),
@@ -209,6 +210,7 @@ def test_folders_of_csv_files_that_name_a_column(state: State) -> None:
         pytest.param(
             "a;b\n1;2\n", r"has one column, 'a;b'; if ';' separates columns, set source.separator", id="separator"
         ),
+        pytest.param("a,B,b\n1,2,3\n", r"columns 'B' and 'b' differ in case only", id="case"),
         pytest.param("a,b,a\n1,2,3\n", r"several columns are named 'a'", id="twice"),
         pytest.param("a,a1,A\x01B\n1,2,3\n", r"its first line is not text", id="binary"),
         pytest.param(
@@ -223,6 +225,13 @@ def test_a_csv_file_that_is_none_is_rejected(state: State, text: str, match: str
 
 def test_names_that_end_with_their_place_are_taken(state: State) -> None:
     assert typed(state.csv("x0,x1,x2\n1,2,3\n")).columns == ["x0", "x1", "x2"]
+
+
+def test_a_file_whose_name_is_a_pattern_is_rejected(state: State) -> None:
+    source = folder_of(state, "a,b\n1,10\n")
+    state.csv("b,a\n1,2\n", "a day/rows[1].csv")
+    with state.refuses(r"rows\[1\].csv has one of .* in its name; rename the file"):
+        typed(source)
 
 
 def test_a_folder_without_a_file_is_rejected(state: State) -> None:
@@ -293,6 +302,7 @@ def parquet_folder(state: State, *frames: dict[str, list[object]]) -> dict[str, 
     ("values", "expected"),
     [
         pytest.param([[1, 2], [3.0, None]], [1.0, 2.0, 3.0, None], id="a missing value makes fractions"),
+        pytest.param([[None], [None]], [None, None], id="no value at all"),
         pytest.param([["x"], ["y", None], [None]], ["x", "y", None, None], id="no value"),
         pytest.param([[True], [False]], [True, False], id="the same"),
     ],
