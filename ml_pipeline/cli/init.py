@@ -43,7 +43,7 @@ def init(name: str, target: str, output: Path | None, state: Path, **choices: st
         raise InputError(f"init: {name!r} is not a pipeline's name; expected letters, digits and underscores")
     files.pipeline_name(file)
     if file.exists():
-        raise InputError(f"{file}: is there already; expected another name, or another --output")
+        raise InputError(f"{file}: already exists; choose another name, or another --output")
     given = {kind: value for kind in ("csv", "parquet", "table") if (value := choices[kind])}
     if len(given) != 1:
         raise InputError(f"init: {len(given)} sources are named; expected exactly one of --csv, --parquet, --table")
@@ -67,7 +67,7 @@ def init(name: str, target: str, output: Path | None, state: Path, **choices: st
     except InputError:
         file.unlink()
         raise
-    print(f"{file} is written; next: ml-pipeline run {name if file == own and _PIPELINES.is_dir() else file}")
+    print(f"wrote {file}; next: ml-pipeline run {name if file == own and _PIPELINES.is_dir() else file}")
     return 0
 
 

@@ -69,13 +69,13 @@ def _replace(rows: DataFrame, name: str, *, column: str, value: str, began: int,
     wider = [name_ for name_, type_ in types.items() if before is not None and before.schema[name_].dataType != type_]
     for each in batch.columns:
         if before is not None and each not in before.columns:
-            print(f"table {name}: column '{each}' is new", flush=True)
+            print(f"table {name}: added column '{each}'", flush=True)
     options = {"txnAppId": f"{name} {value}", "txnVersion": str(began + 1)} | ({"userMetadata": note} if note else {})
     if wider and before is not None:
         for each in wider:
             print(
-                f"table {name}: column '{each}' becomes {types[each].simpleString()}; it was "
-                f"{before.schema[each].dataType.simpleString()}",
+                f"table {name}: column '{each}' changes from {before.schema[each].dataType.simpleString()} to "
+                f"{types[each].simpleString()}",
                 flush=True,
             )
         others = _cast(before.where(F.col(columns.quote(column)) != F.lit(value).cast("date")), types)

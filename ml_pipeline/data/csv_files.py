@@ -91,7 +91,7 @@ def check_names(source: Source, names: Sequence[str]) -> None:
         )
     for name in names:
         if not name.isprintable():
-            raise InputError(f"{where}: column {name!r} has a character that nobody sees; rename the column")
+            raise InputError(f"{where}: column {name!r} contains an invisible character; rename the column")
     others = [each for each in ",;\t|" if each != source.separator and each in names[0]]
     if len(names) == 1 and others:
         raise InputError(

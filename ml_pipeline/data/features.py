@@ -63,9 +63,11 @@ def transformed(rows: DataFrame, transform: str, *, where: str) -> DataFrame:
             f"transform: '{transform}' fails on {where}: {type(error).__name__}: {cause(error)}"
         ) from error
     if dropped:
-        raise InputError(f"transform: '{transform}' drops the columns {', '.join(dropped)}; expected them, and others")
+        raise InputError(
+            f"transform: '{transform}' drops the columns {', '.join(dropped)}; expected all columns of its input"
+        )
     if before != after:
-        raise InputError(f"transform: '{transform}' makes {after:,} rows of {before:,}; expected the same rows")
+        raise InputError(f"transform: '{transform}' returns {after:,} of {before:,} rows; expected the same rows")
     return result
 
 

@@ -143,10 +143,12 @@ def _type_in_batch(rows: DataFrame, name: str, kind: str | None, model: str | No
 
 def apply(rows: DataFrame, readings: Mapping[str, Reading]) -> DataFrame:
     """The rows with each column read as its type; NULL where it can't be."""
-    if not any(columns.converts(rows, name, readings[name]) for name in rows.columns):
-        same = all(columns.canonical(rows, name) == rows.schema[name].dataType.simpleString() for name in rows.columns)
-        if same:
-            return rows
+    if all(
+        columns.canonical(rows, name) == rows.schema[name].dataType.simpleString()
+        and not columns.converts(rows, name, readings[name])
+        for name in rows.columns
+    ):
+        return rows
     return rows.select(*(columns.read(rows, name, readings[name]).alias(name) for name in rows.columns))
 
 
@@ -244,9 +246,9 @@ def _infer(found: list[_Found], rows: DataFrame, source: Source, name: str, kept
     if kinds & _BROKEN:
         raise _unread(rows, source, name, _reading(source, "string"))
     where = f"source {source}: column '{name}'"
-    declare = f"or declare its type: [source.columns] {name} = 'double' or 'string'"
+    declare = f"declare its type: [source.columns] {name} = 'double' or 'string'"
     if kinds & _COMMA and not kinds & _TEXT:
-        raise InputError(f"{where} holds numbers with a decimal comma; set source.decimal = ',', {declare}")
+        raise InputError(f"{where} holds numbers with a decimal comma; set source.decimal = ',', or {declare}")
     text = [file for file in found if file.kinds & _TEXT]
     numbers = [file for file in found if file.kinds & _NUMBERS and not file.kinds & ~_NUMBERS]
     for file in text:
@@ -256,7 +258,7 @@ def _infer(found: list[_Found], rows: DataFrame, source: Source, name: str, kept
             example = rows.where(in_file).select(quote(name)).first()
             raise InputError(
                 f"{where} has {other.numbers:,} numbers in {_path(other.file)}, and {_path(file.file)} has text, such "
-                f"as {(example or [''])[0]!r}; set source.null_value if that is no value, {declare}"
+                f"as {(example or [''])[0]!r}; if it stands for a missing value, set source.null_value; {declare}"
             )
     return next((type_ for type_, held in _HOLDS.items() if not kinds & ~held), "string")
 
@@ -272,6 +274,6 @@ def _unread(rows: DataFrame, source: Source, name: str, reading: Reading) -> Inp
     if reading.type == "string":
         return InputError(f"{where} text in {source.encoding}, such as {value!r}; set source.encoding to the file's")
     return InputError(
-        f"{where} of its type {reading.type}, such as {value!r}{f' in {_path(file)}' if file else ''}; set "
-        f"source.null_value if that is no value, or declare another type: [source.columns] {name} = 'string'"
+        f"{where} of its type {reading.type}, such as {value!r}{f' in {_path(file)}' if file else ''}; if "
+        f"it stands for a missing value, set source.null_value; else declare it: [source.columns] {name} = 'string'"
     )

@@ -1,4 +1,4 @@
-"""What the rows of a source suggest about a pipeline that learns from them."""
+"""A survey of a source: types, missing and different values, key candidates and classes."""
 
 from __future__ import annotations
 

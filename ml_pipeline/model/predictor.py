@@ -5,6 +5,7 @@ Only the features leave the JVM, as Arrow batches; whatever else a row holds wai
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -44,6 +45,8 @@ class Predictor:
     model: Any
     signature: ModelSignature
     evaluator: str = evaluator.SKLEARN
+    types: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """The types of the columns that the model was trained beside."""
 
     @functools.cached_property
     def kinds(self) -> dict[str, str]:
@@ -74,7 +77,8 @@ def load(uri: str) -> Predictor:
         PipelineError: there is no such model, or it can't be read.
     """
     model, signature = models.load_model(uri)
-    return Predictor(model, signature, models.tag_of_model(uri, EVALUATOR) or evaluator.SKLEARN)
+    by = models.tag_of_model(uri, EVALUATOR) or evaluator.SKLEARN
+    return Predictor(model, signature, by, models.column_types(uri))
 
 
 def answers(rows: DataFrame, predictors: Mapping[str, Predictor], *, where: str, scores: bool = False) -> Column:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from ml_pipeline.data.columns import Reading
+    from ml_pipeline.model.predictor import Predictor
     from ml_pipeline.registry import ModelVersion
 
 
@@ -62,7 +63,7 @@ def score(
         rows = sources.read_source(source)
         taken = (*added(probabilities=probabilities), names.ANSWER)
         refuse_names(rows.columns, taken, where=where)
-        readings = _readings(rows, source, versions, checks, predictions_table)
+        readings = _readings(rows, source, [*predictors.values()], checks, predictions_table)
         features = [name for one in predictors.values() for name in one.kinds]
         checked = quality.check(rows, checks, readings, features=features, where=where)
         with tables.kept(checked.rows, needed=checked.any):
@@ -91,12 +92,12 @@ def score(
 
 
 def _readings(
-    rows: DataFrame, source: Source, versions: dict[str, ModelVersion], checks: Checks, predictions_table: str
+    rows: DataFrame, source: Source, predictors: list[Predictor], checks: Checks, predictions_table: str
 ) -> dict[str, Reading]:
     """How to read the batch's columns: as what the models, the predictions so far and the settings have them."""
-    uris = [models.version_uri(version) for version in versions.values()]
-    kinds = [models.input_kinds(models.signature(uri)).items() for uri in uris]
-    types = [models.column_types(uri).items() for uri in reversed(uris)]
+    kinds = [one.kinds.items() for one in predictors]
+    # The champion's, which comes first, count most.
+    types = [one.types.items() for one in reversed(predictors)]
     before = tables.read(predictions_table) if tables.exists(predictions_table) else None
     return schema.of_batch(
         rows,

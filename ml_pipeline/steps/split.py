@@ -87,7 +87,7 @@ def _check_key(rows: DataFrame, key: list[str], *, where: str) -> None:
     if shared is not None:
         *values, count = shared
         named = ", ".join(f"{name} = {value!r}" for name, value in zip(key, values, strict=True))
-        raise InputError(f"key: {where} has {count:,} rows with {named}; expected a key that each row has alone")
+        raise InputError(f"key: {where} has {count:,} rows with {named}; expected a unique key")
 
 
 def _check_learnable(train_validation: Profile, test: Profile, *, target: str, where: str) -> None:

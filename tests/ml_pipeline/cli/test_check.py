@@ -179,7 +179,7 @@ def make(folder: Path) -> None:
         pytest.param({"csv": "binary.csv"}, "its first line is not text in UTF-8", id="binary"),
         pytest.param({"csv": "twice.csv"}, "several columns are named 'a'", id="column twice"),
         pytest.param({"csv": "semicolons.csv"}, "if ';' separates columns, set source.separator", id="one column"),
-        pytest.param({"csv": "hidden.csv"}, r"column 'le\u200bft' has a character that nobody sees", id="hidden"),
+        pytest.param({"csv": "hidden.csv"}, r"column 'le\u200bft' contains an invisible character", id="hidden"),
         pytest.param({"csv": "header.csv"}, "header.csv: is empty; accepted: at least one row", id="no row"),
         pytest.param({"parquet": "absent"}, "absent: no such file or folder", id="no parquet"),
         pytest.param({"parquet": "broken.parquet"}, "broken.parquet: can't be read: ", id="not parquet"),

@@ -46,7 +46,7 @@ def test_a_pipeline_from_a_csv_file_runs_at_once(project: Path) -> None:
     frame().to_csv(project / "data" / "rows.csv", index=False, sep=";", encoding="latin-1")
     done = init(project, "--csv", "data/rows.csv", "--separator", ";", "--encoding", "ISO-8859-1")
     assert done.returncode == 0, done.stderr
-    assert "churn.toml is written; next: ml-pipeline run churn.toml" in done.stdout
+    assert "wrote churn.toml; next: ml-pipeline run churn.toml" in done.stdout
     written = files.load(project / "churn.toml")
     assert (written.key, written.features, written.metric) == (["customer_id"], [ODD, "city"], "accuracy")
     assert {name: one.type for name, one in written.source.columns.items()} == {
@@ -93,7 +93,7 @@ def test_other_sources_and_targets(project: Path, spark: SparkSession, kind: str
         (["--csv", "data/rows.csv"], ODD, "is a quantity: 20 different values of type double"),
         (["--csv", "data/rows.csv"], "same", "is constant"),
         (["--csv", "data/rows.csv"], "mixed", "column 'mixed' has 89 numbers in"),
-        (["--csv", "data/rows.csv", "--output", "there.toml"], "kind", "there.toml: is there already"),
+        (["--csv", "data/rows.csv", "--output", "there.toml"], "kind", "there.toml: already exists"),
         (["--csv", "data/rows.csv", "--output", "9.toml"], "kind", "a pipeline can't be called '9'"),
         (["--csv", "data/rows.csv", "--encoding", "cp1252"], "kind", "encoding"),
     ],

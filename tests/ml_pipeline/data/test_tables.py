@@ -236,7 +236,7 @@ def test_a_batch_of_a_wider_type_widens_the_table_in_its_commit(
         (1, expected[0], [1]),
         (2, expected[1], [2]),
     ]
-    line = f"table {NAME}: column 'a' becomes {type_}; it was {narrow}\n"
+    line = f"table {NAME}: column 'a' changes from {narrow} to {type_}\n"
     assert capsys.readouterr().out == ("" if narrow == type_ else line)
     # The same batch again, of the narrow type: the table stays as wide as it is.
     batch(spark.sql(f"SELECT 1 AS id, {before} AS a, array(1) AS c"))

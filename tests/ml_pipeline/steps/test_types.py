@@ -87,7 +87,7 @@ def test_each_days_rows_are_scored_though_their_types_look_different(
         score(learned, text, day)
         types.add(tables.read(PREDICTIONS).schema.simpleString())
     assert len(types) == 1
-    assert "becomes" not in capsys.readouterr().out
+    assert "changes from" not in capsys.readouterr().out
     rows = learned.frame("predictions")
     assert len(rows) == 5 * len(DAYS)
     expected = [line.split(",")[0] for text in DAYS for line in text.splitlines()[1:]]
@@ -142,7 +142,7 @@ def test_keys_and_codes_are_as_they_are_written(state: State) -> None:
 
 def test_a_key_that_is_not_unique_is_rejected(state: State) -> None:
     source = state.csv(day_rows([1, 2, 3, 3]))
-    with state.refuses(r"key: source csv .* has 2 rows with id = '3'; expected a key that each row has alone"):
+    with state.refuses(r"key: source csv .* has 2 rows with id = '3'; expected a unique key"):
         state.step("split", source=source, key=["id"])
     assert not state.versions()
 
@@ -167,8 +167,8 @@ def test_a_function_of_the_pipeline_adds_columns_in_training_and_in_scoring(
     assert len(state.frame("quarantine")) == 1
     before = state.versions()
     for name, match in (
-        ("drop", "drops the columns city; expected them, and others"),
-        ("filter", "makes 96 rows of 120; expected the same rows"),
+        ("drop", "drops the columns city; expected all columns of its input"),
+        ("filter", "returns 96 of 120 rows; expected the same rows"),
         ("absent", "fails on source csv .*: AttributeError: .*absent"),
     ):
         with state.refuses(f"transform: 'own_features.{name}' {match}"):
