@@ -100,7 +100,7 @@ class _Flow:
 
     def datasets(self) -> Job:
         inference = self._settings.batch_inference
-        scored = {"scored": inference.source in (None, self._settings.source), "probabilities": inference.probabilities}
+        scored = {"scored": self._settings.scored == self._settings.source, "probabilities": inference.probabilities}
         tables = self._tables("train_validation", "test")
         checked = ("positive_class", "test_share", "folds")
         return Job(
@@ -158,7 +158,7 @@ class _Flow:
     def batch_inference(self) -> Job:
         settings, inference = self._settings, self._settings.batch_inference
         scoring = {
-            "source": inference.source or settings.source,
+            "source": settings.scored,
             "model": self._model["model"],
             "mode": inference.mode,
             "probabilities": inference.probabilities,

@@ -18,6 +18,9 @@ from ml_pipeline.settings.pipeline import Source
 if TYPE_CHECKING:
     from ml_pipeline.data.survey import Survey
 
+_SHARES = {"test_share": 0.2, "validation_share": 0.2}
+_FOLDS = 5
+_DIALECT = ("separator", "decimal", "quote", "null_value", "encoding")
 _PIPELINES = Path("ml_pipeline/pipelines")
 
 
@@ -28,6 +31,9 @@ _PIPELINES = Path("ml_pipeline/pipelines")
 @click.option("--table", default="", metavar="NAME|PATH", help="Delta table.")
 @click.option("--target", required=True, metavar="COLUMN", help="Column to predict.")
 @click.option("--separator", default=",", show_default=True, help="Separates the columns of a CSV file.")
+@click.option("--decimal", default=".", show_default=True, help="Decimal separator in a CSV file.")
+@click.option("--quote", default='"', show_default=True, help="Encloses text in a CSV file.")
+@click.option("--null-value", default="", help="Stands for a missing value in a CSV file.")
 @click.option("--encoding", default="UTF-8", show_default=True, help="Encoding of a CSV file.")
 @click.option("--output", type=click.Path(path_type=Path), help="File to write instead of the pipeline's own.")
 @options.STATE
@@ -49,7 +55,7 @@ def init(name: str, target: str, output: Path | None, state: Path, **choices: st
         raise InputError(f"init: {len(given)} sources are named; expected exactly one of --csv, --parquet, --table")
     ((kind, place),) = given.items()
     is_path = kind != "table" or "/" in place
-    dialect = {key: choices[key] for key in ("separator", "encoding") if kind == "csv"}
+    dialect = {key: choices[key] for key in _DIALECT if kind == "csv"}
     try:
         source = Source.model_validate({kind: str(Path(place).resolve()) if is_path else place, **dialect})
     except ValidationError as error:
@@ -57,7 +63,7 @@ def init(name: str, target: str, output: Path | None, state: Path, **choices: st
     options.state_folder(state)
     from ml_pipeline.data import survey
 
-    found = survey.of(source, target)
+    found = survey.of(source, target, **_SHARES)
     shown = os.path.relpath(Path(place).resolve(), file.parent.resolve()) if is_path else place
     text = _text(source, kind, f"./{shown}" if kind == "table" and is_path else shown, target, found)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +86,13 @@ def _text(source: Source, kind: str, place: str, target: str, found: Survey) -> 
     counts, total = [*found.classes.values()], found.rows
     balanced = counts[0] >= 0.5 * total / len(counts)
     chance = counts[-1] / total if balanced else 1 / len(counts)
-    folds = max(2, min(5, counts[0] // 4))
+    scarce = min(found.learnable, key=lambda value: found.learnable[value])
+    folds = min(_FOLDS, found.learnable[scarce])
+    if folds < 2:
+        raise InputError(
+            f"--target: class {scarce!r} of column '{target}' has {found.classes[scarce]:,} rows, of which training "
+            f"gets {folds} beside test and validation; expected at least 2"
+        )
     shares = ", ".join(f"{_quoted(str(value))} {count / total:.0%}" for value, count in [*found.classes.items()][:5])
     others = [name for name in found.keys if name != found.key]
     lines = [
@@ -91,6 +103,7 @@ def _text(source: Source, kind: str, place: str, target: str, found: Survey) -> 
         *([f"# Each row has another value of {', '.join(map(_quoted, others))} too."] if others else []),
         *(f"# Left out: {_quoted(name)} ({reason})." for name, reason in left_out.items()),
         f"{'' if left_out else '# '}features = [{', '.join(map(_quoted, features))}]",
+        *(f"{name} = {share}" for name, share in _SHARES.items()),
         f"folds = {folds}",
         f'metric = "{"accuracy" if balanced else "balanced_accuracy"}"',
         f"threshold = {min(0.99, chance + 0.1 * (1 - chance)):.2f}             # guessing reaches {chance:.2f}",
@@ -101,12 +114,8 @@ def _text(source: Source, kind: str, place: str, target: str, found: Survey) -> 
         f"{kind} = {_quoted(place)}",
     ]
     if source.csv:
-        lines += [
-            f"separator = {_quoted(source.separator)}",
-            f"encoding = {_quoted(source.encoding)}",
-            "",
-            "[source.columns]",
-        ]
+        lines += [f"{key} = {_quoted(getattr(source, key))}" for key in _DIALECT]
+        lines += ["", "[source.columns]"]
         lines += [f"{_quoted(name)} = {_quoted(one.type)}" for name, one in found.columns.items()]
     lines += [
         "",

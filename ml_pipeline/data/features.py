@@ -119,26 +119,32 @@ class Features:
         """Columns that are text."""
         return [name for name, kind in self.kinds.items() if kind == "string"]
 
-    def columns(self, rows: DataFrame, *, where: str) -> list[Column]:
-        """The features as columns of a table.
-
-        Raises:
-            InputError: the table lacks a column, or has it with another type.
-        """
+    def misfit(self, rows: DataFrame) -> str:
+        """Why a table's columns are not these; empty if they are."""
         missing = [column for column in self.kinds if column not in rows.columns]
         if missing:
-            raise InputError(
-                f"{where} lacks the column {', '.join(map(repr, missing))}, which the model's signature asks for; "
+            return (
+                f"lacks the column {', '.join(map(repr, missing))}, which the model's signature asks for; "
                 f"it has: {', '.join(rows.columns)}"
             )
         for column, expected in self.kinds.items():
             if kind(rows, column) != expected:
                 found = rows.schema[column].dataType.simpleString()
                 accepted = "a number, a boolean, a date or a time" if expected == "double" else "text"
-                raise InputError(
-                    f"column '{column}' of {where} is {found}, which does not fit the model's signature; "
+                return (
+                    f"has the column '{column}' as {found}, which does not fit the model's signature; "
                     f"accepted: {accepted}"
                 )
+        return ""
+
+    def columns(self, rows: DataFrame, *, where: str) -> list[Column]:
+        """The features as columns of a table.
+
+        Raises:
+            InputError: the table lacks a column, or has it with another type.
+        """
+        if misfit := self.misfit(rows):
+            raise InputError(f"{where} {misfit}")
         return [_value(rows, column, kind).alias(column) for column, kind in self.kinds.items()]
 
 

@@ -11,7 +11,7 @@ What counts as what:
 from __future__ import annotations
 
 import datetime
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,8 +50,8 @@ class Checked:
     rows: DataFrame
     """With the column ``quarantine_reasons``, an array of texts, NULL for a good row; without it, no row can fail."""
     readings: Mapping[str, Reading]
-    kinds: dict[str, Column]
-    """For each kind of reason, whether a row has it."""
+    kinds: dict[str, Callable[[Column], Column]]
+    """For each kind of reason, whether a reason is of it."""
 
     @property
     def any(self) -> bool:
@@ -80,16 +80,24 @@ class Checked:
         if not self.any:
             return None
         with sources.reading(where):
-            counts = self.rows.agg(F.count(F.lit(1)), F.count(REASONS), *map(F.count_if, self.kinds.values())).first()
+            each = (F.count_if(F.exists(REASONS, is_of)) for is_of in self.kinds.values())
+            counts = self.rows.agg(F.count(F.lit(1)), F.count(REASONS), *each).first()
         assert counts is not None, "an aggregate has a row"
-        total, failed, *each = counts
-        found = sorted(zip(self.kinds, each, strict=True), key=lambda item: -item[1])
+        total, failed, *numbers = counts
+        found = sorted(zip(self.kinds, numbers, strict=True), key=lambda item: -item[1])
         result = QualityResult(total, failed, {kind: count for kind, count in found if count})
         if total and failed / total > most:
             raise CheckFailedError(
-                f"{where}: {failed / total:.2%} are too many, max_quarantine_share is {most:.2%}: {result}"
+                f"{where}: {failed / total:.2%} are too many, max_quarantine_share is {most:.2%}: {result}; "
+                f"such as: {', '.join(self._examples(list(result.reasons)[:_NAMED]))}"
             )
         return result
+
+    def _examples(self, kinds: list[str]) -> list[str]:
+        """The reason of a row, with its value, for each kind."""
+        reasons = (F.try_element_at(F.filter(REASONS, self.kinds[kind]), F.lit(1)) for kind in kinds)
+        row = self.rows.where(F.col(REASONS).isNotNull()).agg(*(F.min(reason) for reason in reasons)).first()
+        return [*(row or ())]
 
 
 def check(
@@ -131,7 +139,7 @@ def check(
             )
     reasons = [reason for rule in found for reason in rule.reasons(rows)]
     kinds = {
-        f"{rule.column}: {text}": _has(f"{rule.column}: ", text) for rule in found for text in rule.phrases.values()
+        f"{rule.column}: {text}": _is_of(f"{rule.column}: ", text) for rule in found for text in rule.phrases.values()
     }
     if not checks.unique:
         checked = rows.withColumn(REASONS, _all(reasons)) if found else rows
@@ -141,7 +149,7 @@ def check(
     shared = F.concat(F.lit(f"{unique}: shared by "), F.col(_SHARED).cast("string"), F.lit(" rows"))
     reasons.append(F.when(F.col(_SHARED) > 1, shared))
     checked = counted.withColumn(REASONS, _all(reasons)).drop(_ALONE, _SHARED)
-    return Checked(checked, readings, kinds | {unique: _has(f"{unique}: shared by ", " rows")})
+    return Checked(checked, readings, kinds | {unique: _is_of(f"{unique}: shared by ", " rows")})
 
 
 def _all(reasons: list[Column]) -> Column:
@@ -149,8 +157,8 @@ def _all(reasons: list[Column]) -> Column:
     return F.nullif(F.array_compact(F.array(*reasons)), F.array().cast("array<string>"))
 
 
-def _has(start: str, end: str) -> Column:
-    return F.exists(REASONS, lambda reason: reason.startswith(start) & reason.endswith(end))
+def _is_of(start: str, end: str) -> Callable[[Column], Column]:
+    return lambda reason: reason.startswith(start) & reason.endswith(end)
 
 
 def _count_shared(rows: DataFrame, checks: Checks, readings: Mapping[str, Reading]) -> DataFrame:

@@ -64,6 +64,7 @@ def of_training(
         InputError: a declared column is absent; a value can't be read as the declared type; a column of text and
             numbers could be either.
     """
+    columns.require(rows, source.columns, where=f"source.columns: source {source}")
     declared = _declared(rows, source)
     known = {name: _reading(source, _own(rows, name, before.get(name))) for name in rows.columns} | declared
     names = [name for name in computed if name in rows.columns and name not in declared]
@@ -163,8 +164,8 @@ def unreadable(rows: DataFrame, name: str, reading: Reading) -> Column:
 
 
 def _declared(rows: DataFrame, source: Source) -> dict[str, Reading]:
-    columns.require(rows, source.columns, where=f"source.columns: source {source}")
-    return {name: _reading(source, column.type, column.format) for name, column in source.columns.items()}
+    given = {name: column for name, column in source.columns.items() if name in rows.columns}
+    return {name: _reading(source, column.type, column.format) for name, column in given.items()}
 
 
 def _reading(source: Source, type_: str, format_: str | None = None) -> Reading:

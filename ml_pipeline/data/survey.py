@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ml_pipeline.data import columns, schema, sources
+from ml_pipeline.data import columns, hashing, schema, sources
 from ml_pipeline.data import functions as F
 from ml_pipeline.data.columns import KINDS, quote
+from ml_pipeline.data.features import refuse_names
 from ml_pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class Survey:
     """The rows of each class of the target."""
     keys: list[str]
     """Columns that have a value of its own in each row, the most plausible key first."""
+    learnable: dict[Any, int]
+    """The rows of each class that training gets, which is what test and validation table leave of it."""
 
     def reason_to_leave_out(self, name: str) -> str:
         """Why a column should not be learned from; empty if nothing speaks against it."""
@@ -62,18 +65,20 @@ class Survey:
     @property
     def key(self) -> str | None:
         """The column that identifies a row, if one is plausible."""
-        return next((name for name in self.keys if _KEY.search(name)), None)
+        return _plausible(self.keys)
 
 
-def of(source: Source, target: str) -> Survey:
+def of(source: Source, target: str, *, test_share: float, validation_share: float) -> Survey:
     """Look at all rows of a source.
 
     Raises:
-        InputError: the source can't be read, lacks the target, or the target holds no classes.
+        InputError: the source can't be read, lacks the target, has a column named as one that scoring adds, or the
+            target holds no classes.
     """
     where = f"source {source}"
     read = sources.read_source(source)
     columns.require(read, [target], where=f"--target: {where}")
+    refuse_names(read.columns, where=where)
     rows = schema.apply(read, schema.of_training(read, source, computed=read.columns, target=target, before={}))
     with sources.reading(where):
         total, found = _columns(rows)
@@ -82,7 +87,19 @@ def of(source: Source, target: str) -> Survey:
         classes = _classes(rows, target, found[target], where)
         likely = [name for name, one in found.items() if name != target and _may_be_key(one, total)]
         keys = [name for name in likely if rows.groupBy(quote(name)).count().where("count > 1").isEmpty()]
-    return Survey(total, found, classes, sorted(keys, key=lambda name: not _KEY.search(name)))
+        keys.sort(key=lambda name: not _KEY.search(name))
+        key = _plausible(keys)
+        in_test, in_validation = (
+            hashing.bucket(rows, [key] if key else rows.columns, salt=salt) < share
+            for salt, share in (("test", test_share), ("validation", validation_share))
+        )
+        left = rows.where(~in_test & ~in_validation).groupBy(quote(target)).count()
+        counted = dict(map(tuple, left.collect()))
+    return Survey(total, found, classes, keys, {value: counted.get(value, 0) for value in classes})
+
+
+def _plausible(keys: list[str]) -> str | None:
+    return next((name for name in keys if _KEY.search(name)), None)
 
 
 def _may_be_key(column: ColumnSurvey, rows: int) -> bool:

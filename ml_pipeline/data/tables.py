@@ -83,7 +83,8 @@ def read(name: str, *, version: int | None = None) -> DataFrame:
 
 def absent(name: str) -> InputError:
     """The error that there is no such table."""
-    return InputError(f"table {name}: there is no such Delta table ({where(name)})")
+    hint = "" if "/" in name or "." in name else f"; a path has a '/', such as ./{name}"
+    return InputError(f"table {name}: there is no such Delta table ({where(name)}){hint}")
 
 
 def last_write(name: str) -> tuple[int, str]:

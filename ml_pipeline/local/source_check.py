@@ -51,7 +51,7 @@ def check(
         return
     # A function of the pipeline's own may add any of these.
     named = {} if transform else {"target": [target] if target else [], "key": key, "features": features}
-    named["source.columns"] = list(source.columns)
+    named["source.columns"] = list(source.columns) if target else []
     if checks:
         named |= {f"checks.columns.{column}": [column] for column in checks.columns}
         named["checks.unique"] = checks.unique

@@ -34,10 +34,20 @@ class Verdict:
         return {name: self.word, f"{name}.reason": self.reason}
 
 
-def decide(metric: str, value: float, rivals: Sequence[RivalRow], *, threshold: float, tolerance: float) -> Verdict:
+def decide(
+    metric: str, value: float, rivals: Sequence[RivalRow], *, threshold: float, tolerance: float, left_out: str = ""
+) -> Verdict:
     """Reject a model that misses the threshold, or that falls below a rival by more than the tolerance.
 
     Of a metric the greater value is better. The tolerance is a safeguard that holds even above the threshold.
+
+    Args:
+        metric: Its name.
+        value: The model's.
+        rivals: The other models on the same rows.
+        threshold: The least value that is accepted.
+        tolerance: How far the model may fall below a rival.
+        left_out: Who could not be compared, and why; part of the reason.
     """
     # A hair's breadth of room: 0.95 - 0.94 is a little more than 0.01 in binary fractions.
     room = tolerance + 1e-12
@@ -49,7 +59,8 @@ def decide(metric: str, value: float, rivals: Sequence[RivalRow], *, threshold: 
         reasons.append(
             f"{metric} {value:.4f} is {'; '.join(map(str, worst))}{more}, by more than the tolerance {tolerance:g}"
         )
-    if reasons:
-        return Verdict(passed=False, reason="; ".join(reasons))
-    compared = "; ".join(map(str, rivals[:3])) or "nothing to compare with on the same rows"
-    return Verdict(passed=True, reason=f"{metric} {value:.4f} reaches the threshold {threshold:g}; {compared}")
+    passed = not reasons
+    if passed:
+        compared = map(str, rivals[:3]) if rivals else ["nothing to compare with on the same rows"]
+        reasons = [f"{metric} {value:.4f} reaches the threshold {threshold:g}", *compared]
+    return Verdict(passed=passed, reason="; ".join([*reasons, *([left_out] if left_out else [])]))

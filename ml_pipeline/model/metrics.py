@@ -97,6 +97,11 @@ class Classes:
             )
         return encoded
 
+    def comparable(self, others: ArrayLike) -> bool:
+        """Whether labels of other classes can be told equal to these: 1.0 is 1, but "1" or true is another value."""
+        mine, theirs = (type_of(classes).replace("double", "long") for classes in (self.values, others))
+        return mine == theirs
+
     def arrange(self, scores: Scores, model_classes: ArrayLike) -> Scores:
         """Bring a model's scores into this order of classes; a class that the model doesn't know scores 0.
 

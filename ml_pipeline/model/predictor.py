@@ -65,6 +65,14 @@ class Predictor:
 
         return cloudpickle.dumps(self.built)  # type: ignore[no-any-return, no-untyped-call]
 
+    def misfit(self, rows: DataFrame, classes: Classes) -> str:
+        """Why the model can't be measured on labelled rows; empty if it can."""
+        own = self.model.classes_
+        if not classes.comparable(own):
+            return f"its classes are of type {type_of(own)}, and now they are of type {type_of(classes.values)}"
+        misfit = Features(self.kinds).misfit(rows)
+        return misfit and f"the table {misfit}"
+
     def shipped(self, where: str) -> Shipped:
         """What goes to the workers, which know it by its content: a name may come to stand for another model."""
         return Shipped(hashlib.sha256(self.content).hexdigest(), self.content, self.kinds, where)
@@ -110,14 +118,13 @@ def answers(rows: DataFrame, predictors: Mapping[str, Predictor], *, where: str,
 
 
 def responses(
-    rows: DataFrame, uri: str, *, target: str, classes: Classes, where: str
+    rows: DataFrame, predictor: Predictor, *, target: str, classes: Classes, where: str
 ) -> tuple[Responses, NDArray[np.int64]]:
-    """A logged model's answers to labelled rows, by the function that batch inference scores with, and the truth.
+    """A model's answers to labelled rows, by the function that batch inference scores with, and the truth.
 
     Raises:
         InputError: the rows can't be read, or don't fit the model.
     """
-    predictor = load(uri)
     answered = rows.withColumn(ANSWER, answers(rows, {"model": predictor}, where=where, scores=True)["model"])
     columns = [F.col(quote(target)).alias("truth"), F.col(f"{ANSWER}.{PREDICTION}"), F.col(f"{ANSWER}.{SCORES}")]
     with sources.reading(where):

@@ -47,7 +47,7 @@ class Source(Settings):
     parquet: NonEmpty | None = None
     """Path of a Parquet file or folder."""
     table: NonEmpty | None = None
-    """Name (``catalog.schema.table``) or path of a Delta table."""
+    """Name (``catalog.schema.table``) of a Delta table, or its path, which has a ``/``, such as ``./rows``."""
     separator: NonEmpty = ","
     """What separates the columns of a CSV file."""
     null_value: str = ""
@@ -69,9 +69,27 @@ class Source(Settings):
             raise ValueError(f"names {' and '.join(given) or 'no source'}; accepted: exactly one of {', '.join(kinds)}")
         return self
 
+    @property
+    def kind(self) -> str:
+        """``sklearn``, ``csv``, ``parquet`` or ``table``."""
+        return next(kind for kind, value in self if value is not None)
+
     def __str__(self) -> str:
-        kind, value = next((kind, value) for kind, value in self if value is not None)
-        return f"{kind} {value}"
+        return f"{self.kind} {getattr(self, self.kind)}"
+
+    def like(self, other: Source, *, without: str) -> Source:
+        """This source, written as another of its kind where it does not say itself how.
+
+        Args:
+            other: Whose dialect and types of columns it takes over.
+            without: A column whose type it does not take over.
+        """
+        if self.kind != other.kind:
+            return self
+        given = self.model_fields_set | {self.kind, "columns"}
+        dialect = {name: value for name, value in other if name not in given}
+        columns = {name: column for name, column in other.columns.items() if name != without}
+        return self.model_copy(update={**dialect, "columns": columns | self.columns})
 
 
 def _as_pairs(value: Any) -> Any:
@@ -146,7 +164,8 @@ class BatchInference(Settings):
     """What batch inference scores, and with which models."""
 
     source: Source | None = None
-    """The rows to score; the pipeline's own source where it is left out."""
+    """The rows to score; the pipeline's own source where it is left out. Of another file of the same kind, what is not
+    given here (``separator``, ``decimal``, ``columns`` and so on) is as in the pipeline's own."""
     mode: Literal["champion", "shadow"] = "champion"
     """In shadow the challenger scores the same rows beside the champion, whose predictions alone are served."""
     probabilities: bool = False
@@ -171,7 +190,8 @@ class Monitoring(Settings):
     on_drift: Literal["fail", "retrain"] = "fail"
     """What a batch past a limit leads to: the task fails, or it fails and the training job is started."""
     labels: Source | None = None
-    """Where the true classes arrive, later than the batch: rows with the columns of ``key`` and the target."""
+    """Where the true classes arrive, later than the batch: rows with the columns of ``key`` and the target. What is not
+    given here is as in the pipeline's own source, as for a batch."""
 
 
 class Schedule(Settings):
@@ -236,7 +256,16 @@ class Pipeline(Settings):
     @property
     def watching(self) -> Monitoring | None:
         """How batches are watched, if they are: a challenger in shadow is judged by what a watched batch shows."""
-        return self.monitoring or (Monitoring() if self.batch_inference.mode == "shadow" else None)
+        watching = self.monitoring or (Monitoring() if self.batch_inference.mode == "shadow" else None)
+        if not watching or not watching.labels:
+            return watching
+        return watching.model_copy(update={"labels": watching.labels.like(self.source, without="")})
+
+    @property
+    def scored(self) -> Source:
+        """The source of batches."""
+        own = self.batch_inference.source
+        return own.like(self.source, without=self.target) if own else self.source
 
     @model_validator(mode="after")
     def _labels_need_key(self) -> Self:

@@ -11,6 +11,7 @@ from ml_pipeline.data.columns import quote
 from ml_pipeline.data.features import Features
 from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import CheckFailedError, PipelineError
+from ml_pipeline.model import predictor
 from ml_pipeline.model.bootstrap import Measured, f1_verdicts, measure
 from ml_pipeline.model.decision import decide, rival
 from ml_pipeline.model.metrics import Classes, Metric, Responses, by_class
@@ -49,9 +50,9 @@ def compare(
 
     run = runs.the_run(experiment, job_run_id=job_run_id)
     mine = measured(run, metric)
-    champion = _champion(run, mine, model, metric, significance=significance)
+    champion, left_out = _champion(run, mine, model, metric, significance=significance)
     branch = runs.of_branch(experiment, run, metric, most=MOST_RUNS, **evidence.same_rows(run, VALIDATION_SIDE))
-    rivals = [*champion[:1]]
+    rivals = [champion[0]] if champion else []
     for other in branch:
         name = f"run {other.info.run_name}"
         try:
@@ -60,7 +61,7 @@ def compare(
             print(f"{name} is left out of the comparison: {error}", flush=True)
             continue
         rivals.append(rival(name, other.info.run_id, mine, theirs, significance=significance))
-    verdict = decide(metric, mine[0], rivals, threshold=threshold, tolerance=tolerance)
+    verdict = decide(metric, mine[0], rivals, threshold=threshold, tolerance=tolerance, left_out=left_out)
     comparison = Comparison(
         metric=metric,
         value=mine[0],
@@ -94,28 +95,33 @@ def measured(run: Run, metric: str) -> Measured:
 
 def _champion(
     run: Run, mine: Measured, model: str, metric: str, *, significance: float
-) -> tuple[RivalRow, ComparedChampion] | tuple[()]:
-    """The champion on the rows that the run was measured on; nothing if there is none, or if the run is its own."""
+) -> tuple[tuple[RivalRow, ComparedChampion] | None, str]:
+    """The champion on the rows that the run was measured on, or why it is left out.
+
+    Neither, if there is none, or if the run is its own.
+    """
     champion = models.version_by_alias(model, CHAMPION)
     if champion is None or champion.run_id == run.info.run_id:
-        return ()
+        return None, ""
     side = TableVersion.read(run, VALIDATION_SIDE)
     rows = tables.read(side.table, version=side.version)
-    fitted, signature = models.load_model(models.version_uri(champion))
-    features = Features(models.input_kinds(signature))
-    target = run.data.params["target"]
-    columns = features.columns(rows, where=f"the champion's input, table {side.table}")
-    # The rows that the run measured itself on: only then are both resampled alike.
-    frame = hashing.sampled(rows, [*columns, rows[quote(target)]], side.sample)
+    served = predictor.load(models.version_uri(champion))
     evaluation = Evaluation.read(run)
     classes = Classes(tuple(evaluation.classes))
-    truth = classes.encode(frame[target])
-    responses = Responses.of(fitted, frame[list(features.kinds)], classes)
     name, run_id = f"the champion, version {champion.version}", str(champion.run_id)
+    if misfit := served.misfit(rows, classes):
+        return None, f"{name} is left out of the comparison: {misfit}"
+    target = run.data.params["target"]
+    columns = Features(served.kinds).columns(rows, where=f"table {side.table}")
+    # The rows that the run measured itself on: only then are both resampled alike.
+    frame = hashing.sampled(rows, [*columns, rows[quote(target)]], side.sample)
+    truth = classes.encode(frame[target])
+    responses = Responses.of(served.model, frame[list(served.kinds)], classes)
     row = rival(name, run_id, mine, measure(metric, responses, truth), significance=significance)
-    return row, ComparedChampion(
+    compared = ComparedChampion(
         version=str(champion.version),
         run_id=run_id,
         per_class=by_class(responses, truth),
         verdicts=f1_verdicts(truth, evaluation.labels, responses, significance=significance),
     )
+    return (row, compared), ""

@@ -15,7 +15,7 @@ from ml_pipeline import names
 from ml_pipeline.data import batches, quality, schema, sources, tables
 from ml_pipeline.data import functions as F
 from ml_pipeline.data.columns import quote
-from ml_pipeline.data.features import added, refuse_names, transformed
+from ml_pipeline.data.features import Features, added, refuse_names, transformed
 from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import CheckFailedError, InputError
 from ml_pipeline.model import predictor
@@ -70,6 +70,7 @@ def score(
             counts = checked.judge(checks.max_quarantine_share, where=where)
             good = transformed(checked.good, transform, where=where)
             refuse_names(good.columns, taken, where=where)
+            apart = _take_out_unfit(good, predictors, versions)
             answers = predictor.answers(good, predictors, where=where, scores=probabilities)
             answered = good.withColumn(names.ANSWER, answers)
             if not counts.rows if counts else good.isEmpty():
@@ -87,7 +88,8 @@ def score(
                         by = f"by {model} version {version.version}"
                     results |= write(batch, table, by, since=began if alias == names.CHAMPION else None)
     if mode == "shadow" and names.CHALLENGER not in versions:
-        results["shadow"] = f"model {model} has no alias '{names.CHALLENGER}': the champion scored alone"
+        why = apart or f"model {model} has no alias '{names.CHALLENGER}'"
+        results["shadow"] = f"{why}: the champion scored alone"
     return results
 
 
@@ -95,8 +97,8 @@ def _readings(
     rows: DataFrame, source: Source, predictors: list[Predictor], checks: Checks, predictions_table: str
 ) -> dict[str, Reading]:
     """How to read the batch's columns: as what the models, the predictions so far and the settings have them."""
-    kinds = [one.kinds.items() for one in predictors]
     # The champion's, which comes first, count most.
+    kinds = [one.kinds.items() for one in reversed(predictors)]
     types = [one.types.items() for one in reversed(predictors)]
     before = tables.read(predictions_table) if tables.exists(predictions_table) else None
     return schema.of_batch(
@@ -107,6 +109,16 @@ def _readings(
         table=schema.types_of(before) if before is not None else {},
         checked={name: check.type for name, check in checks.columns.items() if check.type},
     )
+
+
+def _take_out_unfit(rows: DataFrame, predictors: dict[str, Predictor], versions: dict[str, ModelVersion]) -> str:
+    """Take out a challenger that can't read the rows as the champion does; returns why it can't, empty if it can."""
+    challenger = predictors.get(names.CHALLENGER)
+    misfit = Features(challenger.kinds).misfit(rows) if challenger else ""
+    if not misfit:
+        return ""
+    del predictors[names.CHALLENGER]
+    return f"the challenger, version {versions.pop(names.CHALLENGER).version}, can't score: the batch {misfit}"
 
 
 def _write(batch: DataFrame | None, table: str, text: str, *, day: str, note: str, since: int | None = None) -> Results:

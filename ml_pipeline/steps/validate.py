@@ -47,16 +47,19 @@ def validate(
         raise InputError(f"target: table {test_table} has no column '{target}'; accepted: {', '.join(rows.columns)}")
     classes = Classes(tuple(Evaluation.read(run).classes))
     ask = functools.partial(predictor.responses, rows, target=target, classes=classes, where=f"table {test_table}")
-    responses, truth = ask(models.run_uri(run))
+    responses, truth = ask(predictor.load(models.run_uri(run)))
     value = metric_value(metric, responses, np.arange(len(truth)), truth)
     champion = models.version_by_alias(model, CHAMPION)
-    rivals = []
+    rivals, left_out = [], ""
     if champion is not None and champion.run_id != run.info.run_id:
-        theirs = measure(metric, *ask(models.version_uri(champion)))
         name = f"the champion, version {champion.version}"
-        mine = measure(metric, responses, truth)
-        rivals.append(rival(name, str(champion.run_id), mine, theirs, significance=significance))
-    verdict = decide(f"test {metric}", value, rivals, threshold=threshold, tolerance=tolerance)
+        served = predictor.load(models.version_uri(champion))
+        if misfit := served.misfit(rows, classes):
+            left_out = f"{name} is left out of the comparison: {misfit}"
+        else:
+            mine, theirs = measure(metric, responses, truth), measure(metric, *ask(served))
+            rivals.append(rival(name, str(champion.run_id), mine, theirs, significance=significance))
+    verdict = decide(f"test {metric}", value, rivals, threshold=threshold, tolerance=tolerance, left_out=left_out)
     tags = verdict.tags(TEST) | side.tags
     runs.set_tags(run, tags)
     tracking.client().log_metric(run.info.run_id, f"test_{metric}", value)

@@ -43,8 +43,11 @@ def init(project: Path, *arguments: str, target: str = "kind") -> subprocess.Com
 
 
 def test_a_pipeline_from_a_csv_file_runs_at_once(project: Path) -> None:
-    frame().to_csv(project / "data" / "rows.csv", index=False, sep=";", encoding="latin-1")
-    done = init(project, "--csv", "data/rows.csv", "--separator", ";", "--encoding", "ISO-8859-1")
+    options: dict[str, Any] = {"sep": ";", "encoding": "latin-1", "decimal": ",", "na_rep": "none", "quotechar": "'"}
+    frame().to_csv(project / "data" / "rows.csv", index=False, **options)
+    given = {"separator": ";", "encoding": "ISO-8859-1", "decimal": ",", "null-value": "none", "quote": "'"}
+    arguments = [text for name, value in given.items() for text in (f"--{name}", value)]
+    done = init(project, "--csv", "data/rows.csv", *arguments)
     assert done.returncode == 0, done.stderr
     assert "wrote churn.toml; next: ml-pipeline run churn.toml" in done.stdout
     written = files.load(project / "churn.toml")
@@ -96,10 +99,15 @@ def test_other_sources_and_targets(project: Path, spark: SparkSession, kind: str
         (["--csv", "data/rows.csv", "--output", "there.toml"], "kind", "there.toml: already exists"),
         (["--csv", "data/rows.csv", "--output", "9.toml"], "kind", "a pipeline can't be called '9'"),
         (["--csv", "data/rows.csv", "--encoding", "cp1252"], "kind", "encoding"),
+        (["--csv", "data/added.csv"], "kind", "column 'model_version' has the name of one that scoring adds"),
+        (["--csv", "data/rows.csv"], "rare", "class 'once' of column 'rare' has 1 rows, of which training gets"),
     ],
 )
 def test_a_mistake_ends_in_one_line(project: Path, arguments: list[str], target: str, message: str) -> None:
     frame(mixed=[*range(89), "n/a"] if target == "mixed" else 1).to_csv(project / "data" / "rows.csv", index=False)
+    if target == "rare":
+        frame(rare=["often"] * 89 + ["once"]).to_csv(project / "data" / "rows.csv", index=False)
+    frame(model_version=1).to_csv(project / "data" / "added.csv", index=False)
     (project / "there.toml").write_text("kept")
     done = init(project, *arguments, target=target)
     assert done.returncode == 2
@@ -107,3 +115,13 @@ def test_a_mistake_ends_in_one_line(project: Path, arguments: list[str], target:
     assert len(done.stderr.strip().splitlines()) == 1
     assert (project / "there.toml").read_text() == "kept"
     assert not (project / "churn.toml").exists()
+
+
+def test_the_folds_are_as_many_as_training_can_fill(project: Path) -> None:
+    rows = frame(200, kind=["rare" if i % 25 == 0 else "often" for i in range(200)])
+    rows.drop(columns=["comment"]).to_csv(project / "data" / "rows.csv", index=False)
+    assert init(project, "--csv", "data/rows.csv").returncode == 0
+    assert 2 <= files.load(project / "churn.toml").folds <= 5
+    done = commands.call("run", "churn.toml", "--state", "state", cwd=project)
+    assert "folds" not in done.stderr
+    assert done.returncode in (0, 1), done.stderr

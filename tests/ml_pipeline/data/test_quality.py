@@ -515,7 +515,8 @@ def test_a_batch_stops_past_the_share_and_not_at_it(spark: SparkSession, share: 
     assert caught.value.exit_code == 1
     assert str(caught.value) == (
         f"{WHERE}: 10.00% are too many, max_quarantine_share is {share:.2%}: 3 of 30 rows failed their checks: "
-        "a: is above maximum 5 (3), b: no value, required (2)"
+        "a: is above maximum 5 (3), b: no value, required (2); "
+        "such as: a: 8.0 is above maximum 5, b: no value, required"
     )
 
 

@@ -519,7 +519,7 @@ def test_each_classifier_is_trained_and_scores_on_workers(split: tuple[State, di
     assert run.data.params["estimator"] == FLOWS[name]["class"]
     uri, classes = models.run_uri(run), Classes(("maybe", "no", "yes"))
     rows = tables.read("local.test.test")
-    found, truth = predictor.responses(rows, uri, target="answer", classes=classes, where="table test")
+    found, truth = predictor.responses(rows, predictor.load(uri), target="answer", classes=classes, where="table test")
     model = models.load_model(uri)[0]
     expected = classes.encode(model.predict(state.frame("test")[list(KINDS)]))
     assert sorted(found.labels) == sorted(expected)

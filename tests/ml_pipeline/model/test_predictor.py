@@ -181,7 +181,7 @@ def test_what_does_not_fit_is_refused(table: DataFrame) -> None:
     one = {"m": predictor(fit(GaussianNB()))}
     with pytest.raises(InputError, match="rows lacks the column 'c'"):
         answers(table.drop("c"), one, where="rows")
-    with pytest.raises(InputError, match=r"column 'c' of rows is string.*a number, a boolean"):
+    with pytest.raises(InputError, match=r"rows has the column 'c' as string.*a number, a boolean"):
         answers(table.withColumn("c", table["t"]), one, where="rows")
 
 

@@ -56,7 +56,7 @@ def test_the_report_of_a_passed_run(flown: State, tmp_path: Path) -> None:
         assert "Champion: version 1, this run" in text
         for metric in ("validation_accuracy", "cv_accuracy", "test_accuracy"):
             assert re.search(rf"{metric}\W.*?{run.data.metrics[metric]:.6g}", text, re.DOTALL)
-        assert "There is no champion, and no other finished run" in text
+        assert "No champion and no other finished run of the branch" in text
         assert "Validation on the test table" in text
         for provenance in ("git commit", "c1", "local.test.test", "max_depth", "DecisionTreeClassifier"):
             assert provenance in text

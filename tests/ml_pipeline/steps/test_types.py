@@ -131,6 +131,79 @@ def test_predictions_keep_their_type_when_a_model_is_trained_again(learned: Stat
     assert int(learned.champion().version) == 2
 
 
+AGAIN: dict[str, Any] = {"run": "2", "parameters": {"git_commit": "c2"}}
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        pytest.param("{id},x{amount},{age},{city},{target}", "has the column 'amount' as string", id="text"),
+        pytest.param("{id},,{age},{city},{target}", "lacks the column 'amount'", id="absent"),
+        pytest.param(
+            "{id},{amount},{age},{city},t{target}",
+            "classes are of type long, and now they are of type string",
+            id="classes",
+        ),
+    ],
+)
+def test_a_champion_that_can_not_read_the_rows_is_left_out(learned: State, row: str, why: str) -> None:
+    again = day_rows(range(120), row=row)
+    if "lacks" in why:
+        again = "\n".join(line.replace(",,", ",") for line in again.replace("amount,", "").splitlines()) + "\n"
+    train(learned, again, **AGAIN)
+    tags = learned.newest().data.tags
+    for reason in (tags["validate.reason"], tags["test.reason"]):
+        assert "the champion, version 1 is left out of the comparison: " in reason
+        assert why in reason
+    assert int(learned.champion().version) == 2
+
+
+@pytest.mark.parametrize("written", [{0: "false", 1: "true"}, {0: "0.0", 1: "1.0"}], ids=["booleans", "fractions"])
+def test_classes_that_are_written_anew_are_never_called_wrong(learned: State, written: dict[int, str]) -> None:
+    again = day_rows(range(120)).splitlines()
+    lines = [line if place == 0 else f"{line[:-1]}{written[int(line[-1])]}" for place, line in enumerate(again)]
+    train(learned, "\n".join(lines) + "\n", **{**AGAIN, "tolerance": 0.0})
+    reason = learned.newest().data.tags["validate.reason"]
+    apart = "its classes are of type long, and now they are of type boolean"
+    assert apart in reason if written[0] == "false" else "level with the champion, version 1 (" in reason
+
+
+def test_a_challenger_that_reads_a_column_otherwise_does_not_stop_the_champion(learned: State) -> None:
+    from ml_pipeline.names import CHALLENGER, CHAMPION
+    from ml_pipeline.registry import models
+
+    first = learned.champion()
+    train(learned, day_rows(range(120), row="{id},x{amount},{age},{city},{target}"), **AGAIN)
+    second = learned.champion()
+    models.move_alias(CHALLENGER, second)
+    models.move_alias(CHAMPION, first)
+    batch = {"source": learned.csv(day_rows(range(9)), "today.csv"), "mode": "shadow"}
+    date = {"batch_date": "2026-01-02"}
+    results = learned.step("score", parameters=date, key=["id"], monitoring={}, batch_inference=batch)
+    assert results is not None
+    assert str(results["shadow"]).startswith(
+        "the challenger, version 2, can't score: the batch has the column 'amount'"
+    )
+    assert len(learned.frame("predictions")) == 9
+
+
+def test_a_batch_is_written_as_the_training_rows_are(state: State) -> None:
+    options = {"separator": ";", "decimal": ",", "columns": {"city": {"type": "date", "format": "dd.MM.yyyy"}}}
+
+    def text(count: int) -> str:
+        row = "{id};{amount},5;{age};01.02.2026;{target}"
+        return day_rows(range(count), row=row).replace(HEADER, HEADER.replace(",", ";"))
+
+    train(state, text(120), options=options)
+    source = {"csv": str(state.folder / "rows.csv"), **options}
+    batch = {"source": state.csv(text(9), "today.csv")}
+    settings_: dict[str, Any] = {"source": source, "key": ["id"], "monitoring": {}, "batch_inference": batch}
+    state.step("score", parameters={"batch_date": "2026-01-02"}, **settings_)
+    scored = state.frame("predictions")
+    assert sorted(scored["amount"]) == [i + 0.5 for i in range(9)]
+    assert set(scored["city"]) == {datetime.date(2026, 2, 1)}
+
+
 def test_keys_and_codes_are_as_they_are_written(state: State) -> None:
     row = "{id:03},{amount},{age},0{amount},{target}"
     train(state, day_rows(range(120), row=row))
