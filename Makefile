@@ -149,8 +149,9 @@ benchmark-synth: setup ## Measure synthesis against loading the whole provider p
 benchmark-history: setup ## Measure comparison and monitoring with 10,000 past runs and 1,000 past batches
 	@.venv/bin/python tests/benchmarks/history.py
 
-soak: setup ## Kill batch inference 50 times and start it twice 20 times; each row must have one prediction
+soak: setup ## Kill batch inference 50 times, start it twice 20 times, score 100 days; each row must have one prediction
 	@.venv/bin/python tests/soak.py
+	@DAYS=100 .venv/bin/pytest -q tests/ml_pipeline/steps/test_types.py -k each_days
 
 mutation: setup ## Change the code and see whether a test notices
 	.venv/bin/python tests/mutation.py
