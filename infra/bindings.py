@@ -49,7 +49,7 @@ from cdktf import (
     Token,
 )
 from cdktf_cdktf_provider_databricks.directory import Directory
-from cdktf_cdktf_provider_databricks.grants import Grants, GrantsGrant
+from cdktf_cdktf_provider_databricks.grant import Grant
 from cdktf_cdktf_provider_databricks.instance_pool import InstancePool
 from cdktf_cdktf_provider_databricks.job import (
     Job,

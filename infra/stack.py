@@ -81,11 +81,13 @@ class EnvironmentStack(TerraformStack):
         if environment.workspace.git_folder and not environment.instance:
             git = environment.workspace.git_folder
             Repo(self, "git-folder", url=git.url, git_provider=git.provider, path=git.path, branch=git.branch)
-        # The commit is not on the pool: machines that are warm would be replaced with each commit.
-        _jobs(self, environment, machines=machines, wheel=built, model=catalog.model, tags={**tags, "commit": commit})
-        shared = partial(
-            AccessControl, self, permissions=environment.permissions, service_principal=environment.workspace.run_as
-        )
+        # A job's tags become its clusters' (provider's documentation, job.md), which must not repeat a key of their
+        # pool's (instance_pool.md). Nor is the commit on the pool: warm machines would be replaced with each.
+        of_jobs = {"deployment": environment.full_name, "commit": commit}
+        _jobs(self, environment, machines=machines, wheel=built, model=catalog.model, tags=of_jobs)
+        run_as = environment.workspace.run_as
+        shared = partial(AccessControl, self, roles=environment.permissions.workspace, service_principal=run_as)
+        shared(of="folder", levels=permissions.FOLDER, directory_path=environment.folder, after=folder)
         shared(of="experiment", levels=permissions.EXPERIMENT, experiment_id=experiment.id)
         if machines.pool:
             pool = machines.pool.id
@@ -122,7 +124,7 @@ def _jobs(
             tags=tags,
         ).job
         AccessControl(
-            stack, permissions=environment.permissions, of=job.name, levels=permissions.JOB, job_id=deployed.id
+            stack, roles=environment.permissions.workspace, of=job.name, levels=permissions.JOB, job_id=deployed.id
         )
         _output(stack, f"job_{job.name}", deployed.id, f"Id of the job {job.name}")
         if job.name == SCHEDULED and environment.schedule and environment.schedule.engine == "airflow":

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from infra.bindings import Construct, Grants, GrantsGrant, RegisteredModel, Schema, TerraformResourceLifecycle, Volume
+from infra.bindings import Construct, Grant, RegisteredModel, Schema, TerraformResourceLifecycle, Volume
 from infra.environment.environment import Environment
 
 _VIEW = ("EXECUTE", "READ_VOLUME", "SELECT", "USE_SCHEMA")
+# The alias of a model is moved by its owner, or with MANAGE, which ALL_PRIVILEGES does not hold (docs.databricks.com,
+# "Manage model lifecycle in Unity Catalog").
+_MANAGE = ("ALL_PRIVILEGES", "MANAGE")
 _RUN = ("APPLY_TAG", "CREATE_MODEL_VERSION", "CREATE_TABLE", "MODIFY", "WRITE_VOLUME")
 
 
@@ -14,7 +17,7 @@ class CatalogSchema(Construct):
 
     def __init__(self, scope: Construct, *, environment: Environment, lifecycle: TerraformResourceLifecycle) -> None:
         super().__init__(scope, "catalog")
-        catalog, permissions = environment.catalog, environment.permissions
+        catalog, roles = environment.catalog, environment.permissions.catalog
         self.schema = Schema(
             self,
             "schema",
@@ -44,18 +47,12 @@ class CatalogSchema(Construct):
             lifecycle=lifecycle,
         )
         privileges: dict[str, tuple[str, ...]] = {
-            **dict.fromkeys(permissions.viewers, _VIEW),
-            **dict.fromkeys(permissions.runners, (*_VIEW, *_RUN)),
-            **dict.fromkeys(permissions.managers, ("ALL_PRIVILEGES",)),
+            **dict.fromkeys(roles.viewers, _VIEW),
+            **dict.fromkeys(roles.runners, (*_VIEW, *_RUN)),
+            **dict.fromkeys(roles.managers, _MANAGE),
         }
         if environment.workspace.run_as:
-            privileges[environment.workspace.run_as] = ("ALL_PRIVILEGES",)
-        Grants(
-            self,
-            "grants",
-            schema=self.schema.id,
-            grant=[
-                GrantsGrant(principal=principal, privileges=sorted(granted))
-                for principal, granted in sorted(privileges.items())
-            ],
-        )
+            privileges[environment.workspace.run_as] = _MANAGE
+        # One for each principal: what others were granted elsewhere stays.
+        for principal, granted in sorted(privileges.items()):
+            Grant(self, f"grant-{principal}", schema=self.schema.id, principal=principal, privileges=sorted(granted))

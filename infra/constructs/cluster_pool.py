@@ -36,7 +36,7 @@ class Machines(Construct):
         pool = self.pool.id if self.pool else None
         # Databricks' own way to say that a cluster has no worker.
         alone = {"spark.databricks.cluster.profile": "singleNode", "spark.master": "local[*]"}
-        tags = {**self._tags, **({"ResourceClass": "SingleNode"} if single else {})}
+        tags = {**({} if self.pool else self._tags), **({"ResourceClass": "SingleNode"} if single else {})}
         return JobJobClusterNewCluster(
             spark_version=self._compute.spark_version,
             num_workers=self._compute.num_workers,
@@ -45,7 +45,7 @@ class Machines(Construct):
             # Unity Catalog and the ML runtime want a cluster of one user.
             data_security_mode="SINGLE_USER",
             spark_conf=alone if single else None,
-            custom_tags=tags,
+            custom_tags=tags or None,
             instance_pool_id=pool,
             driver_instance_pool_id=pool,
             node_type_id=self._compute.node_type_id,

@@ -1,15 +1,19 @@
-"""Who may do what with a job, the experiment or the pool."""
+"""Who may do what with a job, the experiment, the pool or the folder."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
-from infra.bindings import Construct, Permissions, PermissionsAccessControl
+from infra.bindings import Construct, Directory, Permissions, PermissionsAccessControl
 from ml_pipeline.settings import environment as tables
 
 JOB = {"managers": "CAN_MANAGE", "runners": "CAN_MANAGE_RUN", "viewers": "CAN_VIEW"}
 EXPERIMENT = {"managers": "CAN_MANAGE", "runners": "CAN_EDIT", "viewers": "CAN_READ"}
-POOL = {"managers": "CAN_MANAGE", "runners": "CAN_ATTACH_TO", "viewers": "CAN_ATTACH_TO"}
+POOL = {"managers": "CAN_MANAGE", "runners": "CAN_ATTACH_TO"}
+# Jobs run the wheel that lies there: only who deploys may write.
+FOLDER = dict.fromkeys(("managers", "runners", "viewers"), "CAN_READ")
+_APPLICATION_ID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class AccessControl(Construct):
@@ -20,29 +24,39 @@ class AccessControl(Construct):
         scope: Construct,
         *,
         of: str,
-        permissions: tables.Permissions,
+        roles: tables.Roles,
         levels: Mapping[str, str],
         service_principal: str | None = None,
         job_id: str | None = None,
         experiment_id: str | None = None,
         instance_pool_id: str | None = None,
+        directory_path: str | None = None,
+        after: Directory | None = None,
     ) -> None:
         super().__init__(scope, f"{of}-permissions")
         access = [
-            PermissionsAccessControl(group_name=group, permission_level=level)
-            for role, level in levels.items()
-            for group in sorted(getattr(permissions, role))
+            _entry(principal, level) for role, level in levels.items() for principal in sorted(getattr(roles, role))
         ]
         if service_principal:
-            # Jobs that run as it log to the experiment, and start clusters from the pool.
-            access.append(
-                PermissionsAccessControl(service_principal_name=service_principal, permission_level=levels["runners"])
-            )
+            # Jobs that run as it read the wheel, log to the experiment, and start clusters from the pool.
+            access.append(_entry(service_principal, levels["runners"]))
+        if not access:
+            return
         Permissions(
             self,
             "permissions",
             job_id=job_id,
             experiment_id=experiment_id,
             instance_pool_id=instance_pool_id,
+            directory_path=directory_path,
+            depends_on=[after] if after else None,
             access_control=access,
         )
+
+
+def _entry(principal: str, level: str) -> PermissionsAccessControl:
+    if "@" in principal:
+        return PermissionsAccessControl(user_name=principal, permission_level=level)
+    if _APPLICATION_ID.fullmatch(principal):
+        return PermissionsAccessControl(service_principal_name=principal, permission_level=level)
+    return PermissionsAccessControl(group_name=principal, permission_level=level)

@@ -19,6 +19,8 @@ from infra.rehearsal.store import Store
 
 METASTORE = "00000000-0000-0000-0000-000000000001"
 
+_OF_THE_WORKSPACE = ("users", "admins")
+"""Groups of each workspace, which Unity Catalog does not know (docs.databricks.com, "Principal")."""
 _SECURABLE = {"schemas": "schema", "volumes": "volume", "models": "function"}
 _DATA = ("ALL_PRIVILEGES", "APPLY_TAG", "MANAGE", "MODIFY", "SELECT")
 _VOLUME = ("ALL_PRIVILEGES", "APPLY_TAG", "MANAGE", "READ_VOLUME", "WRITE_VOLUME")
@@ -163,6 +165,8 @@ class Catalog:
             held = self.grants(kind, full_name)
             for change in changes:
                 principal = text(change, "principal")
+                if principal in _OF_THE_WORKSPACE:
+                    raise ApiError(404, "PRINCIPAL_DOES_NOT_EXIST", f"Could not find principal with name {principal}")
                 added = change.get("add") or []
                 for privilege in added:
                     if privilege not in PRIVILEGES[kind]:

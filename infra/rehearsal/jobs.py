@@ -54,11 +54,12 @@ def checked(workspace: Workspace, given: Document) -> Document:
         _unique(settings.get(name) or [], key, name)
     shared = settings.get("job_clusters") or []
     for cluster in shared:
-        _check_cluster(workspace, cluster.get("new_cluster") or {}, f"job cluster '{cluster['job_cluster_key']}'")
+        where = f"job cluster '{cluster['job_cluster_key']}'"
+        _check_cluster(workspace, cluster.get("new_cluster") or {}, where, settings.get("tags") or {})
     tasks = settings.get("tasks") or []
     _check_graph(tasks)
     for task in tasks:
-        _check_task(workspace, task, [cluster["job_cluster_key"] for cluster in shared])
+        _check_task(workspace, task, [cluster["job_cluster_key"] for cluster in shared], settings.get("tags") or {})
     _check_schedule(settings.get("schedule"))
     for key in ("timeout_seconds", "max_concurrent_runs"):
         if settings.get(key, 0) < 0:
@@ -80,7 +81,7 @@ def _check_graph(tasks: list[Document]) -> None:
         raise invalid(f"Invalid task dependencies: a cycle, {' -> '.join(map(str, error.args[1]))}") from None
 
 
-def _check_task(workspace: Workspace, task: Document, shared: list[str]) -> None:
+def _check_task(workspace: Workspace, task: Document, shared: list[str], tags: Document) -> None:
     where = f"task '{task['task_key']}'"
     if task.get("disabled"):
         raise not_implemented(f"the field disabled of a task ({task['task_key']})")
@@ -89,7 +90,7 @@ def _check_task(workspace: Workspace, task: Document, shared: list[str]) -> None
     if "job_cluster_key" in task and task["job_cluster_key"] not in shared:
         raise invalid(f"{where}: job_cluster_key '{task['job_cluster_key']}' is not one of the job's clusters")
     if "new_cluster" in task:
-        _check_cluster(workspace, task["new_cluster"], where)
+        _check_cluster(workspace, task["new_cluster"], where, tags)
     if task.get("existing_cluster_id"):
         _check_known(workspace, "clusters", task["existing_cluster_id"], where)
     if "run_job_task" in task:
@@ -123,12 +124,18 @@ def _wheel_is_missing(workspace: Workspace, path: str) -> bool:
         return True
 
 
-def _check_cluster(workspace: Workspace, cluster: Document, where: str) -> None:
+def _check_cluster(workspace: Workspace, cluster: Document, where: str, tags: Document) -> None:
     for key in ("instance_pool_id", "driver_instance_pool_id"):
         if cluster.get(key):
             _check_known(workspace, "pools", cluster[key], where)
     if cluster.get("instance_pool_id") and (cluster.get("node_type_id") or cluster.get("driver_node_type_id")):
         raise invalid(f"{where}: the node type can't be given where an instance pool is: the pool has its own")
+    if cluster.get("instance_pool_id"):
+        # Provider's documentation, instance_pool.md: the same tag on both is an error; job.md: a job's tags are its
+        # clusters' too.
+        pool = workspace.store.find("pools", cluster["instance_pool_id"]).get("custom_tags") or {}
+        if repeated := pool.keys() & {*tags, *(cluster.get("custom_tags") or {})}:
+            raise invalid(f"{where}: the instance pool has the custom tags {', '.join(sorted(repeated))} already")
     if not cluster.get("spark_version"):
         raise invalid(f"{where}: Missing required field: spark_version")
     if not cluster.get("instance_pool_id") and not cluster.get("node_type_id"):

@@ -144,4 +144,4 @@ class _Made:
 
 def _marks(name: str | None, tags: Mapping[str, str] | None) -> tuple[str | None, ...]:
     """What tells whose it is; the commit, a tag too, is another at each deployment."""
-    return name, *((tags or {}).get(key) for key in ("environment", "instance"))
+    return name, *((tags or {}).get(key) for key in ("environment", "instance", "deployment"))

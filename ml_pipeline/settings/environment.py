@@ -37,13 +37,19 @@ KeyPath = Annotated[
 KmsKey = Annotated[
     str,
     matching(
-        r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:(key|alias)/[A-Za-z0-9_/-]+",
-        "the ARN of a key, such as 'arn:aws:kms:eu-central-1:123456789012:alias/my-key'",
+        r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+",
+        # The resource's documentation asks for the key's ARN; that of an alias shows as a change in each plan.
+        "the ARN of a key, not of an alias, such as 'arn:aws:kms:eu-central-1:123456789012:key/1234abcd'",
     ),
 ]
 ConnectionId = Annotated[
     str, matching("[A-Za-z0-9_.-]+", "letters, digits, underscores, dots and hyphens, such as 'databricks_default'")
 ]
+_TAKEN_TAGS = (
+    *("environment", "instance", "deployment", "commit"),
+    *("ResourceClass", "Name", "Vendor", "Creator", "ClusterName", "ClusterId", "RunName", "JobId"),
+)
+"""Tags that the stacks set, and those that Databricks does (docs.databricks.com, "Use tags to attribute usage")."""
 Engine = Literal["databricks", "airflow"]
 _MOST = 100_000
 """What Databricks takes of machines, and more than anybody wants of the rest."""
@@ -88,9 +94,9 @@ class Compute(Settings):
     @field_validator("tags")
     @classmethod
     def _free(cls, tags: dict[str, str]) -> dict[str, str]:
-        for name in ("environment", "instance"):
-            if name in tags:
-                raise ValueError(f"names '{name}', which the deployment sets itself; accepted: other names")
+        for name in tags:
+            if name in _TAKEN_TAGS:
+                raise ValueError(f"names '{name}', which the deployment or Databricks sets; accepted: other names")
         return tags
 
     @model_validator(mode="after")
@@ -139,25 +145,48 @@ class Schedule(Scheduler, pipeline.Schedule):
     """Who starts batch inference, and when."""
 
 
-class Permissions(Settings):
-    """The ``[permissions]`` table: which groups may do what."""
+class Roles(Settings):
+    """Who may do what: users by mail address, service principals by application id, groups by name."""
 
     managers: list[NonEmpty] = []
     """May change and run everything."""
     runners: list[NonEmpty] = []
     """May run jobs, log to the experiment and use model and tables."""
-    viewers: list[NonEmpty] = ["users"]
+    viewers: list[NonEmpty] = []
     """May look at everything and read tables."""
 
     @model_validator(mode="after")
-    def _somebody(self) -> Self:
-        groups = [*self.managers, *self.runners, *self.viewers]
-        if not groups:
-            raise ValueError("names no group; accepted: at least one")
-        repeated = sorted({group for group in groups if groups.count(group) > 1})
+    def _each_once(self) -> Self:
+        principals = [*self.managers, *self.runners, *self.viewers]
+        repeated = sorted({one for one in principals if principals.count(one) > 1})
         if repeated:
-            raise ValueError(f"names {', '.join(map(repr, repeated))} more than once; accepted: each group once")
+            raise ValueError(f"names {', '.join(map(repr, repeated))} more than once; accepted: each principal once")
         return self
+
+
+class CatalogRoles(Roles):
+    """Who may use schema, tables, files and model; Unity Catalog knows principals of the account only."""
+
+    @field_validator("managers", "runners", "viewers")
+    @classmethod
+    def _of_the_account(cls, principals: list[str]) -> list[str]:
+        # docs.databricks.com, "Principal": both are groups of each workspace, which Unity Catalog does not find.
+        for name in ("users", "admins"):
+            if name in principals:
+                raise ValueError(
+                    f"'{name}' is a group of the workspace; accepted: groups of the account, such as "
+                    "'account users', users and service principals"
+                )
+        return principals
+
+
+class Permissions(Settings):
+    """The ``[permissions]`` table."""
+
+    workspace: Roles = Roles(viewers=["users"])
+    """Jobs, experiment and pool; everybody in the workspace may view them if left out."""
+    catalog: CatalogRoles = CatalogRoles(viewers=["account users"])
+    """Schema, tables, files and model; every user of the account may read them if left out."""
 
 
 class LocalState(Settings):

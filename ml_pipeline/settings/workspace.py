@@ -110,6 +110,12 @@ class Workspace(Settings):
         for key in needed[self.auth]:
             if getattr(self, key) is None:
                 raise ValueError(f"auth '{self.auth}' needs the key '{key}'")
+        if self.production and self.folder.startswith("/Shared"):
+            # docs.databricks.com, "Access control lists", special folders: all users can manage what is in /Shared.
+            raise ValueError(
+                f"folder '{self.folder}': every user of the workspace may write there, and production runs its wheel; "
+                "accepted: another folder, such as '/Users/APPLICATION_ID', that of the service principal that deploys"
+            )
         for key, auth in (("client_id", "github-oidc"), ("profile", "profile")):
             if getattr(self, key) is not None and self.auth != auth:
                 raise ValueError(f"{key} is for auth '{auth}'; accepted: that one, or no {key}")

@@ -82,7 +82,7 @@ def tasks_say_how_often_they_are_retried(stack: Stack, _: Environment) -> Iterat
     yield from (name for name, task in tasks(stack) if "max_retries" not in task)
 
 
-@rule("Who may change or see a job, the experiment and the pool is said, not left to what the workspace defaults to.")
+@rule("Who may change or see a job and the experiment is said, not left to what the workspace defaults to.")
 def everything_has_permissions(stack: Stack, _: Environment) -> Iterator[str]:
     granted = [
         value
@@ -90,7 +90,7 @@ def everything_has_permissions(stack: Stack, _: Environment) -> Iterator[str]:
         for value in permissions.values()
         if isinstance(value, str) and permissions["access_control"]
     ]
-    for kind in ("databricks_job", "databricks_mlflow_experiment", "databricks_instance_pool"):
+    for kind in ("databricks_job", "databricks_mlflow_experiment"):
         yield from (name for name in resources(stack, kind) if f"${{{kind}.{name}.id}}" not in granted)
 
 
@@ -219,8 +219,61 @@ def runs_beyond_the_limit_wait(stack: Stack, _: Environment) -> Iterator[str]:
 def jobs_are_tagged_with_environment_and_commit(stack: Stack, environment: Environment) -> Iterator[str]:
     for job in jobs(stack):
         tags = job.get("tags", {})
-        if tags.get("environment") != environment.name or not tags.get("commit"):
+        if tags.get("deployment") != environment.full_name or not tags.get("commit"):
             yield job["name"]
+
+
+@rule("Databricks refuses a cluster that repeats a tag of its pool's (provider's documentation, instance_pool.md).")
+def clusters_repeat_no_tag_of_their_pool(stack: Stack, _: Environment) -> Iterator[str]:
+    pools = {
+        f"${{databricks_instance_pool.{name}.id}}": pool
+        for name, pool in resources(stack, "databricks_instance_pool").items()
+    }
+    for job in jobs(stack):
+        for shared in job.get("job_cluster", []):
+            cluster = shared["new_cluster"]
+            # A job's tags are its clusters' too (job.md).
+            tags = {*job.get("tags", {}), *cluster.get("custom_tags", {})}
+            if tags & {*pools.get(cluster.get("instance_pool_id", ""), {}).get("custom_tags", {})}:
+                yield job["name"]
+
+
+@rule("Unity Catalog does not find the groups of a workspace (docs.databricks.com, Principal).")
+def privileges_are_granted_to_principals_of_the_account(stack: Stack, _: Environment) -> Iterator[str]:
+    grants = resources(stack, "databricks_grant").items()
+    yield from (name for name, grant in grants if grant["principal"] in ("users", "admins"))
+
+
+@rule("A resource for all grants of a schema takes away those that were made elsewhere (provider's grants.md).")
+def grants_leave_others_alone(stack: Stack, _: Environment) -> Iterator[str]:
+    yield from resources(stack, "databricks_grants")
+
+
+@rule("Without MANAGE who runs the jobs can't move the model's alias: the promotion would fail.")
+def whoever_runs_the_jobs_manages_the_model(stack: Stack, _: Environment) -> Iterator[str]:
+    granted = {grant["principal"]: grant["privileges"] for grant in resources(stack, "databricks_grant").values()}
+    run_as = {job["run_as"]["service_principal_name"] for job in jobs(stack) if "run_as" in job}
+    yield from (name for name in run_as if "MANAGE" not in granted.get(name, []))
+
+
+@rule("Jobs run what lies in the folder: who may write there runs code as production.")
+def only_who_deploys_writes_the_folder(stack: Stack, environment: Environment) -> Iterator[str]:
+    if environment.workspace.production:
+        yield from (
+            file["path"]
+            for file in resources(stack, "databricks_workspace_file").values()
+            if file["path"].startswith("/Shared/")
+        )
+    for permissions in resources(stack, "databricks_permissions").values():
+        if "directory_path" in permissions:
+            yield from (str(one) for one in permissions["access_control"] if one["permission_level"] != "CAN_READ")
+
+
+@rule("What everybody may attach to, everybody may fill.")
+def only_runners_use_the_pool(stack: Stack, _: Environment) -> Iterator[str]:
+    for permissions in resources(stack, "databricks_permissions").values():
+        if "instance_pool_id" in permissions:
+            yield from (str(one) for one in permissions["access_control"] if one.get("group_name") == "users")
 
 
 @rule("A path of one machine makes a change in the plan of every other.")

@@ -113,6 +113,19 @@ def _first(stack: Stack, kind: str) -> dict[str, Any]:
     return next(iter(policies.resources(stack, kind).values()))
 
 
+def _permissions(stack: Stack, of: str) -> dict[str, Any]:
+    return next(each for each in policies.resources(stack, "databricks_permissions").values() if of in each)
+
+
+def _job_permissions(stack: Stack) -> str:
+    found = policies.resources(stack, "databricks_permissions").items()
+    return next(name for name, each in found if "job_id" in each)
+
+
+def _everybody(level: str) -> dict[str, Any]:
+    return {"access_control": [{"group_name": "users", "permission_level": level}]}
+
+
 def _scheduled(stack: Stack) -> dict[str, Any]:
     return next(job for job in policies.jobs(stack) if "schedule" in job)
 
@@ -137,8 +150,8 @@ BREACHES: dict[str, list[tuple[str, Callable[[Stack], object]]]] = {
     ],
     "tasks_say_how_often_they_are_retried": [("dev", lambda stack: _task(stack).pop("max_retries"))],
     "everything_has_permissions": [
-        ("dev", lambda stack: stack["resource"]["databricks_permissions"].popitem()),
-        ("dev", lambda stack: _first(stack, "databricks_permissions").update(access_control=[])),
+        ("dev", lambda stack: stack["resource"]["databricks_permissions"].pop(_job_permissions(stack))),
+        ("dev", lambda stack: _permissions(stack, "job_id").update(access_control=[])),
     ],
     "clusters_have_a_pool_or_a_node_type": [
         ("dev", lambda stack: _cluster(stack).update(node_type_id="m6id.large")),
@@ -187,6 +200,29 @@ BREACHES: dict[str, list[tuple[str, Callable[[Stack], object]]]] = {
     ],
     "runs_beyond_the_limit_wait": [("dev", lambda stack: _job(stack).pop("queue"))],
     "jobs_are_tagged_with_environment_and_commit": [("dev", lambda stack: _job(stack)["tags"].pop("commit"))],
+    "clusters_repeat_no_tag_of_their_pool": [
+        ("dev", lambda stack: _job(stack)["tags"].update(environment="dev")),
+        ("dev", lambda stack: _cluster(stack)["custom_tags"].update(environment="dev")),
+    ],
+    "privileges_are_granted_to_principals_of_the_account": [
+        ("dev", lambda stack: _first(stack, "databricks_grant").update(principal="users"))
+    ],
+    "grants_leave_others_alone": [("dev", lambda stack: stack["resource"].update(databricks_grants={"all": {}}))],
+    "whoever_runs_the_jobs_manages_the_model": [
+        ("dev", lambda stack: _job(stack).update(run_as={"service_principal_name": PRINCIPAL}))
+    ],
+    "only_who_deploys_writes_the_folder": [
+        ("prod", lambda stack: _first(stack, "databricks_workspace_file").update(path="/Shared/x/wheels/1/a.whl")),
+        ("dev", lambda stack: _permissions(stack, "directory_path").update(_everybody("CAN_MANAGE"))),
+    ],
+    "only_runners_use_the_pool": [
+        (
+            "dev",
+            lambda stack: stack["resource"]["databricks_permissions"].update(
+                pool={"instance_pool_id": "1", **_everybody("CAN_ATTACH_TO")}
+            ),
+        ),
+    ],
     "no_path_of_this_machine": [
         ("dev", lambda stack: _first(stack, "databricks_workspace_file").update(source="/home/me/x.whl")),
         ("dev", lambda stack: stack["terraform"]["backend"]["local"].update(path="/home/me/dev.tfstate")),
@@ -348,10 +384,13 @@ region = "eu-central-1"
 name = "full"
 schema = "all"
 
-[permissions]
+[permissions.workspace]
+managers = ["admins of it", "ann@example.com"]
+runners = ["scientists", "12345678-90ab-cdef-1234-567890abcdef"]
+
+[permissions.catalog]
 managers = ["admins of it"]
 runners = ["scientists"]
-viewers = []
 
 [state]
 backend = "local"
@@ -385,6 +424,7 @@ def test_every_setting_reaches_the_stack(full: Callable[..., tuple[Stack, Enviro
         assert (cluster["node_type_id"], cluster["num_workers"]) == ("m6id.large", 2)
         assert "spark_conf" not in cluster
         assert cluster["custom_tags"] == {"environment": "full", "cost centre": "42"}
+    assert {tuple(job["tags"]) for job in policies.jobs(stack)} == {("commit", "deployment")}
     (scheduled,) = [job for job in policies.jobs(stack) if "schedule" in job]
     assert scheduled["name"] == "full-batch_inference"
     assert scheduled["schedule"] == {
@@ -399,16 +439,26 @@ def test_every_setting_reaches_the_stack(full: Callable[..., tuple[Stack, Enviro
         "/Repos/team/project",
         "main",
     )
-    (grants,) = policies.resources(stack, "databricks_grants").values()
-    granted = {grant["principal"]: grant["privileges"] for grant in grants["grant"]}
-    assert granted["admins of it"] == granted[PRINCIPAL] == ["ALL_PRIVILEGES"]
+    grants = policies.resources(stack, "databricks_grant").values()
+    granted = {grant["principal"]: grant["privileges"] for grant in grants}
+    assert granted.keys() == {"admins of it", "scientists", PRINCIPAL}
+    assert granted["admins of it"] == granted[PRINCIPAL] == ["ALL_PRIVILEGES", "MANAGE"]
     assert "CREATE_TABLE" in granted["scientists"]
     access = policies.resources(stack, "databricks_permissions")
     levels = [
-        (entry.get("group_name") or entry["service_principal_name"], entry["permission_level"])
+        tuple(entry.values())
         for entry in next(each for each in access.values() if "experiment_id" in each)["access_control"]
     ]
-    assert levels == [("admins of it", "CAN_MANAGE"), ("scientists", "CAN_EDIT"), (PRINCIPAL, "CAN_EDIT")]
+    assert levels == [
+        ("admins of it", "CAN_MANAGE"),
+        ("CAN_MANAGE", "ann@example.com"),
+        ("CAN_EDIT", "12345678-90ab-cdef-1234-567890abcdef"),
+        ("scientists", "CAN_EDIT"),
+        ("CAN_EDIT", PRINCIPAL),
+    ]
+    folder_access = next(each for each in access.values() if "directory_path" in each)
+    assert {entry["permission_level"] for entry in folder_access["access_control"]} == {"CAN_READ"}
+    assert PRINCIPAL in {entry.get("service_principal_name") for entry in folder_access["access_control"]}
     assert loaded.folder == "/Users/team@example.com/ml-pipeline-full"
     assert [r.name for r in RULES if r.name != "only_production_runs_by_itself" and list(r.check(stack, loaded))] == []
 

@@ -73,7 +73,7 @@ def test_every_environment_file_with_a_workspace_is_accepted(name: str) -> None:
     loaded = environment.load(ENVIRONMENTS / f"{name}.toml")
     assert (loaded.full_name, loaded.paused) == (name, name != "prod")
     assert loaded.pipeline.schema_name == f"{name}.iris"
-    assert loaded.pipeline.experiment == f"/Shared/ml-pipeline-{name}/iris"
+    assert loaded.pipeline.experiment == f"{loaded.workspace.folder}/ml-pipeline-{name}/iris"
     assert loaded.protected == (name == "prod")
 
 
@@ -87,7 +87,7 @@ def test_an_instance_shares_nothing_and_is_paused_and_unprotected(name: str) -> 
     assert copy_.full_name == f"{name}-pr-123"
     assert copy_.folder != one.folder
     assert copy_.pipeline.schema_name == f"{name}.iris_pr_123"
-    assert copy_.pipeline.experiment == f"/Shared/ml-pipeline-{name}-pr-123/iris"
+    assert copy_.pipeline.experiment == f"{copy_.workspace.folder}/ml-pipeline-{name}-pr-123/iris"
     assert copy_.paused
     assert not copy_.protected
     tables = {value for job in copy_.jobs for task in job.tasks for value in task.parameters.values() if "." in value}
@@ -192,7 +192,7 @@ CHOSEN = [
     ("dev", "state.bucket", "b", r"toml: state.bucket: unknown key, .*; accepted: backend$"),
     ("dev", "state", "local", r"toml: state: must be a table \(given: 'local'\)"),
     ("staging", "state.region", None, "toml: state.region: is missing"),
-    ("staging", "state.kms_key_id", "alias/key", "state.kms_key_id: must be the ARN of a key, such as 'arn:aws:kms:"),
+    ("staging", "state.kms_key_id", "alias/key", "state.kms_key_id: must be the ARN of a key, not of an alias"),
     ("dev", "compute.num_workers", 100_001, "compute.num_workers: must be less than or equal to 100000"),
     ("dev", "compute.pool.max_capacity", 100_001, "compute.pool.max_capacity: must be less than or equal to 100000"),
     ("dev", "compute.pool.idle_instance_autotermination_minutes", 10_001, "must be less than or equal to 10000"),
@@ -209,8 +209,11 @@ CHOSEN = [
     ("dev", "catalog.schema", "a" * 225, "catalog.schema: must be up to 224 lower-case"),
     ("dev", "catalog.name", "a" * 256, "catalog.name: must be up to 255 letters"),
     ("dev", "catalog.volume", "a" * 256, "catalog.volume: must be up to 255 lower-case"),
-    ("dev", "permissions.viewers", [], "permissions: names no group; accepted: at least one"),
-    ("dev", "permissions.runners", ["users"], "permissions: names 'users' more than once"),
+    ("dev", "permissions.viewers", ["x"], "permissions.viewers: "),
+    ("dev", "permissions.workspace.managers", ["users"], "names 'users' more than once; accepted: each principal once"),
+    ("dev", "permissions.catalog.viewers", ["users"], "'users' is a group of the workspace; accepted: groups of the"),
+    ("dev", "compute.tags", {"deployment": "x"}, "names 'deployment', which the deployment or Databricks sets"),
+    ("prod", "workspace.folder", "/Shared/team", "every user of the workspace may write there"),
     ("dev", "pipelines.iris.schema", "dev.iris", r"pipelines.iris.schema: belongs to the environment; accepted: \[cat"),
     (
         "dev",
@@ -289,7 +292,7 @@ def test_both_buckets_are_checked_alike(tmp_path: Path) -> None:
         ("compute.pool.node_type_id", "a%{ if true }b", "compute.pool.node_type_id"),
         ("compute.tags", {"team": "$${a}"}, "compute.tags.team"),
         ("compute.tags", {"${a}": "b"}, r"compute.tags.\$\{a\}"),
-        ("permissions.viewers", ["users", "${a}"], "permissions.viewers"),
+        ("permissions.workspace.viewers", ["users", "${a}"], "permissions.workspace.viewers"),
         ("pipelines.iris.positive_class", "${a}", "pipelines.iris.positive_class"),
         ("pipelines.iris.estimator.parameters", {"a": [{"b": "%{c}"}]}, "pipelines.iris.estimator.parameters.a.b"),
     ],
