@@ -81,7 +81,7 @@ synth: setup $(NODE_MODULES) ## Write the stack of every environment (INSTANCE=n
 	@$(CDKTF) synth
 
 diff: setup $(NODE_MODULES) ## Show what a deployment would change (ENV=dev)
-	@$(CDKTF) diff $(stack) $(OPTIONS)
+	@.venv/bin/python -m infra cdktf diff $(stack) $(OPTIONS)
 
 plan: setup $(NODE_MODULES) ## Write what a deployment would change, for review: plan.md and changes.json (ENV=dev, OUT=folder)
 	@.venv/bin/python -m infra plan $(stack) $(if $(OUT),--output $(OUT))
@@ -94,11 +94,11 @@ deploy: setup $(NODE_MODULES)
 	@.venv/bin/python -m infra apply $(stack) --reviewed $(REVIEWED)
 else
 deploy: setup $(NODE_MODULES) ## Deploy an environment (ENV=dev, INSTANCE=name for an instance of it, REVIEWED=changes.json)
-	@$(CDKTF) deploy $(stack) $(OPTIONS)
+	@.venv/bin/python -m infra cdktf deploy $(stack) $(OPTIONS)
 endif
 
 destroy: setup $(NODE_MODULES) ## Destroy what was deployed (ENV=dev, INSTANCE=name)
-	@$(CDKTF) destroy $(stack) $(OPTIONS)
+	@.venv/bin/python -m infra cdktf destroy $(stack) $(OPTIONS)
 
 rehearse: setup $(NODE_MODULES) ## Deploy to a rehearsal workspace on this machine, run all jobs, destroy
 	@.venv/bin/python -m infra rehearse

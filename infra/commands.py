@@ -49,6 +49,10 @@ def parser() -> argparse.ArgumentParser:
     commands = _group(root)
     _command(commands, "synth", _synth, "Write the Terraform stack of every environment; cdktf calls it.")
     _declare_review(commands)
+    cdktf = _command(commands, "cdktf", _cdktf, "Let cdktf deploy, destroy or compare a stack; the errors come last.")
+    cdktf.add_argument("verb", choices=("deploy", "destroy", "diff"))
+    cdktf.add_argument("stack", metavar="STACK")
+    cdktf.add_argument("options", nargs=argparse.REMAINDER, metavar="OPTION", help="an option of cdktf's")
     _command(commands, "rehearse", _rehearse, "Deploy to a rehearsal workspace, run every job, destroy.")
     serve = _command(commands, "rehearsal", _serve, "Serve a rehearsal workspace on 127.0.0.1 until interrupted.")
     serve.add_argument("--port", type=int, default=8765, help="port; 0 for any free one (%(default)s)")
@@ -142,6 +146,12 @@ def _review(given: Given) -> int:
     except InputError as error:
         raise PipelineError(str(error)) from error
     return 2 if given.command == "drift" and changes.items else 0
+
+
+def _cdktf(given: Given) -> int:
+    from infra import cdktf_cli
+
+    return cdktf_cli.run(given.verb, given.stack, given.options)
 
 
 def _rehearse(_given: Given) -> int:

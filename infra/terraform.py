@@ -19,9 +19,13 @@ _PROVIDER = "1.99.0"
 """Version of the Databricks provider."""
 
 
+PROGRAM = "ML_PIPELINE_TERRAFORM"
+"""The variable that holds Terraform's program where cdktf is given another one to call."""
+
+
 def program() -> str:
     """What is called for Terraform; cdktf reads the same variable."""
-    return os.environ.get("TERRAFORM_BINARY_NAME", "terraform")
+    return os.environ.get(PROGRAM) or os.environ.get("TERRAFORM_BINARY_NAME", "terraform")
 
 
 def run(folder: Path, *arguments: str) -> str:

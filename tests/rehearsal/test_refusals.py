@@ -222,3 +222,32 @@ def test_a_field_that_is_not_honoured(client: WorkspaceClient, field: str) -> No
         client.api_client.do("POST", f"/api/2.2/jobs/{door}", body=sent)
 
     assert caught.value.error_code == "NOT_IMPLEMENTED"
+
+
+@pytest.mark.parametrize(
+    ("of_job", "of_cluster", "repeated"),
+    [({"team": "a"}, {}, "team"), ({}, {"team": "a"}, "team"), ({"a": "1"}, {}, "")],
+)
+def test_a_cluster_repeats_no_tag_of_its_pool(
+    client: WorkspaceClient, of_job: dict[str, str], of_cluster: dict[str, str], repeated: str
+) -> None:
+    """Provider's documentation, ``instance_pool.md`` and ``job.md``."""
+    pool = client.instance_pools.create("tagged", "i3.xlarge", custom_tags={"team": "ml"}).instance_pool_id
+    sent = {"name": "tagged", "tags": of_job, **shared(instance_pool_id=pool, custom_tags=of_cluster)}
+    if not repeated:
+        assert client.api_client.do("POST", "/api/2.2/jobs/create", body=sent)
+        return
+    with pytest.raises(DatabricksError, match=f"the instance pool has the custom tags {repeated} already") as caught:
+        client.api_client.do("POST", "/api/2.2/jobs/create", body=sent)
+    assert caught.value.error_code == INVALID
+
+
+@pytest.mark.parametrize("group", ["users", "admins"])
+def test_unity_catalog_knows_no_group_of_the_workspace(client: WorkspaceClient, group: str) -> None:
+    """docs.databricks.com, "Principal"; public reports show the message."""
+    client.schemas.create("granted", "main")
+    change = catalog.PermissionsChange(principal=group, add=[catalog.Privilege.USE_SCHEMA])
+    with pytest.raises(DatabricksError, match=f"Could not find principal with name {group}") as caught:
+        client.grants.update("schema", "main.granted", changes=[change])
+    assert caught.value.error_code == "PRINCIPAL_DOES_NOT_EXIST"
+    client.schemas.delete("main.granted", force=True)
