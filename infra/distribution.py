@@ -37,6 +37,20 @@ def seal(wheel: Path) -> None:
     seal_of(wheel).write_text(f"{digest(wheel)}  {wheel.name}\n", encoding="utf-8")
 
 
+def sealed(given: Path) -> Path:
+    """This project's wheel, as ``find`` finds it, if it is the one that was sealed.
+
+    Raises:
+        InputError: what is given is not a wheel of this package.
+        CheckFailedError: its SHA-256 is another than the one beside it.
+    """
+    wheel = find(given)
+    sha256, beside = digest(wheel), seal_of(wheel)
+    if beside.is_file() and beside.read_text(encoding="utf-8").split()[:1] != [sha256]:
+        raise CheckFailedError(f"{wheel}: its SHA-256 is {sha256}, which is not the one in {beside.name}")
+    return wheel
+
+
 def take(given: Path, *, into: Path) -> None:
     """Make a wheel the one of a folder; where it is that already, nothing is touched.
 
@@ -44,12 +58,8 @@ def take(given: Path, *, into: Path) -> None:
         InputError: what is given is not a wheel of this package.
         CheckFailedError: the wheel is not the one that was sealed.
     """
-    wheel = find(given)
+    wheel = sealed(given)
     content = wheel.read_bytes()
-    sha256 = hashlib.sha256(content).hexdigest()
-    sealed = seal_of(wheel)
-    if sealed.is_file() and sealed.read_text(encoding="utf-8").split()[:1] != [sha256]:
-        raise CheckFailedError(f"{wheel}: its SHA-256 is {sha256}, which is not the one in {sealed.name}")
     target, stamp = into / wheel.name, into / STAMP
     if stamp.is_file() and list(into.glob("*.whl")) == [target] and target.read_bytes() == content:
         return
@@ -58,4 +68,4 @@ def take(given: Path, *, into: Path) -> None:
     target.write_bytes(content)
     seal(target)
     stamp.touch()
-    print(f"wheel: {wheel.name} sha256:{sha256} (given, not built)")
+    print(f"wheel: {wheel.name} sha256:{digest(target)} (given, not built)")

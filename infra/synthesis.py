@@ -80,7 +80,7 @@ def synthesize(
     # A job of the workflow that only plans signs in as somebody who may do no more.
     client_id = os.environ.get("DATABRICKS_CLIENT_ID", "")
     environments = [each.signed_in_as(client_id) for each in environments]
-    built = distribution.find(_WHEELS).resolve()
+    built = distribution.sealed(_WHEELS).resolve()
     # Seconds to import, which a mistake in a file need not wait for.
     from infra.bindings import App
     from infra.stack import EnvironmentStack

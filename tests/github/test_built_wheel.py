@@ -65,6 +65,25 @@ def test_what_is_no_wheel_of_this_package_is_refused(tmp_path: Path) -> None:
             find(given)
 
 
+def test_a_wheel_that_changed_since_it_was_built_is_not_deployed(tmp_path: Path) -> None:
+    wheel = write(tmp_path / "dist" / NAME, "ml_pipeline/__init__.py")
+    seal(wheel)
+    (tmp_path / "environments").symlink_to(ROOT / "environments")
+    (tmp_path / "ml_pipeline").symlink_to(ROOT / "ml_pipeline")
+    write(wheel, "ml_pipeline/__init__.py", comment="edited")
+    done = subprocess.run(
+        [sys.executable, "-m", "infra", "synth"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "CDKTF_OUTDIR": str(tmp_path / "out")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert f"{NAME}: its SHA-256 is " in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_wheel_is_taken_once_and_another_takes_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     dist = tmp_path / "dist"
     write(dist / "ml_pipeline-0.0.1-py3-none-any.whl", "ml_pipeline/__init__.py")
