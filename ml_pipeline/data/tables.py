@@ -53,6 +53,7 @@ def where(name: str) -> str:
 
 
 def _identifier(name: str) -> str:
+    """The table in SQL, and to Spark's functions that parse a name, which a hyphen would end."""
     path = _path(name)
     return f"delta.`{path}`" if path else ".".join(f"`{part}`" for part in name.split("."))
 
@@ -61,7 +62,7 @@ def exists(name: str) -> bool:
     """Whether there is such a Delta table."""
     path = _path(name)
     if path is None:
-        return spark().catalog.tableExists(name)
+        return spark().catalog.tableExists(_identifier(name))
     from delta.tables import DeltaTable
 
     return DeltaTable.isDeltaTable(spark(), path)
@@ -78,7 +79,7 @@ def read(name: str, *, version: int | None = None) -> DataFrame:
     options = {} if version is None else {"versionAsOf": version}
     reader = spark().read.format("delta").options(**options)
     path = _path(name)
-    return reader.load(path) if path else reader.table(name)
+    return reader.load(path) if path else reader.table(_identifier(name))
 
 
 def absent(name: str) -> InputError:
@@ -141,7 +142,7 @@ def delete(name: str, condition: str) -> None:
     from delta.tables import DeltaTable
 
     path = _path(name)
-    table = DeltaTable.forPath(spark(), path) if path else DeltaTable.forName(spark(), name)
+    table = DeltaTable.forPath(spark(), path) if path else DeltaTable.forName(spark(), _identifier(name))
     table.delete(condition)
 
 
@@ -179,7 +180,7 @@ def _saved(writer: DataFrameWriter, name: str) -> int | None:
     if path:
         writer.save(path)
     else:
-        writer.saveAsTable(name)
+        writer.saveAsTable(_identifier(name))
     # Delta's own word on the commit of this session, which another writer's commit does not change.
     version = spark().conf.get(LAST_COMMIT, None)
     return None if version is None else int(version)

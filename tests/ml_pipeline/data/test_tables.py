@@ -353,6 +353,25 @@ def test_another_reader_finds_the_values_of_plain_columns(spark: SparkSession) -
 
 
 @pytest.mark.usefixtures("state")
+def test_a_table_of_a_catalog_may_have_a_name_that_has_to_be_quoted(
+    state: State, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Databricks, where a catalog may be called ``ml-prod``; Spark's own takes no hyphen, but needs quotes too."""
+    monkeypatch.setattr(tables, "local_state", lambda: None)
+    spark.sql(f"CREATE SCHEMA IF NOT EXISTS `1e5` LOCATION '{state.folder}/1e5'")
+    name = "1e5.2d"
+    try:
+        assert not tables.exists(name)
+        rows = spark.createDataFrame([(1, "x"), (2, "y")], "id long, `na me` string")
+        written = tables.replace(rows, name, hashing.Digest(2, "one"))
+        assert (written.rows, tables.exists(name), tables.last_write(name)[0]) == (2, True, written.version)
+        tables.delete(name, "id = 1")
+        assert [row["id"] for row in tables.read(name).collect()] == [2]
+        assert tables.read(name, version=written.version).count() == 2
+    finally:
+        spark.sql("DROP SCHEMA `1e5` CASCADE")
+
+
 def test_a_table_takes_a_column_that_parquet_has_no_name_for(spark: SparkSession) -> None:
     name = "local.test.later"
     batches.replace(spark.sql("SELECT 1 AS a"), name, value="2026-01-02")
