@@ -356,7 +356,7 @@ def test_another_reader_finds_the_values_of_plain_columns(spark: SparkSession) -
 def test_a_table_of_a_catalog_may_have_a_name_that_has_to_be_quoted(
     state: State, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on Databricks, where a catalog may be called ``ml-prod``; Spark's own takes no hyphen, but needs quotes too."""
+    """As on Databricks, where a catalog may be called ``ml-prod``: Spark's own takes no hyphen, yet needs quotes."""
     monkeypatch.setattr(tables, "local_state", lambda: None)
     spark.sql(f"CREATE SCHEMA IF NOT EXISTS `1e5` LOCATION '{state.folder}/1e5'")
     name = "1e5.2d"
