@@ -38,6 +38,8 @@ from cdktf import (
     ITerraformDependable,
     LocalBackend,
     S3Backend,
+    S3BackendAssumeRoleConfig,
+    S3BackendEndpointConfig,
     TerraformAsset,
     TerraformOutput,
     TerraformProvider,
@@ -50,7 +52,12 @@ from cdktf import (
 )
 from cdktf_cdktf_provider_databricks.directory import Directory
 from cdktf_cdktf_provider_databricks.grant import Grant
-from cdktf_cdktf_provider_databricks.instance_pool import InstancePool
+from cdktf_cdktf_provider_databricks.instance_pool import (
+    InstancePool,
+    InstancePoolAwsAttributes,
+    InstancePoolAzureAttributes,
+    InstancePoolGcpAttributes,
+)
 from cdktf_cdktf_provider_databricks.job import (
     Job,
     JobEmailNotifications,

@@ -42,6 +42,8 @@ def run(verb: str, stack: str, options: Sequence[str]) -> int:
         shell = {
             **os.environ,
             **terraform.QUIET,
+            # A deployment that is under way ends before long, and a destruction or another one may wait for it.
+            **{f"TF_CLI_ARGS_{command}": "-lock-timeout=10m" for command in ("plan", "apply", "destroy")},
             "TERRAFORM_BINARY_NAME": str(shim),
             terraform.PROGRAM: terraform.program(),
             "ML_PIPELINE_ERRORS": str(errors),

@@ -16,6 +16,8 @@ from infra.bindings import (
     RegisteredModel,
     Repo,
     S3Backend,
+    S3BackendAssumeRoleConfig,
+    S3BackendEndpointConfig,
     TerraformOutput,
     TerraformResourceLifecycle,
     TerraformStack,
@@ -68,7 +70,9 @@ class EnvironmentStack(TerraformStack):
             self, "folder", path=environment.folder, delete_recursive=not environment.protected, lifecycle=kept
         )
         built = Wheel(self, wheel=wheel, folder=folder, path=environment.folder)
-        machines = Machines(self, name=environment.full_name, compute=environment.compute, tags=tags)
+        machines = Machines(
+            self, name=environment.full_name, compute=environment.compute, cloud=environment.workspace.cloud, tags=tags
+        )
         experiment = MlflowExperiment(
             # A scope of its own: it is a part of the address in the state.
             Construct(self, "experiment"),
@@ -141,6 +145,9 @@ def _backend(stack: TerraformStack, environment: Environment) -> None:
             region=state.region,
             encrypt=state.encrypt,
             kms_key_id=state.kms_key_id,
+            assume_role=S3BackendAssumeRoleConfig(role_arn=state.role_arn) if state.role_arn else None,
+            endpoints=S3BackendEndpointConfig(s3=state.endpoint) if state.endpoint else None,
+            use_path_style=state.use_path_style or None,
         )
         # Terraform 1.10 brought the lock file, after the framework's last release.
         stack.add_override("terraform.backend.s3.use_lockfile", state.use_lockfile)

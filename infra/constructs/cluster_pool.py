@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from infra.bindings import Construct, InstancePool, JobJobClusterNewCluster
+from infra.bindings import (
+    Construct,
+    InstancePool,
+    InstancePoolAwsAttributes,
+    InstancePoolAzureAttributes,
+    InstancePoolGcpAttributes,
+    JobJobClusterNewCluster,
+)
 from ml_pipeline.settings.environment import Compute
 
 
 class Machines(Construct):
     """Where job clusters get their machines; makes the pool, where there is one."""
 
-    def __init__(self, scope: Construct, *, name: str, compute: Compute, tags: Mapping[str, str]) -> None:
+    def __init__(self, scope: Construct, *, name: str, compute: Compute, cloud: str, tags: Mapping[str, str]) -> None:
         super().__init__(scope, "machines")
         self._compute = compute
         self._tags = {**tags, **compute.tags}
@@ -28,6 +36,7 @@ class Machines(Construct):
                 # What is there already need not be fetched when a cluster starts.
                 preloaded_spark_versions=[compute.spark_version],
                 custom_tags=self._tags,
+                **_availability(cloud, spot=compute.pool.availability == "spot"),
             )
 
     def cluster(self) -> JobJobClusterNewCluster:
@@ -46,7 +55,20 @@ class Machines(Construct):
             data_security_mode="SINGLE_USER",
             spark_conf=alone if single else None,
             custom_tags=tags or None,
+            policy_id=self._compute.policy_id,
             instance_pool_id=pool,
             driver_instance_pool_id=pool,
             node_type_id=self._compute.node_type_id,
         )
+
+
+def _availability(cloud: str, *, spot: bool) -> dict[str, Any]:
+    """Said always: where it is not, it is spot on AWS and Azure."""
+    if cloud == "azure":
+        return {
+            "azure_attributes": InstancePoolAzureAttributes(availability="SPOT_AZURE" if spot else "ON_DEMAND_AZURE")
+        }
+    if cloud == "gcp":
+        given = "PREEMPTIBLE_GCP" if spot else "ON_DEMAND_GCP"
+        return {"gcp_attributes": InstancePoolGcpAttributes(gcp_availability=given)}
+    return {"aws_attributes": InstancePoolAwsAttributes(availability="SPOT" if spot else "ON_DEMAND")}

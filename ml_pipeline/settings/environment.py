@@ -42,6 +42,20 @@ KmsKey = Annotated[
         "the ARN of a key, not of an alias, such as 'arn:aws:kms:eu-central-1:123456789012:key/1234abcd'",
     ),
 ]
+RoleArn = Annotated[
+    str,
+    matching(
+        r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]+",
+        "the ARN of a role, such as 'arn:aws:iam::123456789012:role/terraform'",
+    ),
+]
+Endpoint = Annotated[
+    str,
+    matching(
+        r"https://[A-Za-z0-9.-]+(:[0-9]{1,5})?|http://(127\.0\.0\.1|localhost):[0-9]{1,5}",
+        "an HTTPS address without a path, such as 'https://s3.example.com'",
+    ),
+]
 ConnectionId = Annotated[
     str, matching("[A-Za-z0-9_.-]+", "letters, digits, underscores, dots and hyphens, such as 'databricks_default'")
 ]
@@ -64,6 +78,8 @@ class Pool(Settings):
     min_idle_instances: Count = 0
     max_capacity: Positive = 10
     idle_instance_autotermination_minutes: Annotated[int, Field(ge=0, le=10_000)] = 15
+    availability: Literal["on_demand", "spot"] = "on_demand"
+    """Whether the cloud may take the machines back (``spot``), which ends the runs on them."""
 
     @model_validator(mode="after")
     def _room(self) -> Self:
@@ -88,6 +104,8 @@ class Compute(Settings):
     pool: Pool | None = None
     num_workers: Count = 0
     """Machines beside the driver; 0 is a cluster of one machine."""
+    policy_id: NonEmpty | None = None
+    """Id of the cluster policy that the clusters keep to."""
     tags: dict[TagName, NonEmpty] = {}
     """Tags of clusters and pool, by which the cloud's bill tells them apart."""
 
@@ -207,6 +225,12 @@ class S3State(Settings):
     kms_key_id: KmsKey | None = None
     """ARN of the key of the encryption; the bucket's own where it is left out."""
     use_lockfile: bool = True
+    role_arn: RoleArn | None = None
+    """ARN of the role that Terraform assumes to reach the bucket; the signed-in one where it is left out."""
+    endpoint: Endpoint | None = None
+    """Address of another store with S3's interface; AWS where it is left out."""
+    use_path_style: bool = False
+    """Whether the bucket is a part of the path instead of the host, as many other stores want it."""
 
 
 class Tables(Settings):

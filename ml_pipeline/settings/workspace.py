@@ -104,6 +104,14 @@ class Workspace(Settings):
     """Mail addresses that hear of failed and of slow runs."""
     git_folder: GitFolder | None = None
 
+    @property
+    def cloud(self) -> Literal["aws", "azure", "gcp"]:
+        """Whose machines the workspace has, by its address (docs.databricks.com, "Workspace instance names")."""
+        host = (self.host or "").rstrip("/")
+        if host.endswith((".azuredatabricks.net", ".databricks.azure.cn", ".databricks.azure.us")):
+            return "azure"
+        return "gcp" if host.endswith(".gcp.databricks.com") else "aws"
+
     @model_validator(mode="after")
     def _one_identity(self) -> Self:
         needed = {"github-oidc": ("client_id", "host"), "profile": ("profile",), "environment": ()}

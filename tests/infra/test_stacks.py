@@ -463,6 +463,49 @@ def test_every_setting_reaches_the_stack(full: Callable[..., tuple[Stack, Enviro
     assert [r.name for r in RULES if r.name != "only_production_runs_by_itself" and list(r.check(stack, loaded))] == []
 
 
+@pytest.mark.parametrize("availability", ["on_demand", "spot"])
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("https://dbc-1.cloud.databricks.com", ("aws_attributes", "ON_DEMAND", "SPOT")),
+        ("https://adb-1.2.azuredatabricks.net", ("azure_attributes", "ON_DEMAND_AZURE", "SPOT_AZURE")),
+        ("https://1.2.gcp.databricks.com", ("gcp_attributes", "ON_DEMAND_GCP", "PREEMPTIBLE_GCP")),
+    ],
+)
+def test_a_pool_says_whether_its_machines_may_be_taken_back(
+    tmp_path: Path, wheel: Path, host: str, expected: tuple[str, str, str], availability: str
+) -> None:
+    key, *names = expected
+    file = tmp_path / "full.toml"
+    pool = f'[compute.pool]\nnode_type_id = "x"\navailability = "{availability}"\n\n[catalog]\n'
+    text = FULL.replace('node_type_id = "m6id.large"', 'policy_id = "ABC"').replace("[catalog]\n", pool)
+    file.write_text(text.replace("https://full.cloud.databricks.com", host), encoding="utf-8")
+    stack = stack_of(environment.load(file), wheel)
+    attributes = {name: value for name, value in _first(stack, "databricks_instance_pool").items() if "attrib" in name}
+    assert attributes.keys() == {key}
+    assert [*attributes[key].values()] == [names[availability == "spot"]]
+    assert {cluster["policy_id"] for _, cluster in policies.clusters(stack)} == {"ABC"}
+
+
+def test_another_store_and_a_role_reach_the_backend(tmp_path: Path, wheel: Path) -> None:
+    file = tmp_path / "full.toml"
+    role = "arn:aws:iam::123456789012:role/terraform"
+    lines = ('bucket = "state"', 'region = "eu-central-1"', f'role_arn = "{role}"', "use_path_style = true")
+    text = "\n".join(('backend = "s3"', *lines, 'endpoint = "https://s3.example.com:9000"'))
+    file.write_text(FULL.replace('backend = "local"', text), encoding="utf-8")
+    backend = stack_of(environment.load(file), wheel)["terraform"]["backend"]["s3"]
+    assert backend == {
+        "assume_role": {"role_arn": role},
+        "bucket": "state",
+        "encrypt": True,
+        "endpoints": {"s3": "https://s3.example.com:9000"},
+        "key": "ml-pipeline/full.tfstate",
+        "region": "eu-central-1",
+        "use_lockfile": True,
+        "use_path_style": True,
+    }
+
+
 def test_an_instance_has_no_git_folder_and_never_runs_by_itself(
     full: Callable[..., tuple[Stack, Environment]],
 ) -> None:

@@ -213,6 +213,8 @@ CHOSEN = [
     ("dev", "permissions.workspace.managers", ["users"], "names 'users' more than once; accepted: each principal once"),
     ("dev", "permissions.catalog.viewers", ["users"], "'users' is a group of the workspace; accepted: groups of the"),
     ("dev", "compute.tags", {"deployment": "x"}, "names 'deployment', which the deployment or Databricks sets"),
+    ("staging", "state.role_arn", "terraform", "state.role_arn: must be the ARN of a role"),
+    ("staging", "state.endpoint", "http://example.com", "state.endpoint: must be an HTTPS address without a path"),
     ("prod", "workspace.folder", "/Shared/team", "every user of the workspace may write there"),
     ("dev", "pipelines.iris.schema", "dev.iris", r"pipelines.iris.schema: belongs to the environment; accepted: \[cat"),
     (
