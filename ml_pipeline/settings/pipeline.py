@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from ml_pipeline.settings import types
+from ml_pipeline.settings import batch_days, types
 from ml_pipeline.settings.quartz import checked
 from ml_pipeline.settings.types import Columns, NonEmpty, Settings
 
@@ -198,8 +198,13 @@ class Schedule(Settings):
     """When batch inference runs where it is deployed."""
 
     cron: Annotated[str, AfterValidator(checked)]
-    """Quartz cron expression, as Databricks takes it: seconds first."""
+    """Quartz cron expression, as Databricks takes it: seconds first. It fires once a day at most."""
     time_zone: types.TimeZone = "UTC"
+
+    @model_validator(mode="after")
+    def _one_batch_a_day(self) -> Self:
+        batch_days.check(self.cron, self.time_zone)
+        return self
 
 
 class Pipeline(Settings):

@@ -79,6 +79,20 @@ def _fires(parts: list[str]) -> bool:
     return False
 
 
+def times_of_day(expression: str) -> list[datetime.time]:
+    """The times at which an expression fires on each of its days."""
+    fields = zip(_FIELDS[:3], _parsed(expression), strict=False)
+    seconds, minutes, hours = (sorted(_values(field, part)) for field, part in fields)
+    return [datetime.time(*time) for time in itertools.product(hours, minutes, seconds)]
+
+
+def fires_on(expression: str, day: datetime.date) -> bool:
+    """Whether an expression fires on a day."""
+    parts = _parsed(expression)
+    years = _values(_FIELDS[6], parts[6]) if len(parts) == 7 else {day.year}
+    return day.year in years and day.month in _values(_FIELDS[4], parts[4]) and _on(day, parts[3], parts[5])
+
+
 def as_cron(expression: str) -> str:
     """The same times in the five fields that Airflow takes: no seconds, no year, and Sunday is 0.
 
@@ -148,13 +162,12 @@ def _number(field: _Field, text: str) -> int | None:
 def per_month(expression: str) -> float:
     """How often an expression comes true in a month, on the average of four years from this one on."""
     parts = _parsed(expression)
-    seconds, minutes, hours = (_values(field, part) for field, part in zip(_FIELDS, parts[:3], strict=False))
     months = _values(_FIELDS[4], parts[4])
     # A year that the expression names says nothing of a usual month.
     first = datetime.date(datetime.datetime.now(tz=datetime.UTC).year, 1, 1)
     days = (first + datetime.timedelta(days=day) for day in range(4 * 365 + 1))
     matching = sum(day.month in months and _on(day, parts[3], parts[5]) for day in days)
-    return len(seconds) * len(minutes) * len(hours) * matching / 48
+    return len(times_of_day(expression)) * matching / 48
 
 
 def _on(day: datetime.date, of_month: str, of_week: str) -> bool:

@@ -112,7 +112,7 @@ BAD_VALUES: dict[str, list[Any]] = {
 
 def kind_of(field: FieldInfo) -> str:
     text = str(field.annotation)
-    return next((kind for kind in ("Literal", "list", "dict", "bool", "int") if kind in text), "str")
+    return next((kind for kind in ("Literal", "list", "dict", "bool", "int") if re.search(rf"\b{kind}\b", text)), "str")
 
 
 def model_of(field: FieldInfo) -> type[BaseModel] | None:
