@@ -79,7 +79,10 @@ def printable(text: str) -> str:
 
 
 def cause(error: BaseException) -> str:
-    """What an error is about, in one line; Spark's go on with the whole Java stack, whose end says most."""
+    """What an error is about, in one line; Spark's go on with a whole stack, whose end says most."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
+    if "Traceback (most recent call last):" in str(error):
+        raised = [line.strip() for line in lines if re.match(r"\s*[\w.]+(Error|Exception)\b", line)]
+        lines = raised[-1:] or lines
     causes = [line for line in lines if line.startswith("Caused by: ")]
     return re.sub(r"^Caused by: [\w.$]+: ", "", causes[-1]) if causes else lines[0]

@@ -116,7 +116,11 @@ def _text(source: Source, kind: str, place: str, target: str, found: Survey) -> 
     if source.csv:
         lines += [f"{key} = {_quoted(getattr(source, key))}" for key in _DIALECT]
         lines += ["", "[source.columns]"]
-        lines += [f"{_quoted(name)} = {_quoted(one.type)}" for name, one in found.columns.items()]
+        # What is not declared stays text, or is inferred and becomes wider if it has to, as whole numbers may.
+        types = {name: found.columns[name].type for name in (*features, target)}
+        lines += [
+            f"{'# ' if type_ == 'long' else ''}{_quoted(name)} = {_quoted(type_)}" for name, type_ in types.items()
+        ]
     lines += [
         "",
         "[estimator]",

@@ -41,7 +41,7 @@ def replace(
     default its present one. The note goes into the table's history.
 
     Raises:
-        InputError: a column has a type that fits no value of the batches before.
+        InputError: Delta can't write the rows.
         PipelineError: another run wrote this batch after this one began.
     """
     began = tables.latest_version(name) if since is None else since
@@ -64,7 +64,7 @@ def _replace(rows: DataFrame, name: str, *, column: str, value: str, began: int,
     counted = Observation()
     batch = rows.withColumn(column, F.lit(value).cast("date"))
     before = tables.read(name) if began >= 0 or tables.exists(name) else None
-    types = _types(batch, before, name) if before is not None else {}
+    types = _types(batch, before) if before is not None else {}
     batch = _cast(batch, types).observe(counted, F.count(F.lit(1)).alias("rows"))
     wider = [name_ for name_, type_ in types.items() if before is not None and before.schema[name_].dataType != type_]
     for each in batch.columns:
@@ -104,30 +104,25 @@ def _replace(rows: DataFrame, name: str, *, column: str, value: str, began: int,
     return tables.Written(rows=counted.get["rows"], version=version)
 
 
-def _types(batch: DataFrame, before: DataFrame, name: str) -> dict[str, DataType]:
-    """For each column whose type differs from the table's, the one that holds the values of both.
-
-    Raises:
-        InputError: there is none.
-    """
+def _types(batch: DataFrame, before: DataFrame) -> dict[str, DataType]:
+    """For each column whose type differs from the table's, the one that holds the values of both."""
     types: dict[str, DataType] = {}
     for each in (field for field in batch.schema if field.name in before.columns):
         old, new = before.schema[each.name].dataType, each.dataType
-        if old.simpleString() == new.simpleString():
-            continue
-        wide = columns.widest(old, new)
-        if wide is None:
-            raise InputError(
-                f"table {name}: column '{each.name}' is {new.simpleString()}, and was {old.simpleString()} in the "
-                "batches before; expected the same type, or write to another table"
-            )
-        types[each.name] = wide
+        if old.simpleString() != new.simpleString():
+            types[each.name] = columns.widest(old, new)
     return types
 
 
 def _cast(rows: DataFrame, types: Mapping[str, DataType]) -> DataFrame:
     return rows.withColumns(
-        {name: F.col(columns.quote(name)).cast(type_) for name, type_ in types.items() if name in rows.columns}
+        {
+            name: columns.as_text(rows, name)
+            if type_.typeName() == "string"
+            else F.col(columns.quote(name)).cast(type_)
+            for name, type_ in types.items()
+            if name in rows.columns
+        }
     )
 
 

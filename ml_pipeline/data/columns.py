@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ml_pipeline.data import functions as F
 from ml_pipeline.errors import InputError
@@ -55,16 +56,29 @@ _FORMS = {
     **dict.fromkeys(_TIMES, r"^\s*\d{4}-\d{1,2}-\d{1,2}([T ].*)?$"),
 }
 _SPARK_TYPES = {"long": "bigint"}
+_MOST_DIGITS = 38
+"""Of a decimal of Spark."""
 _EXACT = 2.0**53
 """Up to here a double holds each whole number."""
 
 
-def widest(one: DataType, other: DataType) -> DataType | None:
+def holds(wide: str, narrow: str) -> bool:
+    """Whether a type holds each value of another; both are types that can be declared, or Spark's names."""
+    if wide == narrow:
+        return True
+    one, other = (re.fullmatch(r"decimal\((\d+),(\d+)\)", type_) for type_ in (wide, narrow))
+    if one and other:
+        (digits, scale), (its_digits, its_scale) = map(int, one.groups()), map(int, other.groups())
+        return its_scale <= scale and its_digits - its_scale <= digits - scale
+    return (wide, narrow) in {("double", "long"), ("timestamp", "date")}
+
+
+def widest(one: DataType, other: DataType) -> DataType:
     """The narrowest type that holds the values of two: numbers become fractions, anything else text.
 
-    ``None`` if one of them is nested.
+    Nested columns that differ become text too, as JSON.
     """
-    from pyspark.sql.types import DoubleType, LongType, NullType, StringType
+    from pyspark.sql.types import DecimalType, DoubleType, LongType, NullType, StringType
 
     kinds = {one.typeName(), other.typeName()}
     if isinstance(one, NullType):
@@ -75,7 +89,12 @@ def widest(one: DataType, other: DataType) -> DataType | None:
         return LongType()
     if kinds <= {*WHOLE, "float", "double"}:
         return DoubleType()
-    return None if kinds & set(NESTED) else StringType()
+    if isinstance(one, DecimalType) and isinstance(other, DecimalType):
+        scale = max(one.scale, other.scale)
+        digits = scale + max(one.precision - one.scale, other.precision - other.scale)
+        if digits <= _MOST_DIGITS:
+            return DecimalType(digits, scale)
+    return StringType()
 
 
 @dataclass(frozen=True)
@@ -115,6 +134,14 @@ def require(rows: Named, names: Iterable[str], *, where: str, why: str = "") -> 
     for name in names:
         if name not in rows.columns:
             raise InputError(f"{where} has no column '{name}'{why}; accepted: {', '.join(rows.columns)}")
+
+
+def shared(rows: DataFrame, key: list[str]) -> tuple[Any, ...] | None:
+    """The values of a key that more than one row has, and how many have it; ``None`` if each row has its own."""
+    count = "_".join((*key, "rows"))  # No column of the key has a name as long.
+    counted = rows.groupBy(*map(quote, key)).agg(F.count(F.lit(1)).alias(count))
+    found = counted.where(F.col(quote(count)) > 1).first()
+    return None if found is None else tuple(found)
 
 
 def may_be_infinite(rows: DataFrame, name: str) -> bool:
@@ -206,9 +233,9 @@ def _text(value: Column, own: str, reading: Reading) -> Column:
 
 
 def as_text(rows: DataFrame, column: str) -> Column:
-    """A column's values as text, whatever their type."""
+    """A column's values as text, whatever their type; whole numbers have no fraction, even among fractions."""
     value, own = F.col(quote(column)), type_name(rows, column)
-    return F.to_json(value) if own in NESTED else value.cast("string")
+    return F.to_json(value) if own in NESTED else _text(value, own, Reading("string"))
 
 
 def missing(rows: DataFrame, column: str, reading: Reading | None) -> Column:

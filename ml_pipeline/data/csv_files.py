@@ -34,18 +34,19 @@ def read(source: Source) -> DataFrame:
 
     path = source.csv or ""
     rows = _csv(source, path)
-    _check_header(source, rows.columns)
     groups = _files_by_header(source, rows.inputFiles())
     parts: list[tuple[str | list[str], DataFrame]] = (
         [(path, rows)] if len(groups) < 2 else [(files, _csv(source, files)) for files in groups]
     )
-    first = _names(rows.columns)
+    first = _names(parts[0][1].columns)
     frames = []
     for paths, part in parts:
+        where = f"source {source}" if isinstance(paths, str) else f"source {source}: {_shown(paths[0])}"
+        _check_header(source, part.columns, paths, where=where)
         names = _names(part.columns)
         if other := set(names) ^ set(first):
             raise InputError(
-                f"source {source}: {paths[0]} and {groups[0][0]} differ in the columns {', '.join(sorted(other))}; "
+                f"{where} and {_shown(groups[0][0])} differ in the columns {', '.join(sorted(other))}; "
                 "expected the same columns in each file, in any order"
             )
         schema = StructType([StructField(name, StringType()) for name in names])
@@ -60,7 +61,9 @@ def _names(columns: list[str]) -> list[str]:
 def _csv(source: Source, paths: str | list[str], schema: StructType | None = None, *, header: bool = True) -> DataFrame:
     reader = spark().read.options(header=header, sep=source.separator)
     # The first line holds names, one of which may be the text that stands for no value.
-    reader = reader.schema(schema).option("nullValue", source.null_value) if schema else reader
+    if schema:
+        # Spark takes an empty text in quotes for a value of its own.
+        reader = reader.schema(schema).options(nullValue=source.null_value, emptyValue=source.null_value)
     if isinstance(paths, list) and not set("*?[{") & set(source.csv or ""):
         # Folders such as day=2026-01-02 are columns.
         reader = reader.option("basePath", source.csv or "")
@@ -76,13 +79,12 @@ def check_files(source: Source, files: Iterable[str]) -> None:
             raise InputError(f"source {source}: {file} has one of *?[]{{}} in its name; rename the file")
 
 
-def check_names(source: Source, names: Sequence[str]) -> None:
+def check_names(source: Source, names: Sequence[str], *, where: str) -> None:
     """Whether the names in a CSV file's first line are those of columns, each once.
 
     Raises:
         InputError: they are not.
     """
-    where = f"source {source}"
     if not names:
         raise InputError(f"{where}: is empty; expected a line with the names of the columns, and rows")
     if any(unicodedata.category(character) == "Cc" or character == UNDECODED for name in names for character in name):
@@ -107,19 +109,23 @@ def check_names(source: Source, names: Sequence[str]) -> None:
         raise InputError(f"{where}: several columns are named '{twice[0]}'; expected a name of its own for each")
 
 
-def _check_header(source: Source, names: list[str]) -> None:
+def _shown(uri: str) -> str:
+    return unquote(uri).removeprefix("file://").replace("file:/", "/", 1)
+
+
+def _check_header(source: Source, names: list[str], paths: str | list[str], *, where: str) -> None:
     # Spark adds the position to a name that occurs twice, in whatever case.
     cut = Counter(
         name.lower().removesuffix(str(place)) for place, name in enumerate(names) if name.endswith(str(place))
     )
     if any(count > 1 for count in cut.values()):
-        first = _csv(source, source.csv or "", header=False).first()
+        first = _csv(source, paths, header=False).first()
         names = [name for name in first or () if name]
-    check_names(source, _names(names))
+    check_names(source, _names(names), where=where)
 
 
 def _files_by_header(source: Source, uris: list[str]) -> list[list[str]]:
-    """The CSV files of a source, those with the same first line together; one that is empty has none."""
+    """The CSV files of a source, those with the same header together; one that is empty has none."""
     files = [unquote(uri) for uri in uris]
     if len(files) < 2:
         return [files]
@@ -127,6 +133,8 @@ def _files_by_header(source: Source, uris: list[str]) -> list[list[str]]:
     place = F.struct("_metadata.file_block_start", F.monotonically_increasing_id())
     # As bytes: names in another encoding than UTF-8 could look the same.
     lines = spark().read.text(files).select(F.col("value").cast("binary"), "_metadata.file_path", place.alias("place"))
+    # Spark takes the first line that is not empty for the header. (Of UTF-16, a zero byte is left of an empty line.)
+    lines = lines.where(F.decode("value", "ISO-8859-1").rlike("[^\\x00\\r\u00ef\u00bb\u00bf\u00ff\u00fe]"))
     first = lines.groupBy("file_path").agg(F.min_by("value", "place").alias("header")).orderBy("file_path").collect()
     groups: dict[bytes, list[str]] = {}
     for row in first:

@@ -40,6 +40,8 @@ class Matched:
     """Predictions with their labels, where they have arrived."""
 
     _rows: DataFrame
+    _labels: DataFrame
+    _where: str
     scored: bool
     """Whether there are scores; else the column of that name, if any, is one of the source."""
 
@@ -60,13 +62,18 @@ class Matched:
         types = {name: columns.canonical(predictions, name) for name in key}
         truth = _labels(labels, types, target=target)
         matched = predictions.join(truth, on=list(key), how="left")
-        return cls(matched, scored=dict(matched.dtypes).get(names.SCORES) == "array<double>")
+        scored = dict(matched.dtypes).get(names.SCORES) == "array<double>"
+        return cls(matched, truth, f"monitoring.labels: source {labels}", scored=scored)
 
     def batches(self) -> list[LabelledBatch]:
         """The batches, by version, in the order of their days."""
         scored_by = (names.BATCH_COLUMN, names.MODEL_VERSION, names.RUN_ID)
         counted = self._rows.groupBy(*scored_by).agg(F.count(names.LABEL), F.count(F.lit(1)))
-        return sorted((LabelledBatch(*row) for row in counted.collect()), key=lambda batch: batch.day)
+        batches = sorted((LabelledBatch(*row) for row in counted.collect()), key=lambda batch: batch.day)
+        if batches and not any(batch.labelled for batch in batches) and (first := self._labels.first()) is not None:
+            named = ", ".join(f"{name} {first[name]!r}" for name in first.asDict() if name != names.LABEL)
+            print(f"{self._where}: no label has the key of a prediction; the first one has {named}", flush=True)
+        return batches
 
     def frame(self, batch: LabelledBatch) -> pd.DataFrame:
         """The labelled rows of a batch: predictions, labels, and scores if there are any."""
@@ -83,7 +90,19 @@ def _labels(labels: Source, key: Mapping[str, str], *, target: str) -> DataFrame
     where = f"monitoring.labels: source {labels}"
     rows = sources.read_source(labels)
     columns.require(rows, (*key, target), where=f"{where}:")
-    rows = schema.apply(rows, schema.of_columns(rows, labels, key))
+    readings = schema.of_columns(rows, labels, key)
+    with sources.reading(where):
+        for name in key:
+            wrong = rows.where(schema.unreadable(rows, name, readings[name])).select(columns.quote(name))
+            if (example := wrong.first()) is not None:
+                print(
+                    f"{where}: {wrong.count():,} labels are ignored, because their {name} is not a "
+                    f"{readings[name].type}, such as {example[0]!r}",
+                    flush=True,
+                )
+    rows = schema.apply(rows, readings)
+    for name in key:
+        rows = rows.where(F.col(columns.quote(name)).isNotNull())
     value = F.col(columns.quote(target))
     by_key = rows.where(value.isNotNull()).groupBy(*map(columns.quote, key))
     grouped = by_key.agg(F.min(value).alias(names.LABEL), F.max(value).alias(names.OTHER_LABEL))

@@ -48,9 +48,7 @@ def read(source: Source) -> DataFrame:
         for name in first.columns:
             one, another = (rows.schema[name].dataType for rows in (first, part))
             wide = columns.widest(one, another)
-            if wide is None or (
-                wide.typeName() == "string" and {one.typeName(), another.typeName()} - {"string", "void"}
-            ):
+            if wide.typeName() == "string" and {one.typeName(), another.typeName()} - {"string", "void"}:
                 raise InputError(
                     f"source {source}: column '{name}' is {another.simpleString()} in {other} and {one.simpleString()} "
                     f"in {file}; expected one type, or numbers"

@@ -101,8 +101,12 @@ def of_batch(
         InputError: a column can't be read as its type at all.
     """
     types = {
-        name: _type_in_batch(rows, name, kinds.get(name), model.get(name), table.get(name)) for name in rows.columns
+        name: _type_in_batch(
+            rows, name, kinds.get(name), model.get(name), table.get(name), is_text=source.csv is not None
+        )
+        for name in rows.columns
     }
+    types |= _with_fractions(rows, source, [name for name, type_ in types.items() if type_ == "long"])
     readings = {name: _reading(source, type_) for name, type_ in types.items()} | _declared(rows, source)
     _require_readable(rows, {name: reading for name, reading in readings.items() if name not in checked}, source)
     return readings | {name: _reading(source, type_) for name, type_ in checked.items() if name in rows.columns}
@@ -131,15 +135,33 @@ def _require_readable(rows: DataFrame, readings: Mapping[str, Reading], source: 
             )
 
 
-def _type_in_batch(rows: DataFrame, name: str, kind: str | None, model: str | None, table: str | None) -> str:
+def _type_in_batch(
+    rows: DataFrame, name: str, kind: str | None, model: str | None, table: str | None, *, is_text: bool
+) -> str:
     own = type_name(rows, name)
     if kind is None:
-        kept = table or model
-        return kept if kept and own in READABLE.get(kept.partition("(")[0], ()) else columns.canonical(rows, name)
+        kept, canonical = table or model or "", columns.canonical(rows, name)
+        readable = own in READABLE.get(kept.partition("(")[0], ())
+        # A file of text has no types. Any other source has: the table holds them, or becomes wide enough.
+        holds = is_text or kept == "string" or columns.holds(kept, canonical)
+        return kept if readable and (holds or (kept == "long" and own in ("float", "double"))) else canonical
     if kind == "string" or model in ("boolean", "date", "timestamp", "timestamp_ntz"):
         return kind if kind == "string" else str(model)
-    # To the model whole numbers are fractions too: that today's are whole says nothing of tomorrow's.
-    return "long" if own in WHOLE and table in (None, "long") else "double"
+    # To the model whole numbers are fractions too.
+    whole = own in WHOLE or (own in (*TEXT, "float", "double") and "long" in (table, model))
+    return "long" if whole and table in (None, "long") else "double"
+
+
+def _with_fractions(rows: DataFrame, source: Source, names: list[str]) -> dict[str, str]:
+    """Columns that were whole numbers so far and have fractions today."""
+    open_ = [name for name in names if type_name(rows, name) not in WHOLE]
+    if not open_:
+        return {}
+    whole, number = (
+        [columns.read(rows, name, _reading(source, type_)).isNull() for name in open_] for type_ in ("long", "double")
+    )
+    counts = rows.agg(*(F.count_if(one & ~other) for one, other in zip(whole, number, strict=True))).first()
+    return {name: "double" for name, count in zip(open_, counts or (), strict=True) if count}
 
 
 def apply(rows: DataFrame, readings: Mapping[str, Reading]) -> DataFrame:
@@ -224,9 +246,9 @@ def _kind(rows: DataFrame, name: str, decimal: str) -> Column:
     is_date, is_time = (columns.read(rows, name, Reading(type_)).isNotNull() for type_ in ("date", "timestamp"))
     return (
         F.when(value.isNull() | F.lower(bare).isin("", "nan"), 0)
+        # Also numbers that no column of whole numbers holds, and those of telephones: as quantities they would change.
+        .when(bare.rlike(r"^[+-]?\d{19}|^[+-]?0\d|^\+\d{7}"), _CODE)
         .when(number.rlike(r"^[+-]?(0|[1-9]\d{0,17})(\.0*)?$"), _LONG)
-        # Also numbers that no column of whole numbers holds: to say that they are quantities would change them.
-        .when(bare.rlike(r"^[+-]?\d{19}|^[+-]?0\d"), _CODE)
         .when(number.rlike(columns.NUMBER), _DOUBLE)
         .when(F.lower(bare).isin("true", "false"), _BOOLEAN)
         .when(is_date, _DATE)

@@ -100,7 +100,7 @@ def reading(where: str) -> Iterator[None]:
             ) from error
         if pattern := re.search(r"Input Pattern (?:file:)?(.*?) matches 0 files", text):
             raise InputError(f"{where}: {pattern[1]} has one of *?[]{{}} in its name; rename the file") from error
-        if "DATETIME_PATTERN" in text:
+        if "DATETIME_PATTERN" in text or "pattern letter" in text:
             raise InputError(
                 f"{where}: columns: a format is not a pattern of Spark; expected one such as 'dd.MM.yyyy'"
             ) from error

@@ -86,7 +86,7 @@ def of(source: Source, target: str, *, test_share: float, validation_share: floa
             raise InputError(f"{where}: is empty; accepted: at least one row")
         classes = _classes(rows, target, found[target], where)
         likely = [name for name, one in found.items() if name != target and _may_be_key(one, total)]
-        keys = [name for name in likely if rows.groupBy(quote(name)).count().where("count > 1").isEmpty()]
+        keys = [name for name in likely if columns.shared(rows, [name]) is None]
         keys.sort(key=lambda name: not _KEY.search(name))
         key = _plausible(keys)
         in_test, in_validation = (

@@ -5,7 +5,9 @@ The messages are those of the steps. A source that only Spark can read is left t
 
 from __future__ import annotations
 
+import ast
 import csv
+import importlib.util
 import json
 import re
 from collections.abc import Sequence
@@ -46,6 +48,8 @@ def check(
         InputError: all that is wrong.
     """
     where = f"source {source}"
+    if transform:
+        _check_function(transform)
     header = _header(source, where)
     if header is None:
         return
@@ -70,6 +74,40 @@ def check(
             Classes.of(sources.sklearn_frame(source.sklearn)[target], positive=positive_class)
     if problems:
         raise InputError(*problems)
+
+
+def _check_function(transform: str) -> None:
+    """Whether a pipeline's own function is there; without an import of its module, which may import Spark."""
+    module, _, name = transform.rpartition(".")
+    try:
+        spec = importlib.util.find_spec(module) if module else None
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or not spec.origin:
+        raise InputError(
+            f"transform: '{transform}': there is no module '{module}'; expected one beside the pipeline's file, or one "
+            "that is installed"
+        )
+    file = Path(spec.origin)
+    if file.suffix != ".py":
+        return
+    try:
+        body = ast.parse(file.read_bytes()).body
+    except SyntaxError as error:
+        raise InputError(f"transform: {file}, line {error.lineno}: {error.msg}") from error
+    functions = [each.name for each in body if isinstance(each, ast.FunctionDef)]
+    named = {alias.asname or alias.name for each in body if isinstance(each, ast.ImportFrom) for alias in each.names}
+    assigned = {
+        target.id
+        for each in body
+        if isinstance(each, ast.Assign)
+        for target in each.targets
+        if isinstance(target, ast.Name)
+    }
+    if name not in {*functions, *named, *assigned} and "*" not in named:
+        raise InputError(
+            f"transform: '{transform}': {file} has no function '{name}'; accepted: {', '.join(functions) or 'none'}"
+        )
 
 
 def _header(source: Source, where: str) -> Header | None:
@@ -117,7 +155,7 @@ def _of_csv(file: Path, source: Source, where: str) -> list[str] | None:
         except (csv.Error, UnicodeError) as error:
             raise InputError(f"{where}: can't be read: {error}") from error
     names = [name.strip() or f"_c{place}" for place, name in enumerate(first)]
-    csv_files.check_names(source, names)
+    csv_files.check_names(source, names, where=where)
     if empty:
         raise InputError(f"{where}: is empty; accepted: at least one row")
     return names

@@ -107,11 +107,12 @@ def _responses(frame: pd.DataFrame, run: Run) -> tuple[Responses, Any]:
 def _as(values: Sequence[Any], classes: Sequence[Any]) -> list[Any]:
     """Values as the model's classes have them: labels may come as text, padded, or whole numbers as doubles."""
     exact, known = {value: value for value in classes}, {_text(value): value for value in classes}
-    return [exact.get(value, known.get(_text(value), value)) for value in values]
+    if not any(isinstance(value, str) for value in classes):
+        # Of the numbers 0 and 1, and of booleans, each may be written as the other.
+        known |= {words: known[digit] for words, digit in (("false", "0"), ("true", "1")) if digit in known}
+    return [exact.get(value, known.get(_text(value), known.get(_text(value).lower(), value))) for value in values]
 
 
 def _text(value: Any) -> str:
-    text = str(value).strip()
-    if text in ("True", "False"):
-        return text.lower()
+    text = str(int(value) if isinstance(value, bool | np.bool_) else value).strip()
     return text.partition(".")[0] if re.fullmatch(r"[+-]?\d+\.0*", text) else text

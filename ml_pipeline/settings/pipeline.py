@@ -32,9 +32,26 @@ class SourceColumn(Settings):
     def _dated(self) -> Self:
         if self.format and self.type not in ("date", "timestamp"):
             raise ValueError(f"type '{self.type}' has no format; accepted: date, timestamp")
-        if self.format and set("YDWwue") & set(re.sub("'[^']*'", "", self.format)):
-            raise ValueError(f"format '{self.format}' is not a pattern of days; expected one such as 'dd.MM.yyyy'")
+        if self.format:
+            _check_format(self.format, self.type)
         return self
+
+
+def _check_format(format_: str, type_: str) -> None:
+    """Reject letters that Spark does not read, or that mean something else (Spark SQL guide, datetime patterns)."""
+    letters = set(re.sub("'[^']*'", "", format_))
+    days, times = set("yMd"), set("aHhKkmsSVzOXx")
+    problem = ""
+    if not days <= letters:
+        problem = f"lacks {', '.join(sorted(days - letters))}: y is the year, M the month, d the day"
+    elif unknown := {letter for letter in letters if letter.isalpha()} - days - times - set("L"):
+        problem = f"has {', '.join(sorted(unknown))}, which Spark does not read"
+    elif type_ == "date" and letters & times:
+        problem = "has the time of a day; declare a timestamp"
+    elif letters & set("#{}"):
+        problem = "has one of #{}"
+    if problem:
+        raise ValueError(f"format '{format_}' {problem}; expected one such as 'dd.MM.yyyy'")
 
 
 class Source(Settings):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ml_pipeline.data import hashing, schema, sources, tables
-from ml_pipeline.data.columns import quote
+from ml_pipeline.data import columns, hashing, schema, sources, tables
 from ml_pipeline.data.features import Features, added, check, check_folds, refuse_names, transformed
 from ml_pipeline.data.hashing import Profile
 from ml_pipeline.entry_point import Results
@@ -49,7 +48,10 @@ def split(
     before = schema.types_of(tables.read(train_validation_table)) if tables.exists(train_validation_table) else {}
     computed = [target, *(features or [name for name in read.columns if name not in (target, *key)])]
     rows = schema.apply(read, schema.of_training(read, source, computed=computed, target=target, before=before))
+    own = rows.columns
     rows = transformed(rows, transform, where=where)
+    # A batch gets these columns too.
+    refuse_names((name for name in rows.columns if name not in own), added(probabilities=probabilities), where=where)
     chosen = Features.of(rows, target=target, key=key, features=features, where=where)
     refuse_names(rows.columns, INTERNAL, where=where)
     # A model that no batch of this source could be scored with is refused before it is trained.
@@ -83,7 +85,7 @@ def _check_key(rows: DataFrame, key: list[str], *, where: str) -> None:
     if not key:
         return
     with sources.reading(where):
-        shared = rows.groupBy(*map(quote, key)).count().where("count > 1").first()
+        shared = columns.shared(rows, key)
     if shared is not None:
         *values, count = shared
         named = ", ".join(f"{name} = {value!r}" for name, value in zip(key, values, strict=True))

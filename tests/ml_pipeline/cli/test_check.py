@@ -274,3 +274,31 @@ def test_it_costs_little_more_than_its_imports(project: Path, pipeline_file: Wri
         loaded = "".join(printed[-1:])
     assert loaded == "[]"
     assert seconds[1] < 3 * seconds[0]
+
+
+@pytest.mark.parametrize(
+    ("transform", "message"),
+    [
+        ("own_features.add", ""),
+        ("own_features.imported", ""),
+        ("own_features.nope", "has no function 'nope'; accepted: add"),
+        ("no_module.add", "there is no module 'no_module'; expected one beside the pipeline's file"),
+        ("add", "there is no module ''"),
+        ("broken.add", "broken.py, line 1: "),
+    ],
+)
+def test_a_function_of_the_pipeline_is_looked_for(
+    project: Path, pipeline_file: WritePipeline, transform: str, message: str
+) -> None:
+    # This process knows modules of other tests by their names.
+    own = project.name
+    (project / f"{own}.py").write_text("from json import loads as imported\n\n\ndef add(rows):\n    return rows\n")
+    (project / "broken.py").write_text("def add(rows:\n")
+    pipeline_file(**SETTINGS, transform=transform.replace("own_features", own))
+    done = call("check", "test.toml", cwd=project)
+    if message:
+        (line,) = problems(done)
+        assert line.startswith("test.toml: transform: ")
+        assert message in line
+    else:
+        assert (done.returncode, done.stderr) == (0, "")

@@ -80,12 +80,35 @@ def folder_of(state: State, *texts: str) -> dict[str, str]:
             id="times, and a day that is not in the calendar",
         ),
         pytest.param("a,b\n1,x", {}, [(1, "x")], id="no line end at the end"),
+        pytest.param("a,b\n+4915112345678,+5\n", {}, [("+4915112345678", 5)], id="telephone numbers"),
+        pytest.param('a,b\n1,""\n2,-\n', {"null_value": "-"}, [(1, None), (2, None)], id="an empty text in quotes"),
     ],
 )
 def test_csv(state: State, text: str, options: dict[str, str], expected: list[tuple[Any, ...]]) -> None:
     rows = typed({**state.csv(text), **options})
     assert [tuple(row) for row in rows.collect()] == expected
     assert rows.columns == ["a", "b"]
+
+
+@pytest.mark.parametrize("encoding", ["UTF-8", "UTF-16"])
+def test_lines_that_are_empty_precede_no_header(state: State, encoding: str) -> None:
+    folder = folder_of(state)
+    for number, text in enumerate(("a,b\n1,10\n", "\na,b\n2,20\n", "\r\n\r\nb,a\r\n30,3\r\n")):
+        state.csv(text, f"a day/{number}.csv", encoding=encoding)
+    assert sorted(collected({**folder, "encoding": encoding})) == [(1, 10), (2, 20), (3, 30)]
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (("a,t\n1,0\n", "a,t,c\n1,0,1\n"), r"/1 %.csv and /\S.*/0 %.csv differ in the columns c; expected"),
+        (("a,t,c\n1,0,1\n", "a,t\n1,0\n"), r"/1 %.csv and /\S.*/0 %.csv differ in the columns c; expected"),
+        (("k,x1,x,y\n1,2,3,4\n", "k,x1,x,x,y\n1,2,3,4,5\n"), r"/1 %.csv: several columns are named 'x'"),
+    ],
+)
+def test_a_file_with_another_header_is_named(state: State, texts: tuple[str, ...], message: str) -> None:
+    with state.refuses(f"^source csv .*: /.*{message}"):
+        typed(folder_of(state, *texts))
 
 
 @pytest.mark.parametrize(

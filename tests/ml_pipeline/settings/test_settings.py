@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from ml_pipeline.errors import InputError
 from ml_pipeline.settings.files import TABLES, find, find_pipeline, is_pipeline, load, pipeline_name
 from ml_pipeline.settings.messages import suggest
-from ml_pipeline.settings.pipeline import Pipeline, Source
+from ml_pipeline.settings.pipeline import Pipeline, Source, SourceColumn
 
 PIPELINE: Mapping[str, Any] = {
     "experiment": "/Shared/churn",
@@ -1004,3 +1004,25 @@ def test_a_folder_is_neither_a_pipeline_nor_an_environment(tmp_path: Path, monke
         find_pipeline("my.toml")
     with pytest.raises(InputError, match=r"^my.toml: is a folder; expected the environment file in it"):
         find("my.toml", folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ({"type": "date", "format": "dd.mm.yyyy"}, "lacks M: y is the year, M the month"),
+        ({"type": "date", "format": "TT.MM.JJJJ"}, "lacks d, y: "),
+        ({"type": "date", "format": "dd.MM.yyyyb"}, "has b, which Spark does not read"),
+        ({"type": "date", "format": "dd.MM.yyyy HH:mm"}, "has the time of a day; declare a timestamp"),
+        ({"type": "timestamp", "format": "HH:mm"}, "lacks M, d, y: "),
+        ({"type": "timestamp", "format": "E dd.MM.yyyy"}, "has E, which Spark does not read"),
+        ({"type": "date", "format": "YYYY-MM-dd"}, "lacks y: "),
+    ],
+)
+def test_a_format_that_would_read_something_else_is_rejected(column: dict[str, str], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        SourceColumn.model_validate(column)
+
+
+@pytest.mark.parametrize("format_", ["dd.MM.yyyy", "d/M/yy", "yyyyMMdd", "d 'of' MMMM yyyy"])
+def test_a_format_of_days_is_accepted(format_: str) -> None:
+    assert SourceColumn.model_validate({"type": "date", "format": format_}).format == format_

@@ -112,11 +112,13 @@ def test_a_bad_value_sets_one_row_aside_whatever_was_quarantined_before(learned:
     bad = learned.frame("quarantine")
     assert {row["id"]: [*row["quarantine_reasons"]] for row in bad.to_dict("records")} == {
         "9": ["age: 9999 is above maximum 9000"],
-        "18": ["amount: 'heavy' is not a double"],
+        "18": ["amount: 'heavy' is not a long"],
         "19": ["age: 'heavy' is not a double"],
     }
     assert len(learned.frame("predictions")) == 9 + 18
-    with learned.refuses(r"50.00% are too many.*amount: is not a double \(9\)", CheckFailedError):
+    with learned.refuses(
+        r"50.00% are too many.*amount: is not a long \(9\); such as: amount: 'x' is not a long", CheckFailedError
+    ):
         score(learned, day_rows(range(9)) + day_rows(range(9), row="x{id},x,1,a,0").partition("\n")[2], 3)
 
 
@@ -237,7 +239,12 @@ def test_a_function_of_the_pipeline_adds_columns_in_training_and_in_scoring(
         "from pyspark.sql import functions as F\n\n\n"
         "def add(rows):\n    return rows.withColumn('ratio', F.col('amount') / F.col('age'))\n\n\n"
         "def drop(rows):\n    return rows.drop('city')\n\n\n"
-        "def filter(rows):\n    return rows.where('amount > 3')\n"
+        "def filter(rows):\n    return rows.where('amount > 3')\n\n\n"
+        "def divide(rows):\n    return rows.withColumn('ratio', F.col('age') / F.col('amount'))\n\n\n"
+        "def taken(rows):\n    return rows.withColumn('prediction', F.lit(1))\n\n\n"
+        "@F.udf('double')\n"
+        "def rate(value):\n    raise ValueError('no such rate')\n\n\n"
+        "def raises(rows):\n    return rows.withColumn('ratio', rate('age'))\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     declared: dict[str, Any] = {"columns": {"amount": "double", "age": "double"}}
@@ -250,11 +257,15 @@ def test_a_function_of_the_pipeline_adds_columns_in_training_and_in_scoring(
     assert len(state.frame("quarantine")) == 1
     before = state.versions()
     for name, match in (
+        ("divide", r"fails on source csv .*: ArithmeticException: \[DIVIDE_BY_ZERO\]"),
+        ("raises", r"fails on source csv .*: PythonException: .*ValueError: no such rate"),
+        ("taken", "has the name of one that scoring adds"),
         ("drop", "drops the columns city; expected all columns of its input"),
         ("filter", "returns 96 of 120 rows; expected the same rows"),
         ("absent", "fails on source csv .*: AttributeError: .*absent"),
     ):
-        with state.refuses(f"transform: 'own_features.{name}' {match}"):
+        where = "" if name == "taken" else f"transform: 'own_features.{name}' "
+        with state.refuses(f"{where}.*{match}"):
             source = {"csv": str(state.folder / "rows.csv"), **declared}
             state.step("split", source=source, **own | {"transform": f"own_features.{name}"})
     assert state.versions() == before
@@ -302,6 +313,104 @@ def test_labels_are_joined_by_the_types_of_the_predictions(learned: State, label
     predicted = dict(zip(learned.frame("predictions")["id"], learned.frame("predictions")["prediction"], strict=True))
     right = [predicted[str(key)] == value for key, value in ((1, 1), (2, 0), (3, 1))]
     assert (row["rows"], row["value"]) == (3, pytest.approx(sum(right) / 3))
+
+
+def test_labels_are_written_as_booleans_are(state: State) -> None:
+    text = day_rows(range(120)).replace(",0\n", ",FALSE\n").replace(",1\n", ",TRUE\n")
+    train(state, text)
+    score(state, text)
+    state.csv(text.replace("id,amount,age,city,target", "id,a,b,c,target"), "labels.csv")
+    watching = {"labels": {"csv": str(state.folder / "labels.csv")}}
+    state.step("monitor", parameters={"batch_date": "2026-01-03"}, key=["id"], monitoring=watching)
+    (row,) = state.frame("monitoring").query("kind == 'performance'").to_dict("records")
+    scored = state.frame("predictions")
+    assert (row["rows"], row["value"]) == (
+        120,
+        pytest.approx((scored["prediction"] == scored["target"]).mean()),
+    )
+    assert row["value"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("keys", "line"),
+    [
+        (["k1", "k2", "3"], "2 labels are ignored, because their id is not a long, such as 'k1'"),
+        (["", "", "3"], ""),
+        (["70001", "70002"], "no label has the key of a prediction; the first one has id 7000"),
+    ],
+)
+def test_labels_that_can_not_be_joined_are_mentioned(
+    state: State, keys: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(state, day_rows(range(120)), options={"columns": {"id": "long"}})
+    score(state, day_rows(range(5)), options={"columns": {"id": "long"}})
+    state.csv("id,target\n" + "".join(f"{key},{place % 2}\n" for place, key in enumerate(keys)), "labels.csv")
+    watching = {"labels": {"csv": str(state.folder / "labels.csv")}}
+    state.step("monitor", parameters={"batch_date": "2026-01-03"}, key=["id"], monitoring=watching)
+    out = capsys.readouterr().out
+    assert line in out
+    assert line or "label" not in out.replace("labelled", "")
+
+
+def parquet(state: State, day: int, **columns: list[Any]) -> None:
+    """Score a day's rows of a Parquet file."""
+    rows = {"id": [f"{day}-{i}" for i in range(len(next(iter(columns.values()))))], **columns}
+    learned = {
+        "amount": [i for i, _ in enumerate(rows["id"])],
+        "age": [30.0] * len(rows["id"]),
+        "city": ["a"] * len(rows["id"]),
+    }
+    pd.DataFrame({**learned, **rows}).to_parquet(state.folder / "today.parquet")
+    score(state, "", day, options={"parquet": str(state.folder / "today.parquet")})
+
+
+@pytest.mark.parametrize(
+    ("days", "kept", "type_"),
+    [
+        ([[Decimal("1.50")], [Decimal("12.50")]], ["1.50", "12.50"], "decimal(4,2)"),
+        ([[1], [0.5]], ["1.0", "0.5"], "double"),
+        ([[1], [2.0, None]], ["1", "2", None], "bigint"),
+        ([[None], ["called"]], [None, "called"], "string"),
+        ([[float("nan")], ["called"]], [None, "called"], "string"),
+        ([[None], [["a"]]], [None, '["a"]'], "string"),
+        ([[{"a": 1}], [{"a": 1, "b": 2}]], ['{"a":1}', '{"a":1,"b":2}'], "string"),
+        ([[2.0], ["x"]], ["2", "x"], "string"),
+    ],
+)
+def test_a_column_beside_the_features_may_change_its_type(
+    learned: State, days: list[list[Any]], kept: list[str | None], type_: str
+) -> None:
+    for day, values in enumerate(days):
+        parquet(learned, day, extra=values)
+    rows = tables.read(PREDICTIONS)
+    assert rows.select("extra").schema[0].dataType.simpleString() == type_
+    assert [row[0] for row in rows.orderBy("id").selectExpr("CAST(extra AS STRING)").collect()] == kept
+    assert not tables.exists(QUARANTINE) or learned.frame("quarantine").empty
+
+
+def test_whole_numbers_stay_exact_until_one_has_a_fraction(learned: State, capsys: pytest.CaptureFixture[str]) -> None:
+    big = [123456789012345000 + i for i in range(5)]
+    score(learned, day_rows(range(5), row="{id},12345678901234500{id},{age},{city},"), 1)
+    assert sorted(learned.frame("predictions")["amount"]) == big
+    assert "changes from" not in capsys.readouterr().out
+    score(learned, day_rows(range(5), row="{id},{amount}.5,{age},{city},"), 2)
+    assert f"table {PREDICTIONS}: column 'amount' changes from bigint to double" in capsys.readouterr().out
+
+
+def test_earlier_batches_keep_whole_numbers_when_a_column_becomes_text(learned: State) -> None:
+    score(learned, day_rows(range(3), row="{id},{amount}.5,{age},{city},"), 1)
+    score(learned, day_rows(range(3)), 2)
+    train(learned, day_rows(range(120), row="{id},x{amount},{age},{city},{target}"), **AGAIN)
+    score(learned, day_rows(range(3), row="{id},x{amount},{age},{city},"), 3)
+    assert sorted(learned.frame("predictions")["amount"]) == ["0", "0.5", "1", "1.5", "2", "2.5", "x0", "x1", "x2"]
+
+
+@pytest.mark.parametrize("name", ["count", "__rows", "Count"])
+def test_a_key_may_have_any_name(state: State, name: str) -> None:
+    text = day_rows(range(40)).replace("id,", f"{name},", 1)
+    state.step("split", source=state.csv(text), key=[name])
+    with state.refuses(f"has 2 rows with {name} = '3'; expected a unique key"):
+        state.step("split", source=state.csv(text + "3,1,30,a,0\n"), key=[name])
 
 
 VALUES: dict[str, Any] = {
