@@ -163,7 +163,7 @@ pre-commit: setup ## Run the commit hooks on all files
 	.venv/bin/pre-commit run --all-files
 
 lock: $(BOOTSTRAPPED) ## Write the lock files anew (UPGRADE=--upgrade renews the pinned tools too)
-	$(LOCK) $(UPGRADE) pyproject.toml --extra spark --extra fast --group dev --group lint --group infra --group node --group runtime-17-3-ml -o requirements.lock
+	$(LOCK) $(UPGRADE) pyproject.toml --extra spark --extra fast --group dev --group lint --group readers --group infra --group node --group runtime-17-3-ml -o requirements.lock
 	$(LOCK) --upgrade pyproject.toml --extra spark --extra fast --group dev --group infra -o requirements-latest.lock
 	$(LOCK) --upgrade --group fork -o requirements-fork.lock
 	$(LOCK) --exclude-newer 2025-09-10 --group airflow-3 -o requirements-airflow-3.lock

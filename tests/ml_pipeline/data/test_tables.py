@@ -344,6 +344,24 @@ def test_another_reader_finds_the_values_of_plain_columns(spark: SparkSession) -
 
 
 @pytest.mark.usefixtures("state")
+def test_duckdb_and_polars_find_the_values(spark: SparkSession) -> None:
+    duckdb, polars = pytest.importorskip("duckdb"), pytest.importorskip("polars")
+    name = "local.test.read_elsewhere"
+    for day, later in (("2026-01-02", "1"), ("2026-01-03", "1.5")):
+        rows = spark.sql(f"SELECT {later} AS a, 'x' AS b, TIMESTAMP '2026-01-02 03:04:05' AS c, true AS d")
+        batches.replace(rows, name, value=day)
+    expected = [("1", "x", True), ("1.5", "x", True)]
+    found = polars.read_delta(tables.where(name)).sort("batch_date")
+    assert [(str(a).removesuffix(".0"), b, d) for a, b, d in found.select("a", "b", "d").rows()] == expected
+    # DuckDB's own reader of Delta is an extension that it downloads; this one hands it the table's files.
+    dataset = DeltaTable(tables.where(name)).to_pyarrow_dataset()
+    connection = duckdb.connect()
+    connection.register("predictions", dataset)
+    answer = connection.sql("SELECT a, b, d FROM predictions ORDER BY batch_date").fetchall()
+    assert [(str(a).removesuffix(".0"), b, d) for a, b, d in answer] == expected
+
+
+@pytest.mark.usefixtures("state")
 def test_a_table_of_a_catalog_may_have_a_name_that_has_to_be_quoted(
     state: State, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:

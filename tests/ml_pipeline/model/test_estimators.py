@@ -476,6 +476,13 @@ FLOWS: dict[str, dict[str, Any]] = {
         "class": "sklearn.calibration.CalibratedClassifierCV",
         "parameters": {"cv": 2, "estimator": XGBOOST},
     },
+    "own preprocessing": {
+        "class": "sklearn.pipeline.Pipeline",
+        "parameters": {
+            "steps": {"powers": {"class": "sklearn.preprocessing.PolynomialFeatures"}, "model": LINEAR},
+        },
+        "grid": {"powers__degree": [1, 2], "model__C": [0.1, 1.0]},
+    },
     "xgboost": {**XGBOOST, "parameters": {**XGBOOST["parameters"], "early_stopping_rounds": 2}},
     "lightgbm": {**LIGHTGBM, "parameters": {**LIGHTGBM["parameters"], "early_stopping_rounds": 2}},
 }

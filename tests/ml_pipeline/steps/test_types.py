@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from ml_pipeline.data import schema, sources, tables
+from ml_pipeline.data import schema, session, sources, tables
 from ml_pipeline.errors import CheckFailedError
 from ml_pipeline.settings.pipeline import Source
 
@@ -475,10 +475,8 @@ def test_a_file_of_any_declared_schema_gives_each_value_back(
     file = state.folder / ("rows.csv" if dialect is not None else "rows.parquet")
     declared = {"id": "long"} | types
     if dialect is None:
-        from ml_pipeline.data.session import spark
-
         fields = ", ".join(f"`{name}` {'bigint' if type_ == 'long' else type_}" for name, type_ in declared.items())
-        read = spark().createDataFrame([(place, *row) for place, row in enumerate(rows)], fields)
+        read = session.spark().createDataFrame([(place, *row) for place, row in enumerate(rows)], fields)
         read.write.mode("overwrite").parquet(str(file))
         source = Source.model_validate({"parquet": str(file)})
     else:
@@ -491,7 +489,8 @@ def test_a_file_of_any_declared_schema_gives_each_value_back(
     assert [row[0] for row in back] == list(range(len(rows)))
 
 
-@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+@pytest.mark.parametrize("kind", ["csv", "parquet", "table"])
+@settings(max_examples=1, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 @given(
     content=generated().filter(lambda one: len(one[1]) > 5),
     dialect=st.sampled_from(DIALECTS),
@@ -499,6 +498,7 @@ def test_a_file_of_any_declared_schema_gives_each_value_back(
 )
 def test_each_row_ends_in_one_place_with_its_values(
     new_state: Callable[..., State],
+    kind: str,
     content: tuple[dict[str, str], list[tuple[object, ...]]],
     dialect: dict[str, str],
     bad: set[int],
@@ -508,23 +508,36 @@ def test_each_row_ends_in_one_place_with_its_values(
         (i, float(i % 7), *row, "xy"[i % 7 > 3]) for i, row in zip(range(60), itertools.cycle(values), strict=False)
     ]
     state = new_state()
-    frame = pd.DataFrame(rows, columns=["id", "size", *types, "kind"], dtype=object)
     declared = {"id": "long", "size": "double", **types}
-    options = {**dialect, "columns": declared}
-    write_csv(frame, state.folder / "rows.csv", dialect)
-    settings_ = {"source": {"csv": str(state.folder / "rows.csv"), **options}, "key": ["id"], "target": "kind"}
+    names = ["id", "size", *types, "kind"]
+
+    def source(name: str, rows: list[tuple[Any, ...]]) -> dict[str, Any]:
+        place = str(state.folder / name)
+        if kind == "csv":
+            write_csv(pd.DataFrame(rows, columns=names, dtype=object), state.folder / name, dialect)
+            return {"csv": place, **dialect, "columns": declared}
+        # Where each column has a type, a bad value is one of another type: the column is text.
+        sizes = {type(row[1]) for row in rows}
+        of_columns = {**declared, "size": "string" if str in sizes else "double", "kind": "string"}
+        fields = ", ".join(f"`{name}` {'bigint' if type_ == 'long' else type_}" for name, type_ in of_columns.items())
+        typed = [(row[0], str(row[1]) if str in sizes else row[1], *row[2:]) for row in rows]
+        write = session.spark().createDataFrame(typed, fields).write.mode("overwrite")
+        write.format("delta" if kind == "table" else "parquet").option("delta.columnMapping.mode", "name").save(place)
+        return {kind: place}
+
+    settings_ = {"source": source("rows", rows), "key": ["id"], "target": "kind"}
     common: dict[str, Any] = {**settings_, "features": ["size"], "threshold": 0.0, "monitoring": {}}
     for name in ("split", "prepare", "train", "compare", "validate", "promote"):
         state.step(name, **common)
     sides = Counter(itertools.chain(*(state.frame(part)["id"] for part in ("train", "validation", "test"))))
     assert sides == Counter(range(60))
 
-    broken = frame.astype(object)
-    for place in bad:
-        broken.loc[place, "size"] = "heavy"
-    write_csv(broken, state.folder / "today.csv", dialect)
-    batch = {"source": {"csv": str(state.folder / "today.csv"), **options}}
-    changes = {**common, "batch_inference": batch, "checks": {"max_quarantine_share": 1.0}}
+    broken = [(row[0], "heavy", *row[2:]) if row[0] in bad else row for row in rows]
+    changes = {
+        **common,
+        "batch_inference": {"source": source("today", broken)},
+        "checks": {"max_quarantine_share": 1.0},
+    }
     state.step("score", parameters={"batch_date": "2026-01-02"}, **changes)
     scored = sorted(
         tuple(row) for row in tables.read(PREDICTIONS).select("id", *(f"`{name}`" for name in types)).collect()
