@@ -30,6 +30,6 @@ print(frame.isna().mean().rename("share of missing values"))
 
 # COMMAND ----------
 
-# The means of each class: where they lie apart, a feature tells the classes apart.
+# The means of each class: a feature whose means differ separates the classes.
 means = frame.groupby(chosen.target).mean(numeric_only=True)
 print(means.T)

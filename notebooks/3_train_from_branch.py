@@ -29,7 +29,7 @@ selected = runner.select(jobs.declare(chosen), ["training"])
 runs = runner.run(selected, parameters={"reason": "feature"}, defaults=git, follow=lambda *_: None)
 for run in runs:
     print(run.job, run.task, run.state, run.made or run.error or f"after {run.because}")
-    # A model that is refused is a result to look at; anything else is a failure.
+    # A model that is rejected is a result to look at; anything else is a failure.
     if run.error and not isinstance(run.error, CheckFailedError):
         raise run.error
 

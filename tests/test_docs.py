@@ -434,3 +434,25 @@ def test_every_workflow_is_documented() -> None:
 def test_the_readme_leads_to_every_document() -> None:
     links = set(re.findall(r"\]\(([^)#\s]+)", text_of("README.md")))
     assert {document.as_posix() for document in DOCUMENTS} - {"README.md"} - links == set()
+
+
+DIALECT = re.compile(
+    r"\brefus(e|es|ed|al|als|ing)\b|(?<!there )\b(is|are) no (?!longer)|\bis none\b|\bthat very\b|\bshall\b|stand-in"
+    r"|\b(says|hears|told|heard)\b|\bmakes? good\b",
+    re.IGNORECASE,
+)
+"""Turns of phrase that newcomers stumbled over; the glossary has the words to use."""
+
+
+@pytest.mark.parametrize("file", [*DOCUMENTS, Path("CHANGELOG.md")], ids=str)
+def test_the_prose_is_plain(file: Path) -> None:
+    text = (ROOT / file).read_text(encoding="utf-8")
+    if file.name == "CHANGELOG.md":
+        text = text.partition("## [Unreleased]")[2].partition("\n## [")[0]
+    lines = [line for line in text.splitlines() if file.name != "glossary.md" or not line.startswith("|")]
+    assert [found[0] for found in DIALECT.finditer(" ".join(" ".join(lines).split()))] == []
+
+
+@pytest.mark.parametrize("line", ["A model is refused.", "This is no key.", "that very plan", "The log says more."])
+def test_a_turn_of_phrase_is_found(line: str) -> None:
+    assert DIALECT.search(line)
