@@ -29,7 +29,7 @@ from infra.review import leftovers
 from infra.review.leftovers import Block
 from ml_pipeline.errors import InputError, PipelineError
 
-_WHEELS = "databricks_workspace_file."
+_FORGOTTEN = ("databricks_workspace_file.", "databricks_grants.")
 _OPTIONS = ("-input=false", "-no-color")
 
 
@@ -45,7 +45,7 @@ class Transfer:
     @classmethod
     def of(cls, stack: Synthesized) -> Transfer:
         """What a deployment of a stack imports and forgets."""
-        return cls(imported=leftovers.find(stack.declared(), stack.held, _connect), forgotten=_earlier_wheels(stack))
+        return cls(imported=leftovers.find(stack.declared(), stack.held, _connect), forgotten=_earlier(stack))
 
     def __bool__(self) -> bool:
         """Whether there is anything."""
@@ -146,11 +146,14 @@ def opened(name: str, *, mend: bool = True) -> Synthesized:
     return Synthesized(folder, frozenset(resource["address"] for resource in resources))
 
 
-def _earlier_wheels(stack: Synthesized) -> list[str]:
-    """Addresses of the wheels of earlier deployments."""
-    declared = stack.declared()["resource"].get("databricks_workspace_file", {})
-    earlier = (each for each in stack.held if each.startswith(_WHEELS))
-    return sorted(address for address in earlier if address.removeprefix(_WHEELS) not in declared)
+def _earlier(stack: Synthesized) -> list[str]:
+    """Addresses of the wheels of earlier deployments, and of all grants of a schema in one resource.
+
+    To destroy the latter would revoke the grants that take its place.
+    """
+    declared = stack.declared()["resource"]
+    earlier = (each.split(".", 1) for each in stack.held if each.startswith(_FORGOTTEN))
+    return sorted(f"{kind}.{name}" for kind, name in earlier if name not in declared.get(kind, {}))
 
 
 def _connect(provider: Block) -> WorkspaceClient:

@@ -316,12 +316,15 @@ def test_what_plans_shows_what_a_deployment_would_do_and_changes_no_state(
     assert opened == [("dev", mends)]
 
 
-def test_wheels_of_earlier_deployments_are_forgotten_and_no_other_resource(tmp_path: Path) -> None:
+def test_earlier_wheels_and_grants_are_forgotten_and_no_other_resource(tmp_path: Path) -> None:
     declared: dict[str, Any] = {"databricks_workspace_file": {"wheel-new": {}}, "databricks_job": {"train": {}}}
     (tmp_path / "cdk.tf.json").write_text(json.dumps({"resource": declared}))
     files = [f"databricks_workspace_file.wheel-{name}" for name in ("new", "older", "old")]
-    stack = recovery.Synthesized(tmp_path, frozenset([*files, "databricks_job.gone"]))
-    assert recovery._earlier_wheels(stack) == [
+    stack = recovery.Synthesized(
+        tmp_path, frozenset([*files, "databricks_job.gone", "databricks_grants.all", "databricks_grant.x"])
+    )
+    assert recovery._earlier(stack) == [
+        "databricks_grants.all",
         "databricks_workspace_file.wheel-old",
         "databricks_workspace_file.wheel-older",
     ]
