@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from databricks.sdk.service.catalog import VolumeType
 
+from infra import distribution
 from tests.deployment.conftest import ROOT, Deployment, missing
 
 PROBLEM = missing()
@@ -115,7 +116,8 @@ def test_what_somebody_else_made_is_left_alone(deployment: Deployment, client: A
     before = client.jobs.get(job), client.schemas.get("rehearsal.iris"), client.volumes.read("rehearsal.iris.files")
     done = deployment.made("rehearsal")
     assert done.returncode
-    assert "Schema 'rehearsal.iris' already exists" in " ".join(done.stdout.split()), done.stdout + done.stderr
+    # The last that is printed, but for make's own line.
+    assert "Schema 'rehearsal.iris' already exists" in " ".join(done.stderr.split()), done.stdout + done.stderr
     assert "imported" not in done.stdout
     after = client.jobs.get(job), client.schemas.get("rehearsal.iris"), client.volumes.read("rehearsal.iris.files")
     assert after == before
@@ -147,9 +149,7 @@ def test_new_content_of_the_wheel_changes_it_and_the_jobs_and_nothing_else(
     synthesize(copy_of_the_project(tmp_path / "another" / "place"), deployment)
     assert changes(deployment, "rehearsal") == {}
 
-    wheel = next((project / "dist").glob("*.whl"))
-    with wheel.open("ab") as file:
-        file.write(b"changed")
+    change_the_wheel(project)
     synthesize(project, deployment)
     planned = changes(deployment, "rehearsal")
     assert {address.split(".")[0] for address in planned} == {"databricks_workspace_file", "databricks_job"}
@@ -169,8 +169,7 @@ def test_a_run_under_way_ends_with_the_wheel_that_it_began_with(deployment: Depl
     deployment.cdktf("deploy", "rehearsal", "--auto-approve", app, cwd=project)
     (job,) = client.jobs.list(name="rehearsal-datasets")
     path = client.jobs.get(job.job_id).settings.tasks[0].libraries[0].whl
-    with next((project / "dist").glob("*.whl")).open("ab") as file:
-        file.write(b"changed")
+    change_the_wheel(project)
     run = client.jobs.run_now(job.job_id)
     assert "will not be destroyed" in deployment.cdktf("diff", "rehearsal", app, cwd=project)
     deployment.cdktf("deploy", "rehearsal", "--auto-approve", app, cwd=project)
@@ -186,6 +185,14 @@ def copy_of_the_project(place: Path) -> Path:
     for name in ("infra", "ml_pipeline", "environments", "dist"):
         shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
     return place
+
+
+def change_the_wheel(project: Path) -> None:
+    """What a build of other code leaves."""
+    wheel = next((project / "dist").glob("*.whl"))
+    with wheel.open("ab") as file:
+        file.write(b"changed")
+    distribution.seal(wheel)
 
 
 def synthesize(project: Path, deployment: Deployment) -> None:

@@ -425,7 +425,7 @@ def test_a_batch_has_the_types_that_the_models_signature_says(state: State) -> N
     empty = score("2026-01-05", "1,,,\n2,,,\n")
     assert empty[["size", "code", "on"]].isna().all(axis=None)
     assert empty["prediction"].isin(["a", "b"]).tolist() == [True, True]
-    with state.refuses(r"1 of 2 rows failed their checks: size: is not a double \(1\)", CheckFailedError):
+    with state.refuses(r"1 of 2 rows failed their checks: size: is not a long \(1\)", CheckFailedError):
         score("2026-01-06", "1,,007,true\n2,wide,007,true\n")
 
 
