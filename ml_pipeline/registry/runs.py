@@ -30,7 +30,7 @@ _MOST_METRICS = 1000
 def create_run(experiment: str, *, name: str, tags: Mapping[str, str]) -> Run:
     """Announce a run that a later task will carry out, or announce anew what an earlier attempt of the job run did."""
     mine = matching(**{JOB_RUN_ID: tags[JOB_RUN_ID]}) if JOB_RUN_ID in tags else ""
-    earlier = search(experiment, f"attributes.status != 'FINISHED' and {mine}", most=1) if mine else []
+    earlier = search(experiment, mine, most=1) if mine else []
     if earlier:
         set_tags(earlier[0], tags)
     run = earlier[0] if earlier else client().create_run(experiment_id(experiment), run_name=name, tags=dict(tags))

@@ -123,12 +123,25 @@ def test_a_predictor_that_is_loaded_first_asks_the_state_folder(flown: State) ->
 
 
 @pytest.mark.slow
-def test_a_run_without_artifacts_is_left_out_of_the_comparison(
-    trained: State, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "run {run} has no evaluation.json"),
+        ("no JSON", "run {run}: evaluation.json is not a JSON object"),
+        ('{"version": 99}', "run {run}: evaluation.json has format version 99; expected at most"),
+    ],
+    ids=["gone", "damaged", "of a newer release"],
+)
+def test_a_run_whose_evaluation_is_unreadable_is_left_out_of_the_comparison(
+    trained: State, capsys: pytest.CaptureFixture[str], content: str | None, problem: str
 ) -> None:
     old = trained.newest()
-    shutil.rmtree(trained.folder / "artifacts" / old.info.run_id)
+    (evaluation,) = (trained.folder / "artifacts" / old.info.run_id).rglob("evaluation.json")
+    if content is None:
+        shutil.rmtree(trained.folder / "artifacts" / old.info.run_id)
+    else:
+        evaluation.write_text(content)
     trained.run("training").succeeded()
-    line = f"run {old.info.run_name} is left out of the comparison: run {old.info.run_id} has no evaluation.json"
-    assert line in capsys.readouterr().out.splitlines()
+    line = f"run {old.info.run_name} is left out of the comparison: {problem.format(run=old.info.run_id)}"
+    assert any(each.startswith(line) for each in capsys.readouterr().out.splitlines())
     assert trained.newest().data.tags["validate.compared_with"] == ""

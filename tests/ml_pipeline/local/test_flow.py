@@ -280,12 +280,16 @@ def test_an_interrupted_promotion_can_be_repeated(flown: State) -> None:
     assert str(flown.champion().version) == "1"
 
 
-def test_rollback_goes_past_a_version_that_was_deleted(flown: State) -> None:
-    for commit in ("c2", "c3"):
-        flown.run("training", "validation", "promotion", parameters={"git_commit": commit}).succeeded()
-    tracking.client().delete_model_version(MODEL, "2")
+@pytest.mark.parametrize("deleted", [["2"], ["2", "3"]], ids=["one", "two"])
+def test_rollback_goes_past_versions_that_were_deleted(flown: State, deleted: list[str]) -> None:
+    newest = len(deleted) + 2
+    for number in range(2, newest + 1):
+        parameters = {"git_commit": f"c{number}"}
+        flown.run("training", "validation", "promotion", parameters=parameters).succeeded()
+    for version in deleted:
+        tracking.client().delete_model_version(MODEL, version)
     made = champion_alias.rollback(model=MODEL)
-    assert made == {MODEL: "version 1 is the champion again, version 3 is not"}
+    assert made == {MODEL: f"version 1 is the champion again, version {newest} is not"}
     with flown.refuses("version 1 replaced no other champion; nothing to go back to"):
         champion_alias.rollback(model=MODEL)
 

@@ -8,6 +8,7 @@ import pytest
 from ml_pipeline.data import tables
 from ml_pipeline.data.features import added
 from ml_pipeline.names import ADDED, CHAMPION_PREDICTION, REASONS, SCORES
+from ml_pipeline.registry import tracking
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -91,6 +92,27 @@ def test_prepare_that_is_tried_again_reuses_its_run(state: State) -> None:
     state.step("train", run_id="7")
     state.step("prepare", run_id="8")
     assert len(state.found()) == 2
+
+
+@pytest.mark.slow
+def test_prepare_that_is_tried_again_after_its_run_was_deleted_makes_another(state: State) -> None:
+    state.step("split")
+    state.step("prepare", run_id="7")
+    (first,) = state.found()
+    tracking.client().delete_run(first.info.run_id)
+    for _ in range(2):
+        state.step("prepare", run_id="7")
+    (second,) = state.found()
+    assert second.info.run_id != first.info.run_id
+    state.step("train", run_id="7")
+
+
+@pytest.mark.slow
+def test_prepare_that_is_tried_again_after_training_reuses_its_run(state: State) -> None:
+    for name in ("split", "prepare", "train", "prepare", "train"):
+        state.step(name, run_id="7")
+    (run,) = state.found()
+    assert run.data.metrics["validation_accuracy"] > 0.8
 
 
 def test_prepare_announces_the_run_and_leaves_the_tables_that_it_reads(state: State) -> None:
