@@ -126,7 +126,7 @@ test-all: check $(NODE_MODULES) ## Check, then run all tests, with coverage
 # Minutes of killed processes, which show the pipeline's own doing.
 once := --deselect tests/ml_pipeline/steps/test_exactly_once.py::test_killed_and_started_twice_from_the_command_line
 
-# Whatever calls none of the libraries that are newer here.
+# These tests call none of the newer libraries.
 own := --ignore tests/ml_pipeline/settings --ignore tests/ml_pipeline/cli --ignore tests/ml_pipeline/workspace
 
 test-latest: $(INSTALLED_LATEST) $(ARCHIVED_LATEST) ## Test the wheel with the newest libraries

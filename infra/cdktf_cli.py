@@ -15,12 +15,13 @@ from pathlib import Path
 from infra import terraform
 from infra.environment import environment
 from ml_pipeline.errors import InputError
+from ml_pipeline.settings.files import full_name
 
 _FILES = Path("environments")
 _SHIM = """#!/bin/sh
 exec "$ML_PIPELINE_TERRAFORM" "$@" 2>> "$ML_PIPELINE_ERRORS"
 """
-"""What cdktf takes for Terraform: Terraform, whose errors go to a file."""
+"""cdktf calls this instead of Terraform; it calls Terraform with its errors redirected to a file."""
 
 
 def run(verb: str, stack: str, options: Sequence[str]) -> int:
@@ -30,11 +31,10 @@ def run(verb: str, stack: str, options: Sequence[str]) -> int:
         InputError: there is no such stack.
     """
     instance = os.environ.get("INSTANCE", "")
-    known = [each.full_name for each in environment.load_all(_FILES, instance=instance)]
+    known = {full_name(file.stem, instance): file.stem for file in environment.deployed(_FILES)}
     if stack not in known:
-        given = stack.removesuffix(f"-{instance}") if instance else stack
-        names = ", ".join(name.removesuffix(f"-{instance}") if instance else name for name in known)
-        raise InputError(f"ENV={given}: there is no such environment to deploy; accepted: {names}")
+        name = stack.removesuffix(f"-{instance}")
+        raise InputError(f"ENV={name}: there is no such environment to deploy; accepted: {', '.join(known.values())}")
     with tempfile.TemporaryDirectory(prefix="cdktf-") as folder:
         errors, shim = Path(folder, "errors"), Path(folder, "terraform")
         shim.write_text(_SHIM, encoding="utf-8")
@@ -42,21 +42,21 @@ def run(verb: str, stack: str, options: Sequence[str]) -> int:
         shell = {
             **os.environ,
             **terraform.QUIET,
-            # A deployment that is under way ends before long, and a destruction or another one may wait for it.
+            # Another deployment may hold the lock for some minutes.
             **{f"TF_CLI_ARGS_{command}": "-lock-timeout=10m" for command in ("plan", "apply", "destroy")},
             "TERRAFORM_BINARY_NAME": str(shim),
             terraform.PROGRAM: terraform.program(),
             "ML_PIPELINE_ERRORS": str(errors),
         }
         code = _call(["npx", "--no-install", "cdktf", verb, stack, *options], shell)
-        told = errors.read_text(encoding="utf-8", errors="replace").strip() if errors.exists() else ""
-    if told:
-        print(f"\n{verb} {stack}:\n{told}", file=sys.stderr)
+        message = errors.read_text(encoding="utf-8", errors="replace").strip() if errors.exists() else ""
+    if message:
+        print(f"\n{verb} {stack}:\n{message}", file=sys.stderr)
     return code
 
 
 def _call(command: list[str], shell: dict[str, str]) -> int:
-    """Wait for a command through any number of Ctrl-C: it hears each too, and ends what it has begun."""
+    """Run a command. Ctrl-C reaches it as well; this process waits until Terraform has ended what it began."""
     with subprocess.Popen(command, env=shell) as process:
         while True:
             try:

@@ -63,12 +63,12 @@ class Machines(Construct):
 
 
 def _availability(cloud: str, *, spot: bool) -> dict[str, Any]:
-    """Said always: where it is not, it is spot on AWS and Azure."""
+    """The availability of a pool's machines, always declared: Databricks' default on AWS and Azure is spot."""
     if cloud == "azure":
         return {
             "azure_attributes": InstancePoolAzureAttributes(availability="SPOT_AZURE" if spot else "ON_DEMAND_AZURE")
         }
     if cloud == "gcp":
-        given = "PREEMPTIBLE_GCP" if spot else "ON_DEMAND_GCP"
-        return {"gcp_attributes": InstancePoolGcpAttributes(gcp_availability=given)}
+        availability = "PREEMPTIBLE_GCP" if spot else "ON_DEMAND_GCP"
+        return {"gcp_attributes": InstancePoolGcpAttributes(gcp_availability=availability)}
     return {"aws_attributes": InstancePoolAwsAttributes(availability="SPOT" if spot else "ON_DEMAND")}

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 
 from infra.bindings import Construct, Directory, Permissions, PermissionsAccessControl
 from ml_pipeline.settings import environment as tables
+from ml_pipeline.settings.workspace import APPLICATION_ID
 
 JOB = {"managers": "CAN_MANAGE", "runners": "CAN_MANAGE_RUN", "viewers": "CAN_VIEW"}
 EXPERIMENT = {"managers": "CAN_MANAGE", "runners": "CAN_EDIT", "viewers": "CAN_READ"}
 POOL = {"managers": "CAN_MANAGE", "runners": "CAN_ATTACH_TO"}
 # Jobs run the wheel that lies there: only who deploys may write.
 FOLDER = dict.fromkeys(("managers", "runners", "viewers"), "CAN_READ")
-_APPLICATION_ID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class AccessControl(Construct):
@@ -57,6 +57,6 @@ class AccessControl(Construct):
 def _entry(principal: str, level: str) -> PermissionsAccessControl:
     if "@" in principal:
         return PermissionsAccessControl(user_name=principal, permission_level=level)
-    if _APPLICATION_ID.fullmatch(principal):
+    if re.fullmatch(APPLICATION_ID, principal):
         return PermissionsAccessControl(service_principal_name=principal, permission_level=level)
     return PermissionsAccessControl(group_name=principal, permission_level=level)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -41,12 +42,12 @@ def read(source: Source) -> DataFrame:
     first = _names(parts[0][1].columns)
     frames = []
     for paths, part in parts:
-        where = f"source {source}" if isinstance(paths, str) else f"source {source}: {_shown(paths[0])}"
+        where = f"source {source}" if isinstance(paths, str) else f"source {source}: {path_of(paths[0])}"
         _check_header(source, part.columns, paths, where=where)
         names = _names(part.columns)
         if other := set(names) ^ set(first):
             raise InputError(
-                f"{where} and {_shown(groups[0][0])} differ in the columns {', '.join(sorted(other))}; "
+                f"{where} and {path_of(groups[0][0])} differ in the columns {', '.join(sorted(other))}; "
                 "expected the same columns in each file, in any order"
             )
         schema = StructType([StructField(name, StringType()) for name in names])
@@ -109,8 +110,9 @@ def check_names(source: Source, names: Sequence[str], *, where: str) -> None:
         raise InputError(f"{where}: several columns are named '{twice[0]}'; expected a name of its own for each")
 
 
-def _shown(uri: str) -> str:
-    return unquote(uri).removeprefix("file://").replace("file:/", "/", 1)
+def path_of(uri: str) -> str:
+    """The path of a file of this machine, as Spark names it; other addresses stay as they are."""
+    return re.sub("^file:(//)?(?=/)", "", unquote(uri))
 
 
 def _check_header(source: Source, names: list[str], paths: str | list[str], *, where: str) -> None:

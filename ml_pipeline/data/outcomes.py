@@ -92,7 +92,7 @@ def _labels(labels: Source, key: Mapping[str, str], *, target: str) -> DataFrame
     columns.require(rows, (*key, target), where=f"{where}:")
     readings = schema.of_columns(rows, labels, key)
     with sources.reading(where):
-        for name in key:
+        for name in (name for name in key if columns.converts(rows, name, readings[name])):
             wrong = rows.where(schema.unreadable(rows, name, readings[name])).select(columns.quote(name))
             if (example := wrong.first()) is not None:
                 print(

@@ -5,11 +5,10 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 from ml_pipeline.data import columns
 from ml_pipeline.data import functions as F
-from ml_pipeline.data.csv_files import check_files
+from ml_pipeline.data.csv_files import check_files, path_of
 from ml_pipeline.data.session import spark
 from ml_pipeline.errors import InputError
 
@@ -33,7 +32,7 @@ def read(source: Source) -> DataFrame:
     files = rows.inputFiles()
     if not all(file.startswith("file:") for file in files):
         return rows if len(files) < 2 else spark().read.option("mergeSchema", "true").parquet(path)
-    groups = _by_schema(sorted(unquote(file).removeprefix("file://") for file in files))
+    groups = _by_schema(sorted(path_of(file) for file in files))
     if len(groups) < 2:
         return _as_text(_without_type(rows, groups[0][0])) if groups else rows
     check_files(source, (file for group in groups for file in group))

@@ -12,11 +12,11 @@ import operator
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 from ml_pipeline.data import columns, sources
 from ml_pipeline.data import functions as F
 from ml_pipeline.data.columns import READABLE, TEXT, WHOLE, Reading, quote, type_name
+from ml_pipeline.data.csv_files import path_of
 from ml_pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -106,8 +106,10 @@ def of_batch(
         )
         for name in rows.columns
     }
-    types |= _with_fractions(rows, source, [name for name, type_ in types.items() if type_ == "long"])
-    readings = {name: _reading(source, type_) for name, type_ in types.items()} | _declared(rows, source)
+    declared = _declared(rows, source)
+    open_ = [name for name in types.keys() - declared.keys() - checked.keys() if types[name] == "long"]
+    types |= _with_fractions(rows, source, [name for name in open_ if type_name(rows, name) not in WHOLE])
+    readings = {name: _reading(source, type_) for name, type_ in types.items()} | declared
     _require_readable(rows, {name: reading for name, reading in readings.items() if name not in checked}, source)
     return readings | {name: _reading(source, type_) for name, type_ in checked.items() if name in rows.columns}
 
@@ -154,14 +156,14 @@ def _type_in_batch(
 
 def _with_fractions(rows: DataFrame, source: Source, names: list[str]) -> dict[str, str]:
     """Columns that were whole numbers so far and have fractions today."""
-    open_ = [name for name in names if type_name(rows, name) not in WHOLE]
-    if not open_:
+    if not names:
         return {}
     whole, number = (
-        [columns.read(rows, name, _reading(source, type_)).isNull() for name in open_] for type_ in ("long", "double")
+        [columns.read(rows, name, _reading(source, type_)) for name in names] for type_ in ("long", "double")
     )
-    counts = rows.agg(*(F.count_if(one & ~other) for one, other in zip(whole, number, strict=True))).first()
-    return {name: "double" for name, count in zip(open_, counts or (), strict=True) if count}
+    pairs = zip(whole, number, strict=True)
+    counts = rows.agg(*(F.count_if(one.isNull() & other.isNotNull()) for one, other in pairs)).first()
+    return {name: "double" for name, count in zip(names, counts or (), strict=True) if count}
 
 
 def apply(rows: DataFrame, readings: Mapping[str, Reading]) -> DataFrame:
@@ -280,14 +282,10 @@ def _infer(found: list[_Found], rows: DataFrame, source: Source, name: str, kept
             in_file = (F.input_file_name() == file.file) & (_kind(rows, name, source.decimal) == _TEXT)
             example = rows.where(in_file).select(quote(name)).first()
             raise InputError(
-                f"{where} has {other.numbers:,} numbers in {_path(other.file)}, and {_path(file.file)} has text, such "
-                f"as {(example or [''])[0]!r}; if it stands for a missing value, set source.null_value; {declare}"
+                f"{where} has {other.numbers:,} numbers in {path_of(other.file)}, and {path_of(file.file)} has text, "
+                f"such as {(example or [''])[0]!r}; if it stands for a missing value, set source.null_value; {declare}"
             )
     return next((type_ for type_, held in _HOLDS.items() if not kinds & ~held), "string")
-
-
-def _path(uri: str) -> str:
-    return unquote(uri).removeprefix("file://")
 
 
 def _unread(rows: DataFrame, source: Source, name: str, reading: Reading) -> InputError:
@@ -297,6 +295,6 @@ def _unread(rows: DataFrame, source: Source, name: str, reading: Reading) -> Inp
     if reading.type == "string":
         return InputError(f"{where} text in {source.encoding}, such as {value!r}; set source.encoding to the file's")
     return InputError(
-        f"{where} of its type {reading.type}, such as {value!r}{f' in {_path(file)}' if file else ''}; if "
+        f"{where} of its type {reading.type}, such as {value!r}{f' in {path_of(file)}' if file else ''}; if "
         f"it stands for a missing value, set source.null_value; else declare it: [source.columns] {name} = 'string'"
     )

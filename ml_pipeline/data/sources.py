@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 from ml_pipeline.data import csv_files, parquet_files
 from ml_pipeline.data.session import spark
@@ -123,7 +122,7 @@ def _place(record: str, text: str) -> str:
     found = re.search(r"while reading file (\S+?)\.\s", text)
     if not found:
         return ""
-    file = Path(unquote(found[1]).removeprefix("file://"))
+    file = Path(csv_files.path_of(found[1]))
     if not file.is_file():
         return f" of {file}"
     with file.open(encoding="utf-8", errors="replace") as lines:

@@ -14,7 +14,7 @@ from ml_pipeline.settings import files, messages, pipeline
 from ml_pipeline.settings.layers import leaves, merged, origin, relative_paths
 from ml_pipeline.settings.quartz import as_cron, checked
 from ml_pipeline.settings.types import NonEmpty, Settings, matching
-from ml_pipeline.settings.workspace import Catalog, Workspace
+from ml_pipeline.settings.workspace import Catalog, Host, Workspace
 
 Bucket = Annotated[
     str,
@@ -47,13 +47,6 @@ RoleArn = Annotated[
     matching(
         r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]+",
         "the ARN of a role, such as 'arn:aws:iam::123456789012:role/terraform'",
-    ),
-]
-Endpoint = Annotated[
-    str,
-    matching(
-        r"https://[A-Za-z0-9.-]+(:[0-9]{1,5})?|http://(127\.0\.0\.1|localhost):[0-9]{1,5}",
-        "an HTTPS address without a path, such as 'https://s3.example.com'",
     ),
 ]
 ConnectionId = Annotated[
@@ -226,11 +219,11 @@ class S3State(Settings):
     """ARN of the key of the encryption; the bucket's own where it is left out."""
     use_lockfile: bool = True
     role_arn: RoleArn | None = None
-    """ARN of the role that Terraform assumes to reach the bucket; the signed-in one where it is left out."""
-    endpoint: Endpoint | None = None
-    """Address of another store with S3's interface; AWS where it is left out."""
+    """ARN of the role that Terraform assumes to reach the bucket; by default the identity that is signed in."""
+    endpoint: Host | None = None
+    """Address of another store with S3's interface; by default AWS."""
     use_path_style: bool = False
-    """Whether the bucket is a part of the path instead of the host, as many other stores want it."""
+    """Whether the bucket is a part of the path instead of the host, as many other stores require."""
 
 
 class Tables(Settings):

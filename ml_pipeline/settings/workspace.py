@@ -48,10 +48,11 @@ OwnSchema = Annotated[
         "'information_schema', which each catalog has",
     ),
 ]
+APPLICATION_ID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 ApplicationId = Annotated[
     str,
     matching(
-        "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}",
+        APPLICATION_ID,
         "the application id of a service principal, such as '12345678-90ab-cdef-1234-567890abcdef'",
     ),
 ]
