@@ -82,7 +82,7 @@ class _Flow:
         self._columns = self._of("target", "key", "features")
         self._transform = self._of("transform") if settings.transform else {}
         self._model = {"experiment": settings.experiment, "model": self._named(settings.model)}
-        self._decision = self._of("metric", "threshold", "tolerance", "significance")
+        self._decision = self._of("metric", "threshold", "tolerance", "significance", "on_inconclusive")
         self._batch = {
             **self._tables("predictions", "quarantine"),
             "shadow_table": self._named("shadow_predictions"),
