@@ -248,6 +248,8 @@ class Pipeline(Settings):
     """Share of the source's rows that becomes the test table."""
     validation_share: types.Share = 0.2
     """Share of the train-validation table's rows that becomes the validation table."""
+    stratify: bool = False
+    """Give each class the same share of the tables; set it before the first split, so that no row changes sides."""
     estimator: EstimatorSettings
     folds: types.Folds = 5
     """Folds of the cross-validation."""

@@ -26,6 +26,7 @@ PIPELINE: Mapping[str, Any] = {
     "positive_class": "yes",
     "test_share": 0.25,
     "validation_share": 0.3,
+    "stratify": True,
     "estimator": {
         "class": "sklearn.linear_model.LogisticRegression",
         "parameters": {"class_weight": "balanced"},
@@ -233,6 +234,7 @@ WRONG_TYPES = {
     "transform": 1,
     "test_share": "0.2",
     "validation_share": True,
+    "stratify": "yes",
     "estimator": "LogisticRegression",
     "estimator.class": 1,
     "estimator.parameters": "C=1",
