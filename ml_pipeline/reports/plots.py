@@ -16,8 +16,11 @@ MINUS = "\N{MINUS SIGN}"
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A number as text; empty without one."""
-    return "" if value is None else f"{value:.{digits}f}".replace("-", MINUS)
+    """A number as text; empty without one, and zero has no sign."""
+    if value is None:
+        return ""
+    text = f"{value:.{digits}f}"
+    return text.replace("-", MINUS if float(text) else "")
 
 
 def signed(value: float | None, digits: int = 4) -> str:

@@ -107,9 +107,8 @@ def intervals(rows: Sequence[tuple[str, float, float, float]], *, tolerance: flo
         line = [" "] * (2 * _HALF + 1)
         first, last = column(low), column(high)
         line[first : last + 1] = "─" * (last + 1 - first)
+        line[column(-tolerance)] = "┊"
         line[column(0.0)] = "┼" if low < 0 < high else "│"
-        if tolerance:
-            line[column(-tolerance)] = "┊"
         line[first], line[last] = "├", "┤"
         line[column(value)] = "●"
         # The fence around it is of the same backticks.
