@@ -72,7 +72,7 @@ def test_more_classes_than_a_matrix_can_show_leave_the_most_frequent_confusions(
 
 
 def test_the_best_candidates_and_the_most_important_features_are_kept() -> None:
-    document, _, _ = diagnosed(2, rows=200, grid=203)
+    document, _, _ = diagnosed(2, RidgeClassifier(), rows=80, grid=203)
     means = [candidate.mean for candidate in document.candidates]
     assert means == sorted(means, reverse=True)
     assert (len(means), document.candidates_left_out) == (200, 3)

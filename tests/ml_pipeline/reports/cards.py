@@ -134,7 +134,7 @@ def scorecard(
     theirs = {name: row.model_copy(update={"f1": min(1.0, row.f1 + 0.04 * (-1) ** i)}) for i, (name, row)
               in enumerate(per_class.items())}  # fmt: skip
     verdicts = {name: "worse" if i % 2 == 0 else "better" for i, name in enumerate(per_class)}
-    tags = {}
+    tags: dict[str, str] = {}
     for name, decision in (("validate", validation), ("test", test)):
         tags |= decision.tags(name) if decision else {}
     for side in ("validation", *(["test"] if test else [])):
