@@ -72,6 +72,7 @@ RUNS = {
         says="run(",
         recipe=".venv/bin/pytest tests/airflow",
     ),
+    "make docs": Ran(by=".ci/run", says="make docs", recipe="docs/site/build.py site"),
     "make pre-commit": Ran(by=".ci/run", says="make pre-commit", recipe=".venv/bin/pre-commit run"),
     "make rehearse": Ran(
         by="tests/deployment/test_rehearse.py::test_the_rehearsal_runs_every_job_and_leaves_nothing",
@@ -431,9 +432,11 @@ def test_every_workflow_is_documented() -> None:
     assert [name for name in files if f"`{name}`" not in text_of("docs/git-flow.md")] == []
 
 
-def test_the_readme_leads_to_every_document() -> None:
-    links = set(re.findall(r"\]\(([^)#\s]+)", text_of("README.md")))
-    assert {document.as_posix() for document in DOCUMENTS} - {"README.md"} - links == set()
+def test_the_index_leads_to_every_document_and_the_readme_to_the_index() -> None:
+    links = set(re.findall(r"\]\(([^)#\s]+)", text_of("docs/index.md")))
+    leads = {os.path.normpath(Path("docs", link)) for link in links}
+    assert {document.as_posix() for document in DOCUMENTS} - {"README.md", "docs/index.md"} - leads == set()
+    assert "](docs/index.md)" in text_of("README.md")
 
 
 DIALECT = re.compile(

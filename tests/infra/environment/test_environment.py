@@ -173,7 +173,7 @@ CHOSEN = [
     ("dev", "pipelines.iris.schedule.cron", "0 0 25 * * ?", "iris.schedule.cron: hours '25'"),
     ("dev", "pipelines.iris.schedule.cron", "0 0 6 * * *", r"iris.schedule.cron: accepted: '\?' in exactly one"),
     ("dev", "schedule.cron", "0 0 6 * * ?", "schedule.cron: unknown key; accepted: engine, paused, airflow"),
-    ("dev", "pipelines.iris.schedule.time_zone", "Mars/Olympus", "iris.schedule.time_zone: is no time zone"),
+    ("dev", "pipelines.iris.schedule.time_zone", "Mars/Olympus", "iris.schedule.time_zone: is not a time zone"),
     ("dev", "schedule.engine", "cron", "schedule.engine: .*'databricks' or 'airflow'"),
     ("dev", "schedule.airflow.buket", "b", "schedule.airflow.buket: unknown key, did you mean 'bucket'"),
     ("dev", "schedule.airflow.bucket", "s3://my-airflow", "schedule.airflow.bucket: "),
