@@ -90,7 +90,7 @@ def _as_text(value: object) -> object:
 
 def _iso_day(text: object) -> object:
     if isinstance(text, str) and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
-        raise ValueError("is no day; accepted: YYYY-MM-DD")
+        raise ValueError("is not a date; expected YYYY-MM-DD")
     return text
 
 
