@@ -61,7 +61,7 @@ SYNC = $(UV) pip sync --quiet --require-hashes --build-constraint
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run report ui synth diff plan drift deploy destroy rehearse docs check lint-workflows format test test-all test-latest test-fork test-airflow benchmark-run benchmark-synth mutation pre-commit lock wheel clean benchmark benchmark-history soak
+.PHONY: help setup run report ui synth diff plan drift deploy destroy rehearse docs check lint-workflows format test test-all test-latest test-fork test-airflow benchmark-run benchmark-synth mutation pre-commit lock wheel clean benchmark benchmark-decisions benchmark-history soak
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
@@ -156,6 +156,9 @@ benchmark-synth: setup ## Measure synthesis against loading the whole provider p
 
 benchmark-history: setup ## Measure comparison and monitoring with 10,000 past runs and 1,000 past batches
 	@.venv/bin/python tests/benchmarks/history.py
+
+benchmark-decisions: setup ## Measure on simulated tables how often a verdict is wrong
+	@.venv/bin/python tests/benchmarks/decisions.py
 
 soak: setup ## Kill batch inference 50 times, start it twice 20 times, score 100 days; each row must have one prediction
 	@.venv/bin/python tests/soak.py
