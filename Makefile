@@ -61,7 +61,7 @@ SYNC = $(UV) pip sync --quiet --require-hashes --build-constraint
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run report ui synth diff plan drift deploy destroy rehearse docs check lint-workflows format test test-all test-latest test-fork test-airflow benchmark-run benchmark-synth mutation pre-commit lock wheel clean benchmark benchmark-decisions benchmark-history soak
+.PHONY: help setup run report ui synth diff plan drift deploy destroy rehearse docs screenshots check lint-workflows format test test-all test-latest test-fork test-airflow benchmark-run benchmark-synth mutation pre-commit lock wheel clean benchmark benchmark-decisions benchmark-history soak
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
@@ -107,6 +107,9 @@ rehearse: setup $(NODE_MODULES) ## Deploy to a rehearsal workspace on this machi
 docs: setup $(NODE_MODULES) $(SYNCED_DOCS) ## Write the reference of the settings, and build the documents into site/
 	@.venv/bin/python -m infra settings
 	@.venv-docs/bin/python docs/site/build.py site
+
+screenshots: setup $(NODE_MODULES) ## Follow the tutorial, and take its screenshots anew (Chromium, Terraform)
+	TUTORIAL_IMAGES=docs/images .venv/bin/pytest tests/deployment/test_tutorial.py
 
 check: setup ## Lint code and workflows, check the format, the types and the import contracts
 	.venv/bin/ruff check

@@ -49,8 +49,16 @@ _LAUNCH = Ran(
     by="tests/ml_pipeline/workspace/test_launch.py::test_a_run_is_followed_to_its_success",
     says='project.launch("training", ',
 )
+_TUTORIAL = Ran(
+    by="tests/deployment/test_tutorial.py::test_the_tutorial_leads_from_a_csv_file_to_a_scored_batch", says="in parts()"
+)
 _DEPLOYMENT = "tests/deployment/test_deployment.py::test_deploy_diff_and_destroy_leave_nothing"
 RUNS = {
+    "make setup": _TUTORIAL,
+    "make deploy ENV=churn-rehearsal": _TUTORIAL,
+    "make destroy ENV=churn-rehearsal": _TUTORIAL,
+    ".venv/bin/python -c": _TUTORIAL,
+    ".venv/bin/ml-pipeline launch": _TUTORIAL,
     "make run": Ran(by=_FLOW.by, says=_FLOW.says, recipe=".venv/bin/ml-pipeline run"),
     "make report": Ran(
         by="tests/ml_pipeline/cli/test_cli.py::test_the_report_is_written_where_it_is_asked_for",
@@ -164,7 +172,12 @@ def problems_of(command: Command) -> list[str]:
 def missing_of(words: list[str], *, foreign: bool) -> Iterator[str]:
     """What of a command does not exist; programs of others may be allowed."""
     program, *arguments = words
-    if program == "make":
+    if Path(program).name == "python" and arguments[0] == "-c":
+        try:
+            compile(arguments[1], "<document>", "exec")
+        except SyntaxError as error:
+            yield f"{program} -c: {error}"
+    elif program == "make":
         wanted = [word for word in arguments if "=" not in word and not word.startswith("-")]
         yield from (f"make {target}: there is no such target" for target in wanted if target not in TARGETS)
     elif Path(program).name == "ml-pipeline":
@@ -212,7 +225,9 @@ def problems(document: Path, text: str) -> list[str]:
             found.append(f"{target}: there is no such file")
         elif anchor and anchor not in slugs(file.read_text(encoding="utf-8") if file else text):
             found.append(f"{target}: there is no such heading")
-    for span in re.findall(r"`([^`\n]+)`", prose):
+    # The tutorial creates files.
+    created = set(re.findall(r"\b(?:Create|wrote) `?([\w./-]+\w)", text))
+    for span in set(re.findall(r"`([^`\n]+)`", prose)) - created:
         found += problems_of_span(span)
     return found
 
@@ -258,6 +273,7 @@ def test_what_a_document_says_is_so(document: str) -> None:
         ("```bash\n.venv/bin/python notebooks/9.py\n```", "there is no notebooks/9"),
         ("```bash\n.venv/bin/python -m infra.absent\n```", "there is no infra/absent"),
         ("```bash\n.venv/bin/python -m infra absent\n```", "there is no command absent"),
+        ("```bash\n.venv/bin/python -c 'a b'\n```", "invalid syntax"),
         ("```bash\nterraform apply\n```", "terraform is no program of the project's"),
         (f"```bash\n{ACCOUNT}\naws s3 ls \\\n  x\nmake rum\n```", "make rum: there is no such target"),
         ("[x](docs/absent.md)", "docs/absent.md: there is no such file"),
