@@ -25,7 +25,7 @@ SYNCED_AIRFLOW := .venv-airflow-3/.synced .venv-airflow-2/.synced
 AIRFLOW_PYTHON ?= $(or $(shell for python in python3.12 python3.11 .venv/bin/python; do \
     $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
     && command -v $$python && break; done),python3.12)
-# WHEEL=file (or its folder) is a wheel that was built elsewhere: that very file is installed, tested and deployed.
+# WHEEL=file (or its folder) is a wheel that was built elsewhere: this file is installed, tested and deployed.
 BUILT := $(if $(WHEEL),dist/.given,dist/.built)
 NODE_MODULES := node_modules/.installed
 # cdktf needs Node 20 or later; a machine without it uses the one in .venv.

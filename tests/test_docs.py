@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import pytest
 
+from infra import commands as commands_of_infra
 from ml_pipeline import jobs
 from ml_pipeline.cli.main import cli
 from ml_pipeline.settings import files
@@ -457,21 +459,50 @@ def test_the_index_leads_to_every_document_and_the_readme_to_the_index() -> None
 
 DIALECT = re.compile(
     r"\brefus(e|es|ed|al|als|ing)\b|(?<!there )\b(is|are) no (?!longer)|\bis none\b|\bthat very\b|\bshall\b|stand-in"
-    r"|\b(says|hears|told|heard)\b|\bmakes? good\b",
+    r"|\b(says|hears|told|heard|hear of)\b|\bma(kes?|de) good\b|\bwalk(s|ed)? (\w+ )?as\b|\bloudly\b|\bof which\b"
+    r"|\bsuch as an? \w+ (reaches|takes)\b|\bmeets their credentials\b|\bmade and\b.*\bdoes not know\b",
     re.IGNORECASE,
 )
 """Turns of phrase that newcomers stumbled over; the glossary has the words to use."""
 
 
-@pytest.mark.parametrize("file", [*DOCUMENTS, Path("CHANGELOG.md")], ids=str)
-def test_the_prose_is_plain(file: Path) -> None:
-    text = (ROOT / file).read_text(encoding="utf-8")
-    if file.name == "CHANGELOG.md":
-        text = text.partition("## [Unreleased]")[2].partition("\n## [")[0]
-    lines = [line for line in text.splitlines() if file.name != "glossary.md" or not line.startswith("|")]
-    assert [found[0] for found in DIALECT.finditer(" ".join(" ".join(lines).split()))] == []
+def texts() -> Iterator[tuple[str, str]]:
+    """All that a person reads beside error messages: documents, comments of settings files, help."""
+    for file in (*DOCUMENTS, Path("CHANGELOG.md")):
+        text = text_of(file)
+        if file.name == "CHANGELOG.md":
+            text = text.partition("## [Unreleased]")[2].partition("\n## [")[0]
+        # The glossary names the words that are not used.
+        lines = [line for line in text.splitlines() if file.name != "glossary.md" or not line.startswith("|")]
+        yield str(file), " ".join(lines)
+    for settings in (*(ROOT / "environments").glob("*.toml"), *(ROOT / "ml_pipeline/pipelines").glob("*/*.toml")):
+        comments = re.findall(r"# (.*)$", settings.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        yield str(settings.relative_to(ROOT)), " ".join(comments)
+    yield "make help", " ".join(re.findall(r"^[a-z-]+:.*## (.*)$", text_of("Makefile"), flags=re.MULTILINE))
+    yield "python -m infra --help", commands_of_infra.parser().format_help()
+    for name, command in cli.commands.items():
+        options = [parameter.help or "" for parameter in command.params if isinstance(parameter, click.Option)]
+        yield f"ml-pipeline {name} --help", " ".join([command.help or "", *options])
 
 
-@pytest.mark.parametrize("line", ["A model is refused.", "This is no key.", "that very plan", "The log says more."])
+@pytest.mark.parametrize(("place", "text"), texts(), ids=lambda value: value if len(value) < 60 else "")
+def test_the_prose_is_plain(place: str, text: str) -> None:
+    assert [found[0] for found in DIALECT.finditer(" ".join(text.split()))] == [], place
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("A model is refused.", "This is no key.", "that very plan", "The log says more.", "a run makes good another"),
+        *(
+            "Forests are walked as machine code.",
+            "It says loudly what is lost.",
+            "It shall not come.",
+            "This is no day.",
+        ),
+        *("Paths are such as a cluster reaches.", "of which one is used", "no code meets their credentials"),
+        "what it made and the state does not know",
+    ],
+)
 def test_a_turn_of_phrase_is_found(line: str) -> None:
     assert DIALECT.search(line)
