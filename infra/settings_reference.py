@@ -23,8 +23,8 @@ _INTRODUCTION = """\
 are strict: an unknown key or a wrong value is an error that names the file and the key.
 [Pipeline and environment files](environments.md) explains how the files work together.
 
-Each file begins with the path of its schema, so that an editor with Taplo, such as Visual Studio Code with *Even Better
-TOML*, completes and checks the keys:
+Each file begins with the path of its schema. An editor with Taplo then completes and checks the keys, such as Visual
+Studio Code with *Even Better TOML*:
 
 ```toml
 #:schema ../docs/schemas/environment.schema.json

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import os
 import re
@@ -434,6 +435,19 @@ def test_no_option_is_documented_that_there_is_not() -> None:
         assert list(problems_of_call(" ".join([name, *re.findall(r"`(--[a-z-]+)`", row)]))) == []
 
 
+def test_every_command_of_infra_is_documented() -> None:
+    page = text_of("docs/commands.md").partition("## `python -m infra`\n")[2]
+    documented = {
+        name
+        for row in re.findall(r"^\| (`.+?`) \|", page, flags=re.MULTILINE)
+        for name in re.findall(r"`([\w-]+)", row)
+    }
+    actions = commands_of_infra.parser()._actions
+    known = {name for action in actions if isinstance(action, argparse._SubParsersAction) for name in action.choices}
+    assert len(known) > 10
+    assert documented == known
+
+
 def test_every_job_is_documented() -> None:
     declared = jobs.declare(files.load(files.find_pipeline("iris"), ROOT / "environments" / "local.toml"))
     assert [job.name for job in declared if f"- **{job.name}** " not in text_of("docs/jobs.md")] == []
@@ -485,7 +499,7 @@ def texts() -> Iterator[tuple[str, str]]:
         yield f"ml-pipeline {name} --help", " ".join([command.help or "", *options])
 
 
-@pytest.mark.parametrize(("place", "text"), texts(), ids=lambda value: value if len(value) < 60 else "")
+@pytest.mark.parametrize(("place", "text"), [*texts()], ids=lambda value: value if len(value) < 60 else "")
 def test_the_prose_is_plain(place: str, text: str) -> None:
     assert [found[0] for found in DIALECT.finditer(" ".join(text.split()))] == [], place
 
