@@ -83,7 +83,7 @@ class Launcher(Connection):
             )
         if len(found) > 1:
             ids = ", ".join(map(str, sorted(found)))
-            raise InputError(f"{self.host}: {len(found)} jobs are called '{name}', of which one must go: {ids}")
+            raise InputError(f"{self.host}: {len(found)} jobs are called '{name}'; expected one: {ids}")
         return found[0]
 
     def deployed(self, job_id: int, parameters: Mapping[str, str]) -> Callable[[], int]:
