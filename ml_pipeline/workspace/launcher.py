@@ -191,9 +191,9 @@ class Launcher(Connection):
                 time.sleep(pause)
         if state_of(run.state) != "SUCCESS":
             because = (run.state and run.state.state_message) or "no reason given"
-            told = " ".join(because.split())
+            message = " ".join(because.split())
             raise PipelineError(
-                f"{job}: run {run_id} is {state_of(run.state)}: {told}; {run.run_page_url or self.host}"
+                f"{job}: run {run_id} is {state_of(run.state)}: {message}; {run.run_page_url or self.host}"
             )
 
     def _show_output(self, run_id: int) -> None:
