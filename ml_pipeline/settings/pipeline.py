@@ -271,7 +271,7 @@ class Pipeline(Settings):
     folds: types.Folds = 5
     """Number of folds of the cross-validation."""
     metric: NonEmpty
-    """Name of a scikit-learn scorer, such as ``accuracy``."""
+    """Name of a scikit-learn scorer, such as ``accuracy``; greater is better."""
     threshold: types.Threshold
     """The metric that a model must reach at least, in the scorer's sign (greater is better)."""
     tolerance: types.Tolerance = 0.01
@@ -320,7 +320,7 @@ class Pipeline(Settings):
     @model_validator(mode="after")
     def _labels_need_key(self) -> Self:
         if self.monitoring and self.monitoring.labels and not self.key:
-            raise ValueError("monitoring.labels: rows are told apart by 'key', which is missing; accepted: a key")
+            raise ValueError("monitoring.labels: rows are matched by 'key', which is missing; accepted: a key")
         return self
 
     @field_validator("key", "features")

@@ -28,7 +28,7 @@ NonEmpty = Annotated[str, StringConstraints(min_length=1)]
 
 @dataclass(frozen=True)
 class matching:  # noqa: N801 (it reads as a part of an annotation)
-    """Of a text that must match a pattern from end to end; the message describes in words which texts do."""
+    """Of a text that must match a pattern from end to end; the message describes which texts do."""
 
     pattern: str
     accepted: str
@@ -71,7 +71,7 @@ def _some(number: int) -> int:
 def _time_zone(name: str) -> str:
     # A machine may lack the database, and its own names mean nothing to another one.
     if name != "UTC" and name not in zoneinfo.available_timezones() - {"localtime", "Factory", "posixrules"}:
-        raise ValueError("is not a time zone; expected a name of the IANA database, such as 'UTC' or 'Europe/Berlin'")
+        raise ValueError("is not a time zone; accepted: a name of the IANA database, such as 'UTC' or 'Europe/Berlin'")
     return name
 
 

@@ -509,7 +509,7 @@ def test_synthesis_rejects_what_the_check_rejects_and_writes_nothing(tmp_path: P
         assert (done.returncode, done.stdout) == (2, "")
         lines.append(done.stderr)
     assert lines[0] == lines[1]
-    assert lines[0].startswith("error: environments/dev.toml: pipelines.iris.metric: is no scikit-learn scorer")
+    assert lines[0].startswith("error: environments/dev.toml: pipelines.iris.metric: is not a scikit-learn scorer")
     assert not list(tmp_path.glob("out/stacks/*"))
 
 
