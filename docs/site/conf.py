@@ -16,6 +16,7 @@ root_doc = "index"
 html_theme = "furo"
 html_copy_source = html_show_sourcelink = html_show_copyright = html_show_sphinx = False
 html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_js_files = ["mermaid.tiny.js", "diagrams.js"]
 # Anchors of headings as GitHub makes them, so that one link works in both places.
 myst_heading_anchors = 4

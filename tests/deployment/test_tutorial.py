@@ -26,6 +26,11 @@ TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 IMAGES = os.environ.get("TUTORIAL_IMAGES")
 """The folder that gets new screenshots; `make screenshots` sets it."""
+MADE = (
+    *(".git", ".venv*", ".*_cache", ".state", ".rehearsal", ".terraform", ".gen", ".benchmarks", ".hypothesis"),
+    *("node_modules", "dist", "cdktf.out", "site", "mutants", "mlruns", "*.tfstate*", "__pycache__"),
+)
+"""What is not in a new clone."""
 MAKE = """#!/bin/sh -e
 # Set-up is done: another one would change the environment that runs the tests.
 case $1 in
@@ -141,21 +146,29 @@ class User:
         """Take a screenshot of what the tutorial shows."""
         from PIL import Image
 
-        host, token = f"http://127.0.0.1:{self.port}", (self.clone / ".rehearsal" / "token")
-        signed_in = f"?token={token.read_text().strip()}" if token.exists() else ""
-        addresses = {
-            "tutorial-scorecard": (self.clone / ".state" / "report.html").as_uri(),
-            "tutorial-workspace": f"{host}/{signed_in}",
-            "tutorial-run": f"{host}{self.last_run()}{signed_in}",
+        files = {
+            "tutorial-scorecard": lambda: self.clone / ".state" / "report.html",
+            "tutorial-workspace": lambda: self.page("/"),
+            "tutorial-run": lambda: self.page(self.last_run()),
         }
         file = folder.resolve() / f"{name}.png"
         options = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1200,760")
         assert CHROMIUM, "screenshots need Chromium"
-        command = [CHROMIUM, *options, "--virtual-time-budget=10000", f"--screenshot={file}", addresses[name]]
+        command = [CHROMIUM, *options, "--virtual-time-budget=10000", f"--screenshot={file}", files[name]().as_uri()]
         subprocess.run(command, capture_output=True, check=True, timeout=120)
         with Image.open(file) as image:
             image.convert("RGB").save(file.with_suffix(".webp"), quality=80, method=6)
         file.unlink()
+
+    def page(self, path: str) -> Path:
+        """A page of the workspace as a file: a browser can't send the token."""
+        token = (self.clone / ".rehearsal" / "token").read_text(encoding="utf-8").strip()
+        headers = {"Authorization": f"Bearer {token}", "Accept": "text/html"}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers=headers)
+        file = self.clone / "page.html"
+        with urllib.request.urlopen(request) as answer:
+            file.write_bytes(answer.read())
+        return file
 
     def last_run(self) -> str:
         """The path of the newest run's page."""
@@ -166,13 +179,7 @@ class User:
 @pytest.fixture
 def user(tmp_path: Path) -> Iterator[User]:
     clone, rows = tmp_path / "clone", tmp_path / "churn"
-    # A clone has what is committed; a file that is not yet is a part of it too.
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, names.split("\0")):
-        if (ROOT / name).is_file():
-            (clone / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, clone / name)
+    shutil.copytree(ROOT, clone, ignore=shutil.ignore_patterns(*MADE))
     for name in (".venv", "node_modules"):
         (clone / name).symlink_to(ROOT / name)
     (clone / "bin").mkdir()
