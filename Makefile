@@ -104,11 +104,11 @@ destroy: setup $(NODE_MODULES) ## Destroy what was deployed (ENV=dev, INSTANCE=n
 rehearse: setup $(NODE_MODULES) ## Deploy to a rehearsal workspace on this machine, run all jobs, destroy
 	@.venv/bin/python -m infra rehearse
 
-docs: setup $(NODE_MODULES) $(SYNCED_DOCS) ## Write the reference of the settings, and build the documents into site/
+docs: setup $(NODE_MODULES) $(SYNCED_DOCS) ## Build the documents into site/
 	@.venv/bin/python -m infra settings
 	@.venv-docs/bin/python docs/site/build.py site
 
-screenshots: setup $(NODE_MODULES) ## Follow the tutorial, and take its screenshots anew (Chromium, Terraform)
+screenshots: setup $(NODE_MODULES) ## Take the screenshots of the tutorial anew
 	TUTORIAL_IMAGES=docs/images .venv/bin/pytest tests/deployment/test_tutorial.py
 
 check: setup ## Lint code and workflows, check the format, the types and the import contracts
