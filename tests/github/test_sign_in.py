@@ -45,7 +45,7 @@ def test_a_job_that_only_reads_plans_as_somebody_else() -> None:
 def test_a_deployment_by_a_workflow_keeps_its_state(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stack: str, in_workflow: str, lost: bool
 ) -> None:
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(ROOT / "tests")
     monkeypatch.setenv("INSTANCE", stack.partition("-")[2])
     monkeypatch.setenv("GITHUB_ACTIONS", in_workflow)
     monkeypatch.setenv("DATABRICKS_HOST", "http://127.0.0.1:1")
