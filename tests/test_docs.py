@@ -247,7 +247,7 @@ def problems_of_span(span: str) -> Iterator[str]:
     elif re.fullmatch(r"[\w.-]+\.yml", span):
         if not (ROOT / WORKFLOWS / span).exists():
             yield f"{span}: there is no such workflow"
-    elif re.fullmatch(r"[\w./-]+/[\w./-]*", span):
+    elif re.fullmatch(r"[\w.-][\w./-]*/[\w./-]*", span):
         top = ROOT / span.partition("/")[0]
         # What set-up installs and a run writes is there only once they have.
         if top.is_dir() and top.name not in (".venv", ".state") and not (ROOT / span).exists():
@@ -297,6 +297,7 @@ def test_a_document_that_errs_is_found(text: str, expected: str) -> None:
 
 def test_a_document_that_is_right_is_left_alone() -> None:
     text = "# One\n[a](#one) [b](docs/jobs.md) [c](https://example.com) `my.toml` `ENV=dev` `.state/report.md`\n"
+    text += "`/tmp/a.csv`\n"
     text += "`make run`\n```bash\n.venv/bin/ml-pipeline run --state x  # it's a comment\n```\n"
     text += f"```bash\n{ACCOUNT}\nA=1 make deploy ENV=dev\naws x 'a\nb'\n```"
     assert problems(Path("README.md"), text) == []

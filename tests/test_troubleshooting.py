@@ -297,7 +297,7 @@ def _(_folder: Path, _: pytest.MonkeyPatch) -> str:
 
 @causes("FILE: workspace: no credentials: REASON")
 def _(folder: Path, _: pytest.MonkeyPatch) -> str:
-    return ended("launch", "training", "--environment", "dev", cwd=ROOT, HOME=str(folder))
+    return ended("launch", "training", "--environment", "tests/environments/dev.toml", cwd=ROOT, HOME=str(folder))
 
 
 @causes("HOST: can't be reached: REASON; see the host and the network")
