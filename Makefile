@@ -19,12 +19,13 @@ SYNCED_LATEST := .venv-latest/.synced
 INSTALLED_LATEST := .venv-latest/.installed
 ARCHIVED_LATEST := .venv-latest/.archived
 SYNCED_FORK := .venv-fork/.synced
+SYNCED_DOCS := .venv-docs/.synced
 SYNCED_AIRFLOW := .venv-airflow-3/.synced .venv-airflow-2/.synced
 # Amazon's Airflow runs on Python 3.12; neither of the two runs on 3.13.
 AIRFLOW_PYTHON ?= $(or $(shell for python in python3.12 python3.11 .venv/bin/python; do \
     $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
     && command -v $$python && break; done),python3.12)
-# WHEEL=file (or its folder) is a wheel that was built elsewhere: that very file is installed, tested and deployed.
+# WHEEL=file (or its folder) is a wheel that was built elsewhere: this file is installed, tested and deployed.
 BUILT := $(if $(WHEEL),dist/.given,dist/.built)
 NODE_MODULES := node_modules/.installed
 # cdktf needs Node 20 or later; a machine without it uses the one in .venv.
@@ -60,7 +61,7 @@ SYNC = $(UV) pip sync --quiet --require-hashes --build-constraint
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run report ui synth diff plan drift deploy destroy rehearse check lint-workflows format test test-all test-latest test-fork test-airflow benchmark-run benchmark-synth mutation pre-commit lock wheel clean benchmark benchmark-decisions benchmark-history soak
+.PHONY: help setup run report ui synth diff plan drift deploy destroy rehearse docs screenshots check lint-workflows format test test-all test-latest test-fork test-airflow benchmark-run benchmark-synth mutation pre-commit lock wheel clean benchmark benchmark-decisions benchmark-history soak
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
@@ -102,6 +103,13 @@ destroy: setup $(NODE_MODULES) ## Destroy what was deployed (ENV=dev, INSTANCE=n
 
 rehearse: setup $(NODE_MODULES) ## Deploy to a rehearsal workspace on this machine, run all jobs, destroy
 	@.venv/bin/python -m infra rehearse
+
+docs: setup $(NODE_MODULES) $(SYNCED_DOCS) ## Build the documents into site/
+	@.venv/bin/python -m infra settings
+	@.venv-docs/bin/python docs/site/build.py site
+
+screenshots: setup $(NODE_MODULES) ## Take the screenshots of the tutorial anew
+	TUTORIAL_IMAGES=docs/images .venv/bin/pytest tests/deployment/test_tutorial.py
 
 check: setup ## Lint code and workflows, check the format, the types and the import contracts
 	.venv/bin/ruff check
@@ -169,6 +177,7 @@ lock: $(BOOTSTRAPPED) ## Write the lock files anew (UPGRADE=--upgrade renews the
 	$(LOCK) $(UPGRADE) pyproject.toml --extra spark --extra fast --group dev --group lint --group readers --group infra --group node --group runtime-17-3-ml -o requirements.lock
 	$(LOCK) --upgrade pyproject.toml --extra spark --extra fast --group dev --group infra -o requirements-latest.lock
 	$(LOCK) --upgrade --group fork -o requirements-fork.lock
+	$(LOCK) --upgrade --group docs -o requirements-docs.lock
 	$(LOCK) --exclude-newer 2025-09-10 --group airflow-3 -o requirements-airflow-3.lock
 	$(LOCK) --exclude-newer 2025-05-25 --group airflow-2 -o requirements-airflow-2.lock
 	echo uv | $(LOCK) --no-annotate --constraint requirements.lock - -o requirements-bootstrap.lock
@@ -178,7 +187,7 @@ lock: $(BOOTSTRAPPED) ## Write the lock files anew (UPGRADE=--upgrade renews the
 wheel: $(BUILT) ## Build the wheel into dist/
 
 clean: ## Remove the environments, the wheel and the caches (what the pipeline wrote stays, in .state)
-	rm -rf .venv .venv-latest .venv-fork .venv-airflow-3 .venv-airflow-2 node_modules cdktf.out dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-latest .venv-fork .venv-docs .venv-airflow-3 .venv-airflow-2 node_modules cdktf.out dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	rm -f .coverage .coverage.* coverage.xml
 
 # Each stamp is touched last: a step that failed leaves none.
@@ -223,6 +232,12 @@ $(SYNCED_FORK): requirements-fork.lock $(SYNCED)
 	@echo "setup: installing the framework's fork into .venv-fork"
 	@$(UV) venv --quiet --clear --python .venv/bin/python .venv-fork
 	@$(UV) pip sync --quiet --require-hashes --python .venv-fork/bin/python $<
+	@touch $@
+
+$(SYNCED_DOCS): requirements-docs.lock $(SYNCED)
+	@echo "setup: installing the generator of the site into .venv-docs"
+	@$(UV) venv --quiet --clear --python .venv/bin/python .venv-docs
+	@$(UV) pip sync --quiet --require-hashes --python .venv-docs/bin/python $<
 	@touch $@
 
 $(SYNCED_AIRFLOW): .venv-airflow-%/.synced: requirements-airflow-%.lock $(SYNCED)

@@ -21,6 +21,7 @@ LOCKS = [
     "requirements.lock",
     "requirements-latest.lock",
     "requirements-fork.lock",
+    "requirements-docs.lock",
     "requirements-airflow-3.lock",
     "requirements-airflow-2.lock",
     "requirements-bootstrap.lock",

@@ -50,10 +50,10 @@ def roll_back(*, run_by: str, chosen: options.Chosen) -> None:
 
 
 @click.command("export-model")
-@click.option("--commit", metavar="SHA", help="Of which the run is taken that passed the CI.")
+@click.option("--commit", metavar="SHA", help="Commit whose run passed the CI.")
 @click.option("--alias", type=_ALIAS, help="Instead of a commit: whose version is taken.")
 @click.option("--output", required=True, type=options.FOLDER, help="Folder to write; a new one.")
-@click.option("--if-any", is_flag=True, help="Write nothing, and say so, where there is none.")
+@click.option("--if-any", is_flag=True, help="If there is no such run, print that and write nothing.")
 @options.on_runs
 def write_model(
     *, commit: str | None, alias: transfer.Alias | None, output: Path, if_any: bool, chosen: options.Chosen

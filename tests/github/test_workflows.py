@@ -144,10 +144,12 @@ def permissions_are_the_least(workflow: Workflow) -> Iterator[str]:
     for job in workflow.jobs:
         if not isinstance(job.permissions, dict) or not job.permissions:
             yield f"{job.name}: has not said what it may do"
-        elif job.writes - {"id-token", "contents", "issues", "pull-requests"}:
+        elif job.writes - {"id-token", "contents", "issues", "pull-requests", "pages"}:
             yield f"{job.name}: may write {sorted(job.writes)}"
-        elif "id-token" in job.writes and len(job.writes) > 1:
+        elif "id-token" in job.writes and len(job.writes - {"pages"}) > 1:
             yield f"{job.name}: may sign in elsewhere and change the repository"
+        elif "pages" in job.writes and job.runs:
+            yield f"{job.name}: runs code with a token that publishes"
         elif job.writes - {"id-token"} and re.search(r"\bmake\b|\.venv|pip ", job.runs):
             yield f"{job.name}: runs installed code with a token that changes the repository"
 
@@ -280,6 +282,13 @@ BREAKS: list[tuple[Callable[[Workflow], Iterator[str]], str, str, str]] = [
     ),
     (
         permissions_are_the_least,
+        "docs.yml",
+        "      - name: Publish the site\n",
+        "      - run: cat x\n      - name: Publish\n",
+    ),
+    (permissions_are_the_least, "docs.yml", "pages: write # to publish", "contents: write"),
+    (
+        permissions_are_the_least,
         "cd-prod.yml",
         "python3 -m infra release publish",
         ".venv/bin/python -m infra release publish",
@@ -342,7 +351,18 @@ def test_every_rule_was_seen_to_fail() -> None:
 
 
 def test_these_are_the_workflows() -> None:
-    named = {"ci", "pr-closed", "cd-staging", "cd-prod", "rollback", "drift", "quality", "share-champion", "sweep"}
+    named = {
+        "ci",
+        "pr-closed",
+        "cd-staging",
+        "cd-prod",
+        "rollback",
+        "drift",
+        "quality",
+        "share-champion",
+        "sweep",
+        "docs",
+    }
     assert {Path(file).stem for file in FILES} == named
 
 
@@ -436,6 +456,15 @@ def test_a_rollback_does_not_wait_for_a_release_that_awaits_its_approval() -> No
     assert not any(group.startswith("rollback-") for group in others)
 
 
+def test_a_pull_request_builds_the_site_that_is_published() -> None:
+    (build, publish) = read("docs.yml").jobs
+    (tested,) = [job for job in read("ci.yml").jobs if "docs" in str(job.content.get("strategy"))]
+    assert build.runs == "make docs"
+    assert [step["with"]["path"] for step in build.steps if "upload-pages-artifact" in step.get("uses", "")] == ["site"]
+    assert publish.content["needs"] == "build"
+    assert "docs" in tested.content["strategy"]["matrix"]["target"]
+
+
 def test_no_two_releases_deploy_at_once() -> None:
     prod = read("cd-prod.yml")
     assert prod.content["concurrency"]["group"] == "cd-prod"
@@ -475,10 +504,10 @@ def signs_in(file: str) -> set[str]:
 
 def test_the_set_up_says_which_workflow_uses_which_environment() -> None:
     used = {file: signs_in(file) for file in FILES}
-    for environment in ("dev", "staging", "prod", "prod-read", "quality"):
+    for environment in ("dev", "staging", "prod", "prod-read", "quality", "github-pages"):
         said = spans(row(environment)[1])
         assert said == {file for file, names in used.items() if environment in names}, environment
-    assert set().union(*used.values()) == {"dev", "staging", "prod", "prod-read", "quality"}
+    assert set().union(*used.values()) == {"dev", "staging", "prod", "prod-read", "quality", "github-pages"}
 
 
 def test_a_branch_that_is_deployed_is_one_that_the_environment_takes() -> None:
