@@ -60,7 +60,7 @@ SYNC = $(UV) pip sync --quiet --require-hashes --build-constraint
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run report ui synth diff plan drift deploy destroy rehearse check lint-workflows format test test-all test-latest test-fork test-airflow benchmark-run benchmark-synth mutation pre-commit lock wheel clean benchmark benchmark-history soak
+.PHONY: help setup run report ui synth diff plan drift deploy destroy rehearse check lint-workflows format test test-all test-latest test-fork test-airflow benchmark-run benchmark-synth mutation pre-commit lock wheel clean benchmark benchmark-decisions benchmark-history soak
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { name[++n] = $$1; text[n] = $$2; if (length($$1) > w) w = length($$1) } \
@@ -151,6 +151,9 @@ benchmark-synth: setup ## Measure synthesis against loading the whole provider
 
 benchmark-history: setup ## Measure with 10,000 past runs and 1,000 past batches
 	@.venv/bin/python tests/benchmarks/history.py
+
+benchmark-decisions: setup ## Measure on simulated tables how often a verdict is wrong
+	@.venv/bin/python tests/benchmarks/decisions.py
 
 soak: setup ## Interrupt batch inference 70 times, and score 100 days
 	@.venv/bin/python tests/soak.py

@@ -14,7 +14,7 @@ class PipelineError(Exception):
 
 
 class CheckFailedError(PipelineError):
-    """A check of the pipeline found a problem: the model is refused, the batch is stopped."""
+    """A check of the pipeline found a problem: the model is rejected, the batch is stopped."""
 
 
 class InputError(PipelineError):

@@ -82,7 +82,7 @@ class _Flow:
         self._columns = self._of("target", "key", "features")
         self._transform = self._of("transform") if settings.transform else {}
         self._model = {"experiment": settings.experiment, "model": self._named(settings.model)}
-        self._decision = self._of("metric", "threshold", "tolerance", "significance")
+        self._decision = self._of("metric", "threshold", "tolerance", "significance", "on_inconclusive")
         self._batch = {
             **self._tables("predictions", "quarantine"),
             "shadow_table": self._named("shadow_predictions"),
@@ -102,7 +102,7 @@ class _Flow:
         inference = self._settings.batch_inference
         scored = {"scored": self._settings.scored == self._settings.source, "probabilities": inference.probabilities}
         tables = self._tables("train_validation", "test")
-        checked = ("positive_class", "test_share", "folds")
+        checked = ("positive_class", "test_share", "stratify", "folds")
         return Job(
             name=DATASETS,
             description="Splits the source by hash into the train-validation and the test table",
@@ -115,7 +115,7 @@ class _Flow:
             "prepare",
             self._tables("train_validation", "train", "validation")
             | self._columns
-            | self._of("folds", "validation_share", "experiment")
+            | self._of("folds", "validation_share", "stratify", "experiment")
             | _JOB_RUN
             | _references(*parameters),
         )

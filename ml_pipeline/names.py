@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 # Jobs.
 DATASETS = "datasets"
 TRAINING = "training"
@@ -54,10 +56,14 @@ CLASSES = "classes"
 EVALUATOR = "evaluator"
 """What computes the model's predictions: ``model.evaluator``."""
 VALIDATE = "validate"
-"""``passed`` or ``failed`` in the comparison; ``validate.reason`` holds the reason."""
+"""``passed``, ``failed`` or ``inconclusive`` in the comparison; ``validate.reason`` holds the reason."""
 TEST = "test"
-"""``passed`` or ``failed`` on the test table, with ``test.reason``; also a tag of the registered version."""
+"""The verdict on the test table, with ``test.reason``; also a tag of the registered version."""
 DEVELOPMENT = "development"
-"""``passed`` on the one run of a commit that CI built and that passed the comparison."""
-PASSED = "passed"
-FAILED = "failed"
+"""``passed`` on the one run of a commit that CI built and that did not fail in the comparison."""
+PASSED: Final = "passed"
+FAILED: Final = "failed"
+INCONCLUSIVE: Final = "inconclusive"
+"""Too few rows to show whether a model is worse than allowed."""
+ACCEPTED = (PASSED, INCONCLUSIVE)
+"""Verdicts with which a model goes on."""

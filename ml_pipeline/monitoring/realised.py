@@ -66,8 +66,8 @@ def _measure(matched: Matched, batch: LabelledBatch, *, metric: str, significanc
     text = f"batch {batch.day}, model version {batch.version}: "
     try:
         responses, truth = _responses(matched.frame(batch), runs.run(batch.run_id))
-        value, resampled = measure(metric, responses, truth)
-        low, high = map(float, np.quantile(resampled, [significance / 2, 1 - significance / 2]))
+        measured = measure(metric, responses, truth)
+        value, (low, high) = measured.value, measured.interval(metric, significance)
         text += f"{metric} {value:.4f} [{low:.4f}, {high:.4f}]"
     except InputError as error:
         # A metric that these labels don't allow, or that probabilities are missing for, is no reason to stop.

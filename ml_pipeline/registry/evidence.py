@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import ValidationError
 
 from ml_pipeline.data.hashing import Digest, Sample, tag
 from ml_pipeline.errors import PipelineError
+from ml_pipeline.names import FAILED, PASSED
 from ml_pipeline.registry import runs, tracking
 from ml_pipeline.settings import messages
 from ml_pipeline.settings.types import Settings
 
 if TYPE_CHECKING:
     from ml_pipeline.registry import Run
+
+
+Outcome = Literal["passed", "failed", "inconclusive"]
+"""``failed`` if the evidence shows a model to be worse than allowed, ``inconclusive`` if it shows neither."""
 
 
 class Document(Settings):
@@ -90,6 +95,8 @@ class Evaluation(Document):
     """The metric on resamples of the rows."""
     labels: list[int] = []
     """The first predictions, as positions among the classes; earlier releases kept none."""
+    rows: int | None = None
+    """Rows of the validation table; earlier releases kept none."""
 
 
 class ClassMetrics(Settings):
@@ -127,6 +134,15 @@ class RivalRow(Settings):
     high: float
     verdict: str
     """``better``, ``worse`` or ``indistinguishable``."""
+    outcome: Outcome | None = None
+    """Whether the run's model is worse by more than the tolerance; earlier releases kept none."""
+    rows_needed: int | None = None
+    """Rows that would show an equal model to be within the tolerance; ``None`` if the tolerance is 0."""
+
+    @property
+    def change(self) -> str:
+        """The difference with its interval."""
+        return f"difference {self.difference:+.4f}, interval {self.low:+.4f} to {self.high:+.4f}"
 
     def __str__(self) -> str:
         side = "below" if self.difference < 0 else "above"
@@ -144,33 +160,59 @@ class ComparedChampion(Settings):
     """Of the run's F1 of each class; earlier releases kept none."""
 
 
-class Comparison(Document):
-    """The run's model against the threshold, the champion and the branch's runs."""
+class Decision(Document):
+    """Whether the run's model may go on, and the evidence for it."""
+
+    NAME: ClassVar[str] = "decision"
+    VERSION: ClassVar[int] = 2
+
+    metric: str
+    value: float
+    low: float | None = None
+    """Bounds of the value's interval; this and what is ``None`` below was not kept by earlier releases."""
+    high: float | None = None
+    rows: int | None = None
+    threshold: float | None = None
+    tolerance: float | None = None
+    significance: float | None = None
+    rivals: list[RivalRow] = []
+    verdict: Outcome
+    reason: str
+    warning: str = ""
+    """What the table is too small to show."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the model may go on: nothing shows that it is worse than allowed."""
+        return self.verdict != FAILED
+
+    @property
+    def results(self) -> dict[str, str]:
+        """What the task shows."""
+        return {"verdict": f"{self.verdict}: {self.reason}"} | ({"warning": self.warning} if self.warning else {})
+
+    def tags(self, name: str) -> dict[str, str]:
+        """The verdict as tags of a run or of a version."""
+        return {name: self.verdict, f"{name}.reason": self.reason}
+
+    @classmethod
+    def _current(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:
+        content = super()._current(fields, version)
+        return content if version > 1 else content | {"verdict": PASSED if content.pop("passed") else FAILED}
+
+
+class Comparison(Decision):
+    """The run's model against the threshold, the champion and the branch's runs, on the validation table."""
 
     NAME: ClassVar[str] = "comparison"
 
-    metric: str
-    value: float
-    threshold: float
-    tolerance: float
-    significance: float | None = None
-    """Earlier releases kept none."""
-    rivals: list[RivalRow]
     champion: ComparedChampion | None = None
-    passed: bool
-    reason: str
 
 
-class Validation(Document):
-    """The run's model on the test table, against the threshold and the champion."""
+class Validation(Decision):
+    """The run's model against the threshold and the champion, on the test table."""
 
     NAME: ClassVar[str] = "test"
-
-    metric: str
-    value: float
-    rivals: list[RivalRow] = []
-    passed: bool
-    reason: str
 
 
 class Reference(Document):

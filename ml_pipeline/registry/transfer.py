@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import CheckFailedError, InputError
-from ml_pipeline.names import CHALLENGER, CHAMPION, DEVELOPMENT, GIT_COMMIT, JOB_RUN_ID, PASSED, TEST
+from ml_pipeline.names import ACCEPTED, CHALLENGER, CHAMPION, DEVELOPMENT, GIT_COMMIT, JOB_RUN_ID, PASSED, TEST
 from ml_pipeline.registry import champion, models, run_copy, runs, tracking
 
 if TYPE_CHECKING:
@@ -159,14 +159,15 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 def _check(version: Mapping[str, Any] | None, alias: Alias) -> None:
-    if version and version["tags"].get(TEST) == PASSED:
+    if version and version["tags"].get(TEST) in ACCEPTED:
         return
     # A champion serves already where it comes from.
     if version and alias == version["alias"] == CHAMPION:
         return
     raise CheckFailedError(
         f"--as {alias}: the model did not pass validation where it comes from; "
-        "accepted: a version with the tag test = passed" + (", or a champion" if alias == CHAMPION else "")
+        "accepted: a version with the tag test = passed or inconclusive"
+        + (", or a champion" if alias == CHAMPION else "")
     )
 
 

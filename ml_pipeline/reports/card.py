@@ -194,7 +194,7 @@ class Scorecard:
         """The classes: those that fell most against the champion first, without one those with the least F1."""
         champion = self.comparison.champion if self.comparison else None
         theirs, verdicts = (champion.per_class, champion.verdicts) if champion else ({}, {})
-        tolerance = self.comparison.tolerance if self.comparison else 0.0
+        tolerance = (self.comparison.tolerance if self.comparison else None) or 0.0
         rows = [
             ClassRow(
                 name=name,

@@ -248,6 +248,8 @@ class Pipeline(Settings):
     """Share of the source's rows that becomes the test table."""
     validation_share: types.Share = 0.2
     """Share of the train-validation table's rows that becomes the validation table."""
+    stratify: bool = False
+    """Give each class the same share of the tables; set it before the first split, so that no row changes sides."""
     estimator: EstimatorSettings
     folds: types.Folds = 5
     """Folds of the cross-validation."""
@@ -255,10 +257,12 @@ class Pipeline(Settings):
     """Name of a scikit-learn scorer, which also says which direction is better."""
     threshold: types.Threshold
     """The metric that a model must reach at least, in the scorer's sign (greater is better)."""
-    tolerance: types.Tolerance = 0.0
-    """How far below the champion, or the branch's best run, a model may fall."""
+    tolerance: types.Tolerance = 0.01
+    """How far below the champion, or a run of the branch, a model may fall: the margin of a non-inferiority test."""
     significance: types.Significance = 0.05
     """Probability of calling a difference real that is chance."""
+    on_inconclusive: Literal["pass", "fail"] = "pass"
+    """What becomes of a model if the table has too few rows to show whether it is worse than the tolerance allows."""
     seed: types.Seed = 0
     """Seed of the cross-validation, and of the estimator where it takes a ``random_state`` and none is given."""
     n_jobs: types.Processes = -1

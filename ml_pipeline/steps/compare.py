@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +13,8 @@ from ml_pipeline.data.features import Features
 from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import CheckFailedError, PipelineError
 from ml_pipeline.model import predictor
-from ml_pipeline.model.bootstrap import Measured, f1_verdicts, measure
-from ml_pipeline.model.decision import decide, rival
+from ml_pipeline.model.bootstrap import MOST_ROWS, Measured, f1_verdicts, measure
+from ml_pipeline.model.decision import OnInconclusive, decide, rival
 from ml_pipeline.model.metrics import Classes, Metric, Responses, by_class
 from ml_pipeline.names import CHAMPION, DEVELOPMENT, GIT_COMMIT, PASSED, REASON, VALIDATE, VALIDATION_SIDE
 from ml_pipeline.registry import evidence, models, runs
@@ -35,13 +36,14 @@ def compare(
     threshold: Threshold,
     tolerance: Tolerance,
     significance: Significance,
+    on_inconclusive: OnInconclusive,
     job_run_id: str,
 ) -> Results:
     """Compare the job run's model with the champion and the branch's finished runs, on the same validation rows.
 
-    The verdict goes into the run's tags: ``validate`` (passed or failed), ``validate.reason``,
-    ``validate.compared_with``, and ``development`` = passed on the CI's run that passed, which is the only one of its
-    commit with that tag.
+    The verdict goes into the run's tags: ``validate`` (passed, failed or inconclusive), ``validate.reason``,
+    ``validate.compared_with``, and ``development`` = passed on the CI's run that did not fail, which is the only one of
+    its commit with that tag.
 
     Raises:
         CheckFailedError: the model is rejected.
@@ -50,39 +52,30 @@ def compare(
 
     run = runs.the_run(experiment, job_run_id=job_run_id)
     mine = measured(run, metric)
-    champion, left_out = _champion(run, mine, model, metric, significance=significance)
-    branch = runs.of_branch(experiment, run, metric, most=MOST_RUNS, **evidence.same_rows(run, VALIDATION_SIDE))
+    champion, left_out = _champion(run, mine, model, metric, tolerance=tolerance, significance=significance)
     rivals = [champion[0]] if champion else []
-    for other in branch:
-        name = f"run {other.info.run_name}"
-        try:
-            theirs = measured(other, metric)
-        except PipelineError as error:
-            print(f"{name} is left out of the comparison: {error}", flush=True)
-            continue
-        rivals.append(rival(name, other.info.run_id, mine, theirs, significance=significance))
-    verdict = decide(metric, mine[0], rivals, threshold=threshold, tolerance=tolerance, left_out=left_out)
-    comparison = Comparison(
-        metric=metric,
-        value=mine[0],
+    served = {row.run_id for row in rivals}
+    rivals += _branch(experiment, run, mine, metric, besides=served, tolerance=tolerance, significance=significance)
+    decision = decide(
+        metric,
+        mine,
+        rivals,
         threshold=threshold,
         tolerance=tolerance,
         significance=significance,
-        rivals=rivals,
-        champion=champion[1] if champion else None,
-        passed=verdict.passed,
-        reason=verdict.reason,
+        on_inconclusive=on_inconclusive,
+        left_out=left_out,
     )
-    comparison.log(run)
-    picture = figures.comparison(mine[0], comparison.rivals, metric=metric, threshold=threshold)
+    Comparison(**decision.model_dump(), champion=champion[1] if champion else None).log(run)
+    picture = figures.comparison(mine.value, rivals, metric=metric, threshold=threshold)
     runs.log_figures(run, {"comparison": picture})
     compared_with = ", ".join(other.run_id for other in rivals)
-    runs.set_tags(run, verdict.tags(VALIDATE) | {f"{VALIDATE}.compared_with": compared_with})
-    if not verdict.passed:
-        raise CheckFailedError(f"the model is refused: {verdict.reason}")
+    runs.set_tags(run, decision.tags(VALIDATE) | {f"{VALIDATE}.compared_with": compared_with})
+    if not decision.passed:
+        raise CheckFailedError(f"the model is rejected: {decision.reason}")
     if run.data.tags[REASON] == "ci":
         runs.hand_over_tag(experiment, run, DEVELOPMENT, PASSED, among=GIT_COMMIT)
-    return {"verdict": f"{verdict.word}: {verdict.reason}"}
+    return decision.results
 
 
 def measured(run: Run, metric: str) -> Measured:
@@ -90,11 +83,40 @@ def measured(run: Run, metric: str) -> Measured:
     evaluation = Evaluation.read(run)
     if evaluation.metric != metric:
         raise CheckFailedError(f"run {run.info.run_id} measured {evaluation.metric}, not {metric}; train it anew")
-    return evaluation.value, np.asarray(evaluation.bootstrap)
+    # Earlier releases kept no count. With a single row the interval shows nothing.
+    rows = evaluation.rows or len(evaluation.labels) or 1
+    return Measured(evaluation.value, np.asarray(evaluation.bootstrap), min(rows, MOST_ROWS))
+
+
+def _branch(
+    experiment: str,
+    run: Run,
+    mine: Measured,
+    metric: str,
+    *,
+    besides: Collection[str],
+    tolerance: float,
+    significance: float,
+) -> list[RivalRow]:
+    """The best runs of the branch; they share the significance (Bonferroni), so that many of them reject no more."""
+    same_rows = evidence.same_rows(run, VALIDATION_SIDE)
+    others: list[tuple[Run, Measured]] = []
+    for other in runs.of_branch(experiment, run, metric, most=MOST_RUNS, **same_rows):
+        if other.info.run_id in besides:
+            continue
+        try:
+            others.append((other, measured(other, metric)))
+        except PipelineError as error:
+            print(f"run {other.info.run_name} is left out of the comparison: {error}", flush=True)
+    share = significance / max(1, len(others))
+    return [
+        rival(f"run {other.info.run_name}", other.info.run_id, mine, theirs, tolerance=tolerance, significance=share)
+        for other, theirs in others
+    ]
 
 
 def _champion(
-    run: Run, mine: Measured, model: str, metric: str, *, significance: float
+    run: Run, mine: Measured, model: str, metric: str, *, tolerance: float, significance: float
 ) -> tuple[tuple[RivalRow, ComparedChampion] | None, str]:
     """The champion on the rows that the run was measured on, or why it is left out.
 
@@ -117,7 +139,8 @@ def _champion(
     frame = hashing.sampled(rows, [*columns, rows[quote(target)]], side.sample)
     truth = classes.encode(frame[target])
     responses = Responses.of(served.model, frame[list(served.kinds)], classes)
-    row = rival(name, run_id, mine, measure(metric, responses, truth), significance=significance)
+    theirs = measure(metric, responses, truth)
+    row = rival(name, run_id, mine, theirs, tolerance=tolerance, significance=significance)
     compared = ComparedChampion(
         version=str(champion.version),
         run_id=run_id,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ml_pipeline import names
-from ml_pipeline.data import hashing, tables
+from ml_pipeline.data import sides, tables
 from ml_pipeline.data.features import Features, check, check_folds
 from ml_pipeline.data.hashing import Profile
 from ml_pipeline.entry_point import Results
@@ -23,6 +23,7 @@ def prepare(
     features: Columns,
     folds: Folds,
     validation_share: Share,
+    stratify: bool = False,
     experiment: str,
     job_run_id: str,
     git_branch: str,
@@ -44,7 +45,15 @@ def prepare(
     version, fingerprint = tables.last_write(train_validation_table)
     rows = tables.read(train_validation_table, version=version)
     chosen = Features.of(rows, target=target, key=key, features=features, where=where)
-    in_validation = hashing.bucket(rows, key or rows.columns, salt="validation") < validation_share
+    in_validation = sides.chosen(
+        rows,
+        key or rows.columns,
+        salt="validation",
+        share=validation_share,
+        stratify=target if stratify else "",
+        inside=validation_table,
+        outside=train_table,
+    )
     profiles = check(rows, in_validation, target=target, key=key, features=chosen, where=where)
     _check_folds(profiles[False], profiles[True], target=target, folds=folds, where=where)
     parts = {
@@ -65,8 +74,8 @@ def prepare(
         names.CLASSES: str(len(profiles[False].groups)),
         **({names.RUN_BY: run_by} if run_by else {}),
     }
-    sides = (names.TRAIN_VALIDATION_SIDE, names.TRAIN_SIDE, names.VALIDATION_SIDE)
-    for side, (table, (at, rows_of_run)) in zip(sides, read.items(), strict=True):
+    each_side = (names.TRAIN_VALIDATION_SIDE, names.TRAIN_SIDE, names.VALIDATION_SIDE)
+    for side, (table, (at, rows_of_run)) in zip(each_side, read.items(), strict=True):
         tags |= TableVersion(side=side, table=table, version=at, fingerprint=rows_of_run).tags
     runs.create_run(experiment, name=f"{git_branch} {job_run_id}", tags=tags)
     return {table: str(each) for table, each in written.items()}

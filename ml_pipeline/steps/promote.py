@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import InputError, PipelineError
-from ml_pipeline.names import CHALLENGER, FAILED, PASSED, TEST
+from ml_pipeline.names import ACCEPTED, CHALLENGER, FAILED, TEST
 from ml_pipeline.registry import models
 from ml_pipeline.registry.champion import make_champion
 
@@ -19,7 +19,7 @@ def promote(*, model: str, run_by: str = "", job_run_id: str = "") -> Results:
     challenger = models.version_by_alias(model, CHALLENGER)
     if challenger is None:
         raise InputError(f"model {model} has no alias '{CHALLENGER}'; validate a run first")
-    if challenger.tags.get(TEST) != PASSED:
+    if challenger.tags.get(TEST) not in ACCEPTED:
         raise PipelineError(f"model {model} version {challenger.version} did not pass validation; it is not promoted")
     if challenger.tags.get(models.SHADOW) == FAILED:
         raise PipelineError(

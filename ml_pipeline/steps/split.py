@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ml_pipeline.data import columns, hashing, schema, sources, tables
+from ml_pipeline.data import columns, schema, sides, sources, tables
 from ml_pipeline.data.features import Features, added, check, check_folds, refuse_names, transformed
 from ml_pipeline.data.hashing import Profile
 from ml_pipeline.entry_point import Results
@@ -26,6 +26,7 @@ def split(
     transform: str = "",
     positive_class: ClassName = "",
     test_share: Share,
+    stratify: bool = False,
     folds: Folds = 2,
     scored: bool = True,
     probabilities: bool = False,
@@ -35,7 +36,8 @@ def split(
     """Split a source into the train-validation and the test table; the only step that writes the test table.
 
     The side of a row follows from a hash of its key alone (of the whole row where there is none). A row never changes
-    sides, whatever is added later, and equal rows are on the same side. Where nothing changed, nothing is written.
+    sides, whatever is added later, and equal rows are on the same side. With ``stratify``, each class has the same
+    share of the test table (``sides.chosen``). Where nothing changed, nothing is written.
 
     If batch inference scores the same source (``scored``), it keeps each of its columns, and adds a column for
     probabilities if it is to give them; no column of the source may have the name of one that it adds.
@@ -56,7 +58,15 @@ def split(
     refuse_names(rows.columns, INTERNAL, where=where)
     # A model that no batch of this source could be scored with is refused before it is trained.
     refuse_names(rows.columns if scored else chosen.kinds, added(probabilities=probabilities), where=where)
-    in_test = hashing.bucket(rows, key or rows.columns, salt="test") < test_share
+    in_test = sides.chosen(
+        rows,
+        key or rows.columns,
+        salt="test",
+        share=test_share,
+        stratify=target if stratify else "",
+        inside=test_table,
+        outside=train_validation_table,
+    )
     with tables.kept(rows, needed=sources.costly(source)):
         _check_key(rows, key, where=where)
         profiles = check(rows, in_test, target=target, key=key, features=chosen, where=where)

@@ -165,12 +165,13 @@ def _reference(side: TableVersion, chosen: Features, *, target: str) -> Referenc
 
 
 def _evaluate(trained: _Trained, metric: str) -> Evaluation:
-    value, resampled = measure(metric, trained.responses, trained.truth)
+    mine = measure(metric, trained.responses, trained.truth)
     return Evaluation(
         metric=metric,
-        value=value,
+        value=mine.value,
         classes=list(trained.classes.values),
-        bootstrap=resampled.tolist(),
+        bootstrap=mine.resampled.tolist(),
+        rows=len(trained.truth),
         labels=trained.responses.labels[:MOST_ROWS].tolist(),
     )
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import functools
 
-import numpy as np
-
 from ml_pipeline.data import tables
 from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import CheckFailedError, InputError
 from ml_pipeline.model import predictor
 from ml_pipeline.model.bootstrap import measure
-from ml_pipeline.model.decision import decide, rival
-from ml_pipeline.model.metrics import Classes, Metric, metric_value
+from ml_pipeline.model.decision import OnInconclusive, decide, rival
+from ml_pipeline.model.metrics import Classes, Metric
 from ml_pipeline.names import CHALLENGER, CHAMPION, GIT_COMMIT, TEST, TEST_SIDE
 from ml_pipeline.registry import models, runs, tracking
 from ml_pipeline.registry.evidence import Evaluation, TableVersion, Validation
@@ -28,11 +26,12 @@ def validate(
     threshold: Threshold,
     tolerance: Tolerance,
     significance: Significance,
+    on_inconclusive: OnInconclusive,
     git_commit: str,
 ) -> Results:
     """Measure the model that the CI built of a commit on the test table; register it as challenger if it passes.
 
-    The verdict goes into the run's tags ``test`` (passed or failed) and ``test.reason``, and into the
+    The verdict goes into the run's tags ``test`` (passed, failed or inconclusive) and ``test.reason``, and into the
     version's ``test`` and ``test_reason``.
 
     Raises:
@@ -48,7 +47,7 @@ def validate(
     classes = Classes(tuple(Evaluation.read(run).classes))
     ask = functools.partial(predictor.responses, rows, target=target, classes=classes, where=f"table {test_table}")
     responses, truth = ask(predictor.load(models.run_uri(run)))
-    value = metric_value(metric, responses, np.arange(len(truth)), truth)
+    mine = measure(metric, responses, truth)
     champion = models.version_by_alias(model, CHAMPION)
     rivals, left_out = [], ""
     if champion is not None and champion.run_id != run.info.run_id:
@@ -57,15 +56,26 @@ def validate(
         if misfit := served.misfit(rows, classes):
             left_out = f"{name} is left out of the comparison: {misfit}"
         else:
-            mine, theirs = measure(metric, responses, truth), measure(metric, *ask(served))
-            rivals.append(rival(name, str(champion.run_id), mine, theirs, significance=significance))
-    verdict = decide(f"test {metric}", value, rivals, threshold=threshold, tolerance=tolerance, left_out=left_out)
-    tags = verdict.tags(TEST) | side.tags
+            theirs = measure(metric, *ask(served))
+            limits = {"tolerance": tolerance, "significance": significance}
+            rivals.append(rival(name, str(champion.run_id), mine, theirs, **limits))
+    decision = decide(
+        metric,
+        mine,
+        rivals,
+        threshold=threshold,
+        tolerance=tolerance,
+        significance=significance,
+        on_inconclusive=on_inconclusive,
+        left_out=left_out,
+        side="test",
+    )
+    tags = decision.tags(TEST) | side.tags
     runs.set_tags(run, tags)
-    tracking.client().log_metric(run.info.run_id, f"test_{metric}", value)
-    Validation(metric=metric, value=value, rivals=rivals, passed=verdict.passed, reason=verdict.reason).log(run)
-    if not verdict.passed:
-        raise CheckFailedError(f"the model is refused: {verdict.reason}")
+    tracking.client().log_metric(run.info.run_id, f"test_{metric}", mine.value)
+    Validation(**decision.model_dump()).log(run)
+    if not decision.passed:
+        raise CheckFailedError(f"the model is rejected: {decision.reason}")
     registered = models.register(run, model, tags={**tags, GIT_COMMIT: git_commit})
     models.move_alias(CHALLENGER, registered)
-    return {"verdict": f"{verdict.word}: {verdict.reason}", model: f"version {registered.version} is the challenger"}
+    return {**decision.results, model: f"version {registered.version} is the challenger"}

@@ -34,6 +34,7 @@ GOOD = {
     "threshold": 0.7,
     "tolerance": 0.02,
     "significance": 0.1,
+    "on_inconclusive": "fail",
     "seed": 3,
     "n_jobs": 2,
     "reason": "retraining",
@@ -140,7 +141,7 @@ def test_settings_reach_the_steps_with_their_types() -> None:
     flow = declared()
     columns = {"target": "churned", "key": ["customer id"], "features": ["age", "plan"]}
     source = Source(csv="/data/rows.csv", separator=";")
-    decision = {"metric": "f1", "threshold": 0.7, "tolerance": 0.02, "significance": 0.1}
+    decision = {"metric": "f1", "threshold": 0.7, "tolerance": 0.02, "significance": 0.1, "on_inconclusive": "fail"}
     model = {"experiment": "/Shared/churn", "model": "lake.churn.churn_model"}
     split = arguments(flow["datasets"], "split")
     prepare = arguments(flow["training"], "prepare")

@@ -40,19 +40,21 @@ MODEL = "local.test.model"
 TARGET = "the `kind`"
 
 
-def finished(name: str, value: float, *, params: dict[str, str] | None = None, **tags: str) -> Run:
+def finished(
+    name: str, value: float, *, rows: int | None = 1000, params: dict[str, str] | None = None, **tags: str
+) -> Run:
     """A run as training leaves it."""
     default = {"git_branch": "main", "git_commit": "c1", "validation_fingerprint": "2-ab", "reason": "ci"}
     run = create_run(EXPERIMENT, name=name, tags=default | {"job_run_id": name} | tags)
     with resumed(run):
         log_params({"metric": "accuracy", "target": TARGET} | (params or {}))
         log_metrics({"validation_accuracy": value})
-    Evaluation(metric="accuracy", value=value, bootstrap=[value] * RESAMPLES, classes=["a", "b"]).log(run)
+    Evaluation(metric="accuracy", value=value, bootstrap=[value] * RESAMPLES, classes=["a", "b"], rows=rows).log(run)
     return the_run(EXPERIMENT, job_run_id=name)
 
 
 def compared(name: str, **changes: Any) -> dict[str, str]:
-    arguments = {"threshold": 0.7, "tolerance": 0.01, "significance": 0.05, **changes}
+    arguments = {"threshold": 0.7, "tolerance": 0.01, "significance": 0.05, "on_inconclusive": "pass", **changes}
     return compare.compare(experiment=EXPERIMENT, model=MODEL, metric="accuracy", job_run_id=name, **arguments)
 
 
@@ -88,15 +90,19 @@ def test_a_comparison_is_told_in_tags_a_file_and_a_picture(monkeypatch: pytest.M
     content = json.loads(read_file(mine, "comparison.json") or b"")
     rows = content.pop("rivals")
     assert content == {
-        "version": 1,
+        "version": 2,
         "metric": "accuracy",
         "value": 0.895,
+        "low": pytest.approx(0.8922, abs=1e-4),
+        "high": pytest.approx(0.8978, abs=1e-4),
+        "rows": 1000,
         "threshold": 0.7,
         "tolerance": 0.01,
         "significance": 0.05,
         "champion": None,
-        "passed": True,
+        "verdict": "passed",
         "reason": reason,
+        "warning": "",
     }
     assert [(row["name"], row["run_id"]) for row in rows] == [
         ("run better", better.info.run_id),
@@ -112,7 +118,9 @@ def test_only_the_best_runs_are_compared_with(state: State, monkeypatch: pytest.
     monkeypatch.setattr(compare, "MOST_RUNS", 2)
     runs = {name: finished(name, value) for name, value in (("b", 0.8), ("a", 0.9), ("c", 0.7))}
     finished("mine", 0.85, reason="feature")
-    with state.refuses(r"^the model is refused: accuracy 0.8500 is 0.0500 below run a", CheckFailedError):
+    with state.refuses(
+        r"^the model is rejected: accuracy 0.8500 is worse by more than the tolerance 0.01 than run a", CheckFailedError
+    ):
         compared("mine", significance=0.5)
     tags = the_run(EXPERIMENT, job_run_id="mine").data.tags
     assert (tags["validate"], "development" in tags) == ("failed", False)
@@ -124,8 +132,15 @@ def test_another_runs_wrong_metric_is_refused(state: State) -> None:
     expected = f"^run {run.info.run_id} measured accuracy, not f1; train it anew$"
     with state.refuses(expected, CheckFailedError):
         compare.measured(run, "f1")
-    value, resampled = compare.measured(run, "accuracy")
-    assert (value, type(resampled)) == (0.9, np.ndarray)
+    measured = compare.measured(run, "accuracy")
+    assert (measured.value, measured.rows, type(measured.resampled)) == (0.9, 1000, np.ndarray)
+
+
+@pytest.mark.usefixtures("state")
+def test_a_run_that_kept_no_rows_can_not_be_told_apart() -> None:
+    finished("earlier", 0.99, rows=None)
+    finished("mine", 0.85)
+    assert compared("mine")["verdict"].startswith("inconclusive: ")
 
 
 def test_the_champion_is_measured_on_the_version_of_the_table_that_the_run_read(state: State) -> None:
@@ -150,8 +165,8 @@ def test_the_champion_is_measured_on_the_version_of_the_table_that_the_run_read(
 
     highs = []
     for significance in (0.05, 0.001):
-        with state.refuses(r"0.3000 below the champion, version 1 \(0.9000; ", CheckFailedError):
-            compared("first again", threshold=0.5, significance=significance)
+        with state.refuses(r"of the champion, version 1 \(0.9000; difference -0.3000", CheckFailedError):
+            compared("first again", threshold=0.5, significance=significance, on_inconclusive="fail")
         comparison = Comparison.read(own)
         (row,), champion = comparison.rivals, comparison.champion
         assert champion is not None

@@ -208,7 +208,7 @@ def test_a_refused_model_exits_with_1(
     names = ["training", "validation"]
     done = call("run", str(file), *names, *parameters, "--state", "state", cwd=tmp_path)
     assert done.returncode == 1
-    assert "the model is refused: f1 " in error_line(done)
+    assert "the model is rejected: f1 " in error_line(done)
     assert "misses the threshold 1.01" in error_line(done)
     assert str(file) in error_line(done)
     assert error_line(done).endswith("; report: state/report.html")

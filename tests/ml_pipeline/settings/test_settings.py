@@ -26,6 +26,7 @@ PIPELINE: Mapping[str, Any] = {
     "positive_class": "yes",
     "test_share": 0.25,
     "validation_share": 0.3,
+    "stratify": True,
     "estimator": {
         "class": "sklearn.linear_model.LogisticRegression",
         "parameters": {"class_weight": "balanced"},
@@ -36,6 +37,7 @@ PIPELINE: Mapping[str, Any] = {
     "threshold": 0.7,
     "tolerance": 0.02,
     "significance": 0.1,
+    "on_inconclusive": "fail",
     "seed": 3,
     "n_jobs": 2,
     "search_on": "workers",
@@ -120,7 +122,7 @@ def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
 
     assert (settings.model, settings.key, settings.features, settings.positive_class) == ("model", [], [], "")
     assert (settings.test_share, settings.validation_share, settings.folds) == (0.2, 0.2, 5)
-    assert (settings.tolerance, settings.significance, settings.seed, settings.n_jobs) == (0.0, 0.05, 0, -1)
+    assert (settings.tolerance, settings.significance, settings.seed, settings.n_jobs) == (0.01, 0.05, 0, -1)
     assert (settings.reason, settings.batch_inference.source, settings.schedule) == ("ci", None, None)
     assert (settings.schema_name, settings.experiment) == ("local.churn", "/Shared/churn")
 
@@ -232,6 +234,7 @@ WRONG_TYPES = {
     "transform": 1,
     "test_share": "0.2",
     "validation_share": True,
+    "stratify": "yes",
     "estimator": "LogisticRegression",
     "estimator.class": 1,
     "estimator.parameters": "C=1",
@@ -242,6 +245,7 @@ WRONG_TYPES = {
     "threshold": "0.7",
     "tolerance": [0.02],
     "significance": "5 %",
+    "on_inconclusive": "warn",
     "seed": "3",
     "n_jobs": 1.5,
     "search_on": True,

@@ -61,6 +61,40 @@ def test_no_row_moves_when_a_later_row_widens_a_column(state: State, size: str) 
     assert set(test) <= set(wide_test)
 
 
+def test_a_stratified_split_gives_each_class_its_share_and_moves_no_row(state: State) -> None:
+    def split(rows: list[str]) -> tuple[dict[str, set[int]], dict[str, dict[str, int]]]:
+        source = state.csv("\n".join(["id,size,label", *rows]) + "\n")
+        shared: dict[str, Any] = {"target": "label", "key": ["id"], "stratify": True}
+        state.step("split", source=source, test_share=0.2, **shared)
+        state.step("prepare", validation_share=0.3, **shared)
+        frames = {name: state.frame(name) for name in ("train", "validation", "test")}
+        assert sum(map(len, frames.values())) == len(rows)
+        counts = {name: frame["label"].value_counts().to_dict() for name, frame in frames.items()}
+        return {name: set(frame["id"]) for name, frame in frames.items()}, counts
+
+    first = [f"{i},{i % 7},{'rare' if i % 10 == 0 else 'common'}" for i in range(100)]
+    before, counts = split(first)
+    assert counts["test"] == {"common": 18, "rare": 2}
+    assert counts["validation"] == {"common": 22, "rare": 3}
+
+    # Many more of one class, with wider values, in another order.
+    more = [f"{i},{i % 7}.5,rare" for i in range(100, 500)]
+    after, counts = split([*reversed(more), *first])
+    assert all(ids <= after[name] for name, ids in before.items())
+    assert (counts["test"]["common"], counts["validation"]["common"]) == (18, 22)
+    # The rows that were there before leave less room for the limit.
+    assert counts["test"]["rare"] == pytest.approx(0.2 * 410, abs=15)
+    assert counts["validation"]["rare"] == pytest.approx(0.3 * 0.8 * 410, abs=20)
+
+
+def test_a_stratified_split_without_a_key_keeps_equal_rows_on_one_side(state: State) -> None:
+    rows = numbered(list(range(60)) * 3)
+    state.step("split", source=state.csv(rows), target="label", test_share=0.4, stratify=True)
+    train, test = sides(state)
+    assert not set(train) & set(test)
+    assert len(test) == 3 * len(set(test)) == 72
+
+
 def test_equal_rows_are_on_one_side(state: State) -> None:
     rows = numbered(list(range(60)) * 3)
     state.step("split", source=state.csv(rows), target="label", test_share=0.4)
