@@ -152,7 +152,7 @@ benchmark-synth: setup ## Measure synthesis against loading the whole provider
 benchmark-history: setup ## Measure with 10,000 past runs and 1,000 past batches
 	@.venv/bin/python tests/benchmarks/history.py
 
-benchmark-decisions: setup ## Measure on simulated tables how often a verdict is wrong
+benchmark-decisions: setup ## Measure how often a verdict is wrong
 	@.venv/bin/python tests/benchmarks/decisions.py
 
 soak: setup ## Interrupt batch inference 70 times, and score 100 days

@@ -50,6 +50,7 @@ def run() -> int:
         from infra.rehearsal import server
 
         workspace = stack.enter_context(server.serve(folder / "workspace"))
+        print(f"rehearsal workspace (the link signs a browser in, once): {workspace.link}", flush=True)
         rehearsal = Rehearsal(rehearsed, host=workspace.host, token=workspace.token, folder=folder)
         return rehearsal.run()
 

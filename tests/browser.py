@@ -12,7 +12,8 @@
 
 - the page scrolls sideways, or an element is wider than the window;
 - a text is clipped by its box, or two texts of a drawing lie on top of each other;
-- contrast below WCAG AA, or another fault that axe-core finds (texts of drawings, which it leaves out, are checked here);
+- contrast below WCAG AA, or another fault that axe-core finds; texts of drawings, which it leaves out, are checked
+  here;
 - an error in the console.
 
 The browser is the one that package.json locks (``@sparticuz/chromium``, Linux on x86-64), else one that is installed. A
