@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -51,6 +52,10 @@ def run_jobs(names: Sequence[str], parameters: tuple[str, ...], environment: str
         session.close()
 
 
+_NOTE = re.compile(r"INFO\b|\[[^]]+\] \[\d+\] \[INFO\]|\S+ \S+ (INFO|WARNING) \S+: ")
+"""How notes of Alembic, of the web servers and of MLflow begin."""
+
+
 @click.command("ui")
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
 @options.STATE
@@ -64,7 +69,23 @@ def open_ui(port: int, state: Path) -> int:
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", str(port)]
     # Looking at runs needs none of the job workers that recent releases start beside the server, and leave behind.
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    return subprocess.run([*command, "--host", "127.0.0.1"], env=environment, check=False).returncode
+    return _serve([*command, "--host", "127.0.0.1"], environment)
+
+
+def _serve(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run a server until it ends, and print its output without notes about migrations and its start."""
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as server:
+        assert server.stdout is not None
+        try:
+            for line in server.stdout:
+                if not _NOTE.match(line):
+                    click.echo(line, nl=False, err=True)
+        except BaseException:
+            server.terminate()
+            raise
+    return server.returncode
 
 
 @click.command("check")
