@@ -453,6 +453,27 @@ def test_the_prose_is_plain(file: Path) -> None:
     assert [found[0] for found in DIALECT.finditer(" ".join(" ".join(lines).split()))] == []
 
 
+MESSAGES = re.compile(
+    r"\brefus(e|es|ed|al|als|ing)\b|\b(is|are) no (?!longer\b|more\b)|\bshall\b|\bsays?\b|\btold\b", re.IGNORECASE
+)
+
+
+def raised(file: Path) -> Iterator[str]:
+    """The texts of the errors that a module raises."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Raise) and node.exc is not None:
+            for part in ast.walk(node.exc):
+                if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                    yield part.value
+
+
+@pytest.mark.parametrize("package", ["ml_pipeline", "infra"])
+def test_the_messages_of_errors_are_plain(package: str) -> None:
+    texts = [text for file in sorted((ROOT / package).rglob("*.py")) for text in raised(file)]
+    assert len(texts) > 100
+    assert [text for text in texts if MESSAGES.search(re.sub(r"(?i)there (is|are) no\b", "", text))] == []
+
+
 @pytest.mark.parametrize("line", ["A model is refused.", "This is no key.", "that very plan", "The log says more."])
 def test_a_turn_of_phrase_is_found(line: str) -> None:
     assert DIALECT.search(line)

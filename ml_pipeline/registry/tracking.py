@@ -167,7 +167,7 @@ def experiment_id(name: str) -> str:
 
 @contextlib.contextmanager
 def faults_of(where: str) -> Iterator[None]:
-    """Inside, what a tracking server refuses, or that it can't be reached, is one message that names it.
+    """Inside, what a tracking server rejects, or that it can't be reached, is one message that names it.
 
     Raises:
         PipelineError: that message.

@@ -254,7 +254,7 @@ class Pipeline(Settings):
     folds: types.Folds = 5
     """Folds of the cross-validation."""
     metric: NonEmpty
-    """Name of a scikit-learn scorer, which also says which direction is better."""
+    """Name of a scikit-learn scorer; greater is better."""
     threshold: types.Threshold
     """The metric that a model must reach at least, in the scorer's sign (greater is better)."""
     tolerance: types.Tolerance = 0.01
@@ -296,7 +296,7 @@ class Pipeline(Settings):
     @model_validator(mode="after")
     def _labels_need_key(self) -> Self:
         if self.monitoring and self.monitoring.labels and not self.key:
-            raise ValueError("monitoring.labels: rows are told apart by 'key', which is missing; accepted: a key")
+            raise ValueError("monitoring.labels: rows are matched by 'key', which is missing; accepted: a key")
         return self
 
     @field_validator("key", "features")

@@ -15,7 +15,7 @@ NonEmpty = Annotated[str, StringConstraints(min_length=1)]
 
 
 def matching(pattern: str, accepted: str) -> AfterValidator:
-    """Of a text that must match a pattern from end to end; the message says in words which texts do."""
+    """Of a text that must match a pattern from end to end; the message describes which texts do."""
 
     def check(text: str) -> str:
         if not re.fullmatch(pattern, text):
@@ -46,7 +46,7 @@ def _some(number: int) -> int:
 def _time_zone(name: str) -> str:
     # A machine may lack the database, and its own names mean nothing to another one.
     if name != "UTC" and name not in zoneinfo.available_timezones() - {"localtime", "Factory", "posixrules"}:
-        raise ValueError("is no time zone; accepted: a name of the IANA database, such as 'UTC' or 'Europe/Berlin'")
+        raise ValueError("is not a time zone; accepted: a name of the IANA database, such as 'UTC' or 'Europe/Berlin'")
     return name
 
 
@@ -65,7 +65,7 @@ def _as_text(value: object) -> object:
 
 def _iso_day(text: object) -> object:
     if isinstance(text, str) and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
-        raise ValueError("is no day; accepted: YYYY-MM-DD")
+        raise ValueError("is not a date; expected YYYY-MM-DD")
     return text
 
 

@@ -53,7 +53,7 @@ def test_a_deployment_by_a_workflow_keeps_its_state(
     changes.write_text("nothing that was reviewed")
     said = "environments/dev.toml: state.backend: 'local' is lost .*; accepted in a workflow: 's3'"
 
-    with pytest.raises(InputError, match=said if lost else "is no list of reviewed changes"):
+    with pytest.raises(InputError, match=said if lost else "is not a list of reviewed changes"):
         apply.apply_plan(stack, changes)
 
 

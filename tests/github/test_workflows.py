@@ -40,8 +40,8 @@ class Job:
 
     @property
     def runs(self) -> str:
-        """All that it runs, each step's lines as the shell sees them."""
-        return "\n".join(str(step["run"]) for step in self.steps if "run" in step)
+        """All that it runs, each step's lines as the shell sees them; ``exec`` changes nothing of a command."""
+        return "\n".join(str(step["run"]).removeprefix("exec ") for step in self.steps if "run" in step)
 
     @property
     def condition(self) -> str:
@@ -178,6 +178,14 @@ def no_deployment_is_interrupted(workflow: Workflow) -> Iterator[str]:
         yield "a run may be ended by the next one while it deploys"
 
 
+def a_cancelled_step_ends_its_program(workflow: Workflow) -> Iterator[str]:
+    # GitHub's runner signals the process that it started, the shell: a program behind it would never get the signal.
+    for job in workflow.jobs:
+        for step in job.steps:
+            if re.match(r"(make (deploy|destroy)|\.venv/bin/ml-pipeline launch)\b", str(step.get("run", ""))):
+                yield f"{job.name}: {step['run']}: goes on in the workspace if the step is cancelled; expected exec"
+
+
 def no_expression_is_run(workflow: Workflow) -> Iterator[str]:
     for job in workflow.jobs:
         if "${{" in job.runs:
@@ -227,6 +235,7 @@ RULES: list[Callable[[Workflow], Iterator[str]]] = [
     every_action_is_pinned,
     what_is_deployed_is_what_was_built,
     no_deployment_is_interrupted,
+    a_cancelled_step_ends_its_program,
     no_expression_is_run,
     no_credentials_stay_in_the_clone,
     versions_are_text,
@@ -286,11 +295,18 @@ BREAKS: list[tuple[Callable[[Workflow], Iterator[str]], str, str, str]] = [
     (what_is_deployed_is_what_was_built, "cd-prod.yml", " REVIEWED=plans/prod/changes.json", ""),
     (no_deployment_is_interrupted, "cd-prod.yml", "cancel-in-progress: false", "cancel-in-progress: true"),
     (no_deployment_is_interrupted, "drift.yml", "concurrency:\n  group: drift\n  cancel-in-progress: false\n", ""),
+    (a_cancelled_step_ends_its_program, "ci.yml", "exec make deploy", "make deploy"),
+    (
+        a_cancelled_step_ends_its_program,
+        "ci.yml",
+        "exec .venv/bin/ml-pipeline launch training",
+        ".venv/bin/ml-pipeline launch training",
+    ),
     (no_expression_is_run, "ci.yml", 'make "$TARGET"', "make ${{ matrix.target }}"),
     (no_credentials_stay_in_the_clone, "ci.yml", "persist-credentials: false", "clean: true"),
     (versions_are_text, "ci.yml", 'python-version: "3.12"', "python-version: 3.12"),
     (secrets_are_of_an_environment, "ci.yml", "    environment: quality\n", ""),
-    (commands_name_their_instance, "ci.yml", "COPY: pr-", "INSTANCE: pr-"),
+    (commands_name_their_instance, "ci.yml", "INSTANCE_NAME: pr-", "INSTANCE: pr-"),
     (
         releases_use_no_cache,
         "cd-staging.yml",
@@ -357,9 +373,9 @@ def test_what_is_swept_is_not_deployed_meanwhile_and_needs_no_code_of_the_pull_r
     sweep = {job.name: job for job in read("sweep.yml").jobs}["destroy"]
     # The names that `infra instances left` gives.
     assert read("ci.yml").content["concurrency"]["group"] == "pr-${{ github.event.pull_request.number }}"
-    assert sweep.content["concurrency"]["group"] == sweep.content["env"]["COPY"] == "${{ matrix.instance }}"
+    assert sweep.content["concurrency"]["group"] == sweep.content["env"]["INSTANCE_NAME"] == "${{ matrix.instance }}"
     assert [step["with"]["ref"] for step in sweep.steps if "checkout@" in step.get("uses", "")] == ["development"]
-    assert sweep.runs == 'make destroy ENV=dev INSTANCE="$COPY" OPTIONS=--auto-approve'
+    assert sweep.runs == 'make destroy ENV=dev INSTANCE="$INSTANCE_NAME" OPTIONS=--auto-approve'
 
 
 def test_nothing_is_deployed_before_it_was_seen_that_the_pull_request_is_open() -> None:
@@ -372,7 +388,7 @@ def test_a_model_is_kept_before_its_instance_goes_and_imported_after_dev_was_dep
     keep, imports = jobs["keep"], jobs["import"]
     # Nothing before it, of which a failure would skip it: `destroy` takes that for "nothing to keep".
     assert "needs" not in keep.content
-    assert re.search(r'export-model .*--instance "\$COPY" --commit "\$COMMIT" .*--if-any', keep.runs)
+    assert re.search(r'export-model .*--instance "\$INSTANCE_NAME" --commit "\$COMMIT" .*--if-any', keep.runs)
     assert keep.content["outputs"] == {"found": "${{ steps.keep.outcome == 'success' }}"}
     assert [step["with"]["name"] for step in keep.steps if step.get("id") == "keep"] == ["model"]
     assert imports.content["needs"] == ["keep", "deploy"]
@@ -503,7 +519,7 @@ def test_the_wheel_of_production_is_taken_from_the_run_of_staging() -> None:
 def test_what_was_deployed_is_marked_also_where_the_model_was_refused(environment: str) -> None:
     jobs = {job.name: job for job in read(f"cd-{environment}.yml").jobs}
     (deploy,) = [step for step in jobs["deploy"].steps if step.get("id") == "deploy"]
-    assert deploy["run"].startswith(f"make deploy ENV={environment} ")
+    assert deploy["run"].startswith(f"exec make deploy ENV={environment} ")
     assert jobs["deploy"].content["outputs"] == {"deployed": "${{ steps.deploy.outcome == 'success' }}"}
     assert jobs["mark"].condition == "${{ !cancelled() && needs.deploy.outputs.deployed == 'true' }}"
     assert f"infra release mark {environment} " in jobs["mark"].runs

@@ -167,7 +167,7 @@ def test_an_attribute_that_differs_is_named_with_both_values(stack: Changes) -> 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"changes": [1], "fingerprint": ""}'])
 def test_what_is_no_review_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no list of reviewed changes"):
+    with pytest.raises(ValueError, match="is not a list of reviewed changes"):
         Changes.read(text)
 
 

@@ -178,7 +178,7 @@ def test_a_step_runs_in_a_process_of_its_own(project: Path, flow: subprocess.Com
                 "--model=m",
                 "--metric=accuracy",
                 "--threshold=high",
-                *("--tolerance=0", "--significance=0.05", "--job_run_id=1"),
+                *("--tolerance=0", "--significance=0.05", "--on_inconclusive=pass", "--job_run_id=1"),
             ],
             "threshold: ",
             id="value",
