@@ -63,7 +63,7 @@ def _node_problem() -> str | None:
 
 @dataclass
 class Rehearsal:
-    """The steps of a rehearsal, and what became of each."""
+    """The steps of a rehearsal, and the result of each."""
 
     environment: environment.Environment
     host: str

@@ -22,7 +22,7 @@ _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _PAGES = ("experiments", "files", "jobs", "mlflow", "models", "schemas")
 """The first parts of the addresses of pages, beside the first page."""
 _OF_MLFLOW = ("/ajax-api", "/static-files")
-"""What MLflow's pages ask for."""
+"""Addresses that MLflow's pages request."""
 
 
 class Gate:

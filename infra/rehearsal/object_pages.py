@@ -12,9 +12,9 @@ from infra.rehearsal.catalog import Catalog
 from infra.rehearsal.sign_in import page
 
 _MOST = 1000
-"""Of a kind on one page: what MLflow's server returns at once."""
+"""Objects of a kind on one page; MLflow's server returns no more at once."""
 _MOST_RUNS = 10
-"""Of an experiment."""
+"""Runs of an experiment on the page."""
 _MOST_METRICS = 3
 
 
@@ -65,12 +65,12 @@ def models(catalog: Catalog) -> list[tuple[Document, list[Document]]]:
 
 
 def schemas(catalog: Catalog) -> list[tuple[Document, list[tuple[str, str]]]]:
-    """Each schema, with the kind and the name of what it holds."""
+    """Each schema, with the kind and the name of each object in it."""
     return [(one, sorted(catalog.held(one["full_name"]))) for one in catalog.store.all("schemas")]
 
 
 def listing(catalog: Catalog, path: str) -> list[Document]:
-    """What is in a folder of the workspace or of a volume, folders first."""
+    """The content of a folder of the workspace or of a volume, folders first."""
     if path == "/Volumes" or path.startswith("/Volumes/"):
         found = _of_volumes(catalog, path)
     else:

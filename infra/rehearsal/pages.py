@@ -1,4 +1,4 @@
-"""The pages of jobs and runs: what is deployed, what failed, and how a run goes."""
+"""The pages of jobs and runs: deployed jobs, failures first, and the tasks and logs of a run."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def picture(tasks: list[Document]) -> tuple[list[Box], int, int]:
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """An attempt of a task, with what it wrote."""
+    """An attempt of a task, with its log."""
 
     task: Document
     log: str
@@ -62,7 +62,7 @@ class Attempt:
 
     @property
     def order(self) -> tuple[int, int]:
-        """What failed comes first, then what runs; the newest attempt of a failure before the others."""
+        """Failed attempts come first, the newest before the others; then those that are running."""
         word = shown.result(self.task)
         rank = 0 if word in ("FAILED", "TIMEDOUT", "INTERNAL_ERROR") else 1 if shown.kind(word) == "busy" else 2
         return rank, -self.task["attempt_number"] if rank == 0 else 0

@@ -1,4 +1,4 @@
-"""What ``ml-pipeline run`` prints: each task as it runs, then the results of all tasks, then the errors."""
+"""The output of ``ml-pipeline run``: each task as it runs, then the results of all tasks, then the errors."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _mlflow(state: Path) -> list[str]:
 
 
 def _write(chosen: options.Chosen, runs: Sequence[TaskRun], state: Path) -> dict[str, list[str]]:
-    """Write the reports of what ran into the state folder; returns their paths by the report's name."""
+    """Write the reports of training and of the batch into the state folder; return their paths by name."""
     written: dict[str, list[Path]] = {}
     if any(run.job == TRAINING and run.state != "SKIPPED" for run in runs):
         written["report"] = _write_scorecard(chosen, state)

@@ -1,4 +1,4 @@
-"""What a rehearsal prints in a pipe; cdktf is real, Terraform is a script and deploys nothing."""
+"""The output of a rehearsal in a pipe. cdktf is real; Terraform is a script that deploys nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-// While something runs, the page takes its own newest content, without a reload: what is open stays open.
+// While something runs, the page replaces its content without a reload, so that open logs stay open.
 const renew = async () => {
   const answer = await fetch(location.href, { headers: { Accept: "text/html" } }).catch(() => null);
   if (answer?.ok) {

@@ -1,4 +1,4 @@
-"""What the commands print: at 80 columns, in a pipe, and as help."""
+"""The output of the commands: at 80 columns, in a pipe, and as help."""
 
 from __future__ import annotations
 
