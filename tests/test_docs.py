@@ -427,7 +427,8 @@ def test_every_environment_is_documented() -> None:
 
 
 def test_every_workflow_is_documented() -> None:
-    files = [file.name for file in (ROOT / WORKFLOWS).glob("*.yml")]
+    files = [file.name for file in (ROOT / WORKFLOWS).glob("*.yml") if "make " in file.read_text(encoding="utf-8")]
+    assert len(files) >= 9
     assert [name for name in files if f"`{name}`" not in text_of("docs/git-flow.md")] == []
 
 

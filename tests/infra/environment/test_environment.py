@@ -23,7 +23,7 @@ from ml_pipeline.settings import quartz
 from ml_pipeline.settings.environment import Tables
 
 ROOT = Path(__file__).parents[3]
-ENVIRONMENTS = ROOT / "environments"
+ENVIRONMENTS = ROOT / "tests" / "environments"
 DEPLOYED = ("dev", "prod", "rehearsal", "staging")
 
 
