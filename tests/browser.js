@@ -10,7 +10,12 @@
   if (scrolled > width) found.push(`the page scrolls sideways: ${scrolled} px in a window of ${width} px`);
 
   const shown = (element) => element.checkVisibility({ checkOpacity: true, checkVisibilityCSS: true });
-  const hidden = (element) => element.closest("[data-hidden], .sr-only") !== null;
+  // For screen readers alone.
+  const hidden = (element) => {
+    for (let around = element; around; around = around.parentElement)
+      if (getComputedStyle(around).clipPath === "inset(50%)") return true;
+    return false;
+  };
   const texts = (root) => {
     const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
     const list = [];

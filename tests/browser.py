@@ -7,8 +7,8 @@
         with browser.browser() as started:
             yield started
 
-``look(browser, url, Look(width=375, dark=True), picture=path)`` opens a page (a ``file:`` or ``http:`` address, with
-``headers`` if it needs a token), writes a screenshot, and returns what is wrong with it, one line each:
+``look(browser, url, [Look(width=375, dark=True)], pictures=path)`` opens a page (a ``file:`` or ``http:`` address, with
+``headers`` if it needs a token), writes a screenshot for each look, and returns what is wrong, one line each:
 
 - the page scrolls sideways, or an element is wider than the window;
 - a text is clipped by its box, or two texts of a drawing lie on top of each other;
@@ -28,12 +28,12 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 MODULES = ROOT / "node_modules"
@@ -52,6 +52,7 @@ FONTS = """<?xml version="1.0"?>
 """
 """The same font on every machine, so that a page is laid out alike; other fonts fill in what it lacks."""
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
+CONTRAST = ("color-contrast",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,49 +86,62 @@ def browser() -> Iterator[Browser]:
 def look(
     opened: Browser,
     url: str,
-    how: Look,
+    looks: Sequence[Look],
     *,
-    picture: Path | None = None,
+    pictures: Path | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """Open a page, and return what is wrong with it."""
-    with page(opened, how, headers=headers) as shown:
-        errors: list[str] = []
+    """Open a page, look at it in each way, and return what is wrong with it; pictures are ``PICTURES-LOOK.png``."""
+    context = opened.new_context(extra_http_headers=dict(headers or {}))
+    errors: list[str] = []
+    found: list[str] = []
+    themes: set[bool] = set()
 
-        def note(message: ConsoleMessage) -> None:
-            if message.type == "error":
-                errors.append(f"console: {message.text}")
+    def note(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            errors.append(f"console: {message.text}")
 
+    try:
+        shown = context.new_page()
         shown.on("console", note)
         shown.on("pageerror", lambda error: errors.append(f"script: {error}"))
         shown.goto(url)
-        if picture:
-            shown.screenshot(path=picture, full_page=True)
-        return errors + faults(shown)
-
-
-@contextlib.contextmanager
-def page(opened: Browser, how: Look, *, headers: Mapping[str, str] | None = None) -> Iterator[Page]:
-    """An empty page that is looked at in some way, for a test that acts like a person."""
-    context = opened.new_context(
-        viewport={"width": how.width, "height": 900},
-        color_scheme="dark" if how.dark else "light",
-        extra_http_headers=dict(headers or {}),
-    )
-    try:
-        shown = context.new_page()
-        if how.printed:
-            shown.emulate_media(media="print")
-        yield shown
+        for how in looks:
+            set_look(shown, how)
+            if pictures:
+                photograph(shown, pictures.with_name(f"{pictures.name}-{how}.png"))
+            # Of axe-core's rules, those of contrast alone depend on the theme, and none on the width.
+            rules = RULES if not themes else () if how.dark in themes else CONTRAST
+            themes.add(how.dark)
+            found += [f"{how}: {fault}" for fault in faults(shown, rules)]
+        return errors + found
     finally:
         context.close()
 
 
-def faults(shown: Page) -> list[str]:
+def set_look(shown: Page, how: Look) -> None:
+    """Let a page be seen in some way."""
+    shown.set_viewport_size({"width": how.width, "height": 900})
+    shown.emulate_media(media="print" if how.printed else "screen", color_scheme="dark" if how.dark else "light")
+
+
+def photograph(shown: Page, picture: Path) -> None:
+    """Write a picture of the whole page."""
+    try:
+        shown.screenshot(path=picture, full_page=True)
+    except Error:
+        # On a busy machine Chromium can be unable to capture a long page at once.
+        shown.screenshot(path=picture, full_page=True)
+
+
+def faults(shown: Page, rules: Sequence[str] = RULES) -> list[str]:
     """What is wrong with the page as it is now."""
     found: list[str] = shown.evaluate((ROOT / "tests" / "browser.js").read_text(encoding="utf-8"))
-    shown.add_script_tag(path=AXE)
-    result = shown.evaluate("rules => axe.run({runOnly: rules})", list(RULES))
+    if not rules:
+        return found
+    if not shown.evaluate("'axe' in window"):
+        shown.add_script_tag(path=AXE)
+    result = shown.evaluate("rules => axe.run({runOnly: rules, resultTypes: ['violations']})", list(rules))
     return found + [
         f"{rule['id']}: {node['html'][:120]}: {node['failureSummary'].splitlines()[-1].strip()}"
         for rule in result["violations"]

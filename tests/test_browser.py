@@ -48,9 +48,8 @@ def test_a_fault_is_found(opened: Browser, tmp_path: Path, content: str, fault: 
     file.write_text(
         f'<!doctype html><html lang="en"><title>page</title><main>{content}</main></html>', encoding="utf-8"
     )
-    picture = tmp_path / "page.png"
 
-    found = browser.look(opened, file.as_uri(), Look(width=375), picture=picture)
+    found = browser.look(opened, file.as_uri(), [Look(width=375)], pictures=tmp_path / "page")
 
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    assert any(line.startswith(fault) for line in found) if fault else found == []
+    assert (tmp_path / "page-375-light.png").read_bytes().startswith(b"\x89PNG")
+    assert any(line.startswith((fault, f"375-light: {fault}")) for line in found) if fault else found == []
