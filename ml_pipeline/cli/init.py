@@ -40,7 +40,7 @@ _SCHEMA = Path("docs/schemas/pipeline.schema.json")
 @options.STATE
 @options.VERBOSE
 def init(name: str, target: str, output: Path | None, state: Path, **choices: str) -> int:
-    """Write the file of a pipeline NAME from data: types, key, metric, estimator and checks.
+    """Write a pipeline file from data, with types, key, metric, estimator and checks.
 
     The file is ml_pipeline/pipelines/NAME/pipeline.toml, or NAME.toml outside of the repository.
     """
