@@ -19,12 +19,13 @@ SYNCED_LATEST := .venv-latest/.synced
 INSTALLED_LATEST := .venv-latest/.installed
 ARCHIVED_LATEST := .venv-latest/.archived
 SYNCED_FORK := .venv-fork/.synced
+SYNCED_DOCS := .venv-docs/.synced
 SYNCED_AIRFLOW := .venv-airflow-3/.synced .venv-airflow-2/.synced
 # Amazon's Airflow runs on Python 3.12; neither of the two runs on 3.13.
 AIRFLOW_PYTHON ?= $(or $(shell for python in python3.12 python3.11 .venv/bin/python; do \
     $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
     && command -v $$python && break; done),python3.12)
-# WHEEL=file (or its folder) is a wheel that was built elsewhere: that very file is installed, tested and deployed.
+# WHEEL=file (or its folder) is a wheel that was built elsewhere: this file is installed, tested and deployed.
 BUILT := $(if $(WHEEL),dist/.given,dist/.built)
 NODE_MODULES := node_modules/.installed
 # cdktf needs Node 20 or later; a machine without it uses the one in .venv.
@@ -60,57 +61,64 @@ SYNC = $(UV) pip sync --quiet --require-hashes --build-constraint
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run report ui synth diff plan drift deploy destroy rehearse check lint-workflows format test test-all test-latest test-fork test-airflow benchmark-run benchmark-synth mutation pre-commit lock wheel clean benchmark benchmark-decisions benchmark-history soak
+.PHONY: help setup run report ui synth diff plan drift deploy destroy rehearse docs screenshots check lint-workflows format test test-all test-latest test-fork test-airflow benchmark-run benchmark-synth mutation pre-commit lock wheel clean benchmark benchmark-decisions benchmark-history soak
 
 help: ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
-	    printf '%-15s %s\n' "$$name" "$$text"; done
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { name[++n] = $$1; text[n] = $$2; if (length($$1) > w) w = length($$1) } \
+	    END { for (i = 1; i <= n; i++) printf "%-*s  %s\n", w, name[i], text[i] }' Makefile
 
 setup: $(INSTALLED) $(ARCHIVED) ## Install the locked libraries and the wheel into .venv
 
 run: setup ## Run the pipeline on this machine
 	@.venv/bin/ml-pipeline run
 
-report: setup ## Write the report of the last run
+report: setup ## Write the report of the newest run
 	@.venv/bin/ml-pipeline report
 
-ui: setup ## Open the local MLflow's user interface
+ui: setup ## Serve MLflow's pages for the runs on this machine
 	@.venv/bin/ml-pipeline ui
 
-synth: setup $(NODE_MODULES) ## Write the stack of every environment (INSTANCE=name: that instance of each)
+synth: setup $(NODE_MODULES) ## Write the stack of every environment (INSTANCE=name)
 	@$(CDKTF) synth
 
 diff: setup $(NODE_MODULES) ## Show what a deployment would change (ENV=dev)
 	@.venv/bin/python -m infra cdktf diff $(stack) $(OPTIONS)
 
-plan: setup $(NODE_MODULES) ## Write what a deployment would change, for review: plan.md and changes.json (ENV=dev, OUT=folder)
+plan: setup $(NODE_MODULES) ## Write a plan for review (ENV=dev OUT=folder)
 	@.venv/bin/python -m infra plan $(stack) $(if $(OUT),--output $(OUT))
 
-drift: setup $(NODE_MODULES) ## Say whether what is deployed is what is declared: exit code 2 if not (ENV=dev)
+drift: setup $(NODE_MODULES) ## Compare a deployment with its stack; exit code 2: differs
 	@.venv/bin/python -m infra drift $(stack) $(if $(OUT),--output $(OUT))
 
 ifdef REVIEWED
 deploy: setup $(NODE_MODULES)
 	@.venv/bin/python -m infra apply $(stack) --reviewed $(REVIEWED)
 else
-deploy: setup $(NODE_MODULES) ## Deploy an environment (ENV=dev, INSTANCE=name for an instance of it, REVIEWED=changes.json)
+deploy: setup $(NODE_MODULES) ## Deploy an environment (ENV=dev INSTANCE=name REVIEWED=file)
 	@.venv/bin/python -m infra cdktf deploy $(stack) $(OPTIONS)
 endif
 
-destroy: setup $(NODE_MODULES) ## Destroy what was deployed (ENV=dev, INSTANCE=name)
+destroy: setup $(NODE_MODULES) ## Destroy a deployment (ENV=dev INSTANCE=name)
 	@.venv/bin/python -m infra cdktf destroy $(stack) $(OPTIONS)
 
-rehearse: setup $(NODE_MODULES) ## Deploy to a rehearsal workspace on this machine, run all jobs, destroy
+rehearse: setup $(NODE_MODULES) ## Deploy to a rehearsal workspace, run all jobs, destroy
 	@.venv/bin/python -m infra rehearse
 
-check: setup ## Lint code and workflows, check the format, the types and the import contracts
+docs: setup $(NODE_MODULES) $(SYNCED_DOCS) ## Build the documents into site/
+	@.venv/bin/python -m infra settings
+	@.venv-docs/bin/python docs/site/build.py site
+
+screenshots: setup $(NODE_MODULES) ## Take the screenshots of the tutorial anew
+	TUTORIAL_IMAGES=docs/images .venv/bin/pytest tests/deployment/test_tutorial.py
+
+check: setup ## Check code and workflows: lint, format, types, imports
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
 	$(lint-workflows)
 
-lint-workflows: setup ## Lint the workflows of GitHub Actions, and what they may do
+lint-workflows: setup ## Check the workflows of GitHub Actions
 	$(lint-workflows)
 
 format: setup ## Format the code and apply the linter's safe fixes
@@ -132,43 +140,44 @@ own := --ignore tests/ml_pipeline/settings --ignore tests/ml_pipeline/cli --igno
 test-latest: $(INSTALLED_LATEST) $(ARCHIVED_LATEST) ## Test the wheel with the newest libraries
 	.venv-latest/bin/pytest $(PARALLEL) tests/ml_pipeline tests/test_foundation.py $(once) $(own)
 
-test-fork: setup $(SYNCED_FORK) ## Test that the framework's community fork synthesizes the same stacks
+test-fork: setup $(SYNCED_FORK) ## Test the stacks with the framework's community fork
 	.venv/bin/pytest tests/fork
 
-test-airflow: setup $(SYNCED_AIRFLOW) ## Test the DAG in Airflow 3.0.6 and 2.11.0, and that it runs the deployed job
+test-airflow: setup $(SYNCED_AIRFLOW) ## Test the DAG in Airflow 3.0.6 and 2.11.0
 	.venv/bin/pytest tests/airflow
 
-benchmark: setup ## Measure models against scikit-learn, scoring against MLflow, the steps against a bare read and write
+benchmark: setup ## Measure models, scoring and steps against others
 	@.venv/bin/python tests/benchmarks/models.py; models=$$?; \
 	.venv/bin/python tests/benchmarks/scoring.py; scoring=$$?; \
 	.venv/bin/python tests/benchmarks/steps.py && exit $$((models | scoring))
 
-benchmark-run: setup ## Measure how long one pass through the pipeline takes
+benchmark-run: setup ## Measure one run of the whole pipeline
 	@.venv/bin/python tests/benchmarks/flow.py
 
-benchmark-synth: setup ## Measure synthesis against loading the whole provider package
+benchmark-synth: setup ## Measure synthesis against loading the whole provider
 	@.venv/bin/python tests/benchmarks/synth.py
 
-benchmark-history: setup ## Measure comparison and monitoring with 10,000 past runs and 1,000 past batches
+benchmark-history: setup ## Measure with 10,000 past runs and 1,000 past batches
 	@.venv/bin/python tests/benchmarks/history.py
 
-benchmark-decisions: setup ## Measure on simulated tables how often a verdict is wrong
+benchmark-decisions: setup ## Measure how often a verdict is wrong
 	@.venv/bin/python tests/benchmarks/decisions.py
 
-soak: setup ## Kill batch inference 50 times, start it twice 20 times, score 100 days; each row must have one prediction
+soak: setup ## Interrupt batch inference 70 times, and score 100 days
 	@.venv/bin/python tests/soak.py
 	@DAYS=100 .venv/bin/pytest -q tests/ml_pipeline/steps/test_types.py -k each_days
 
-mutation: setup ## Change the code and see whether a test notices
+mutation: setup ## Change the code and see whether a test fails
 	.venv/bin/python tests/mutation.py
 
 pre-commit: setup ## Run the commit hooks on all files
 	.venv/bin/pre-commit run --all-files
 
-lock: $(BOOTSTRAPPED) ## Write the lock files anew (UPGRADE=--upgrade renews the pinned tools too)
+lock: $(BOOTSTRAPPED) ## Write the lock files (UPGRADE=--upgrade: the tools too)
 	$(LOCK) $(UPGRADE) pyproject.toml --extra spark --extra fast --group dev --group lint --group readers --group infra --group node --group runtime-17-3-ml -o requirements.lock
 	$(LOCK) --upgrade pyproject.toml --extra spark --extra fast --group dev --group infra -o requirements-latest.lock
 	$(LOCK) --upgrade --group fork -o requirements-fork.lock
+	$(LOCK) --upgrade --group docs -o requirements-docs.lock
 	$(LOCK) --exclude-newer 2025-09-10 --group airflow-3 -o requirements-airflow-3.lock
 	$(LOCK) --exclude-newer 2025-05-25 --group airflow-2 -o requirements-airflow-2.lock
 	echo uv | $(LOCK) --no-annotate --constraint requirements.lock - -o requirements-bootstrap.lock
@@ -177,8 +186,8 @@ lock: $(BOOTSTRAPPED) ## Write the lock files anew (UPGRADE=--upgrade renews the
 
 wheel: $(BUILT) ## Build the wheel into dist/
 
-clean: ## Remove the environments, the wheel and the caches (what the pipeline wrote stays, in .state)
-	rm -rf .venv .venv-latest .venv-fork .venv-airflow-3 .venv-airflow-2 node_modules cdktf.out dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+clean: ## Remove environments, wheel and caches; keep .state
+	rm -rf .venv .venv-latest .venv-fork .venv-docs .venv-airflow-3 .venv-airflow-2 node_modules cdktf.out dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	rm -f .coverage .coverage.* coverage.xml
 
 # Each stamp is touched last: a step that failed leaves none.
@@ -223,6 +232,12 @@ $(SYNCED_FORK): requirements-fork.lock $(SYNCED)
 	@echo "setup: installing the framework's fork into .venv-fork"
 	@$(UV) venv --quiet --clear --python .venv/bin/python .venv-fork
 	@$(UV) pip sync --quiet --require-hashes --python .venv-fork/bin/python $<
+	@touch $@
+
+$(SYNCED_DOCS): requirements-docs.lock $(SYNCED)
+	@echo "setup: installing the generator of the site into .venv-docs"
+	@$(UV) venv --quiet --clear --python .venv/bin/python .venv-docs
+	@$(UV) pip sync --quiet --require-hashes --python .venv-docs/bin/python $<
 	@touch $@
 
 $(SYNCED_AIRFLOW): .venv-airflow-%/.synced: requirements-airflow-%.lock $(SYNCED)

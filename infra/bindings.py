@@ -90,8 +90,8 @@ from constructs import Construct
 class AwsProvider(TerraformProvider):
     """The AWS provider, with the credentials of the environment.
 
-    Its generated package has over a thousand sub-packages, of which one would be used: this and the class below say
-    what it says.
+    Its generated package has over a thousand sub-packages, and one would be used: this and the class
+    below declare the same.
     """
 
     def __init__(self, scope: Construct, id_: str, *, region: str) -> None:

@@ -42,6 +42,7 @@ def run(verb: str, stack: str, options: Sequence[str]) -> int:
         shell = {
             **os.environ,
             **terraform.QUIET,
+            **({} if sys.stdout.isatty() else terraform.STILL),
             # Another deployment may hold the lock for some minutes.
             **{f"TF_CLI_ARGS_{command}": "-lock-timeout=10m" for command in ("plan", "apply", "destroy")},
             "TERRAFORM_BINARY_NAME": str(shim),

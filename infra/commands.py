@@ -57,6 +57,9 @@ def parser() -> argparse.ArgumentParser:
     serve = _command(commands, "rehearsal", _serve, "Serve a rehearsal workspace on 127.0.0.1 until interrupted.")
     serve.add_argument("--port", type=int, default=8765, help="port; 0 for any free one (%(default)s)")
     serve.add_argument("--state", type=Path, default=Path(".rehearsal"), help="folder for everything (%(default)s)")
+    _command(
+        commands, "settings", _settings, "Write the reference of the settings and the JSON Schemas of their files."
+    )
     _declare_wheel(commands)
     _declare_github(commands)
     return root
@@ -164,6 +167,12 @@ def _serve(given: Given) -> None:
     from infra.rehearsal import server
 
     server.run(given.state.resolve(), port=given.port)
+
+
+def _settings(_given: Given) -> None:
+    from infra import settings_reference
+
+    settings_reference.write()
 
 
 def _wheel(given: Given) -> None:

@@ -21,12 +21,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from infra import terraform
 from infra.environment import environment
 from ml_pipeline import jobs
+from ml_pipeline.cli.console import console
 from ml_pipeline.errors import CheckFailedError, InputError, PipelineError
 
 _FILE = Path("environments/rehearsal.toml")
@@ -46,11 +46,12 @@ def run() -> int:
         raise InputError(problem)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rehearsal-")))
-        # MLflow takes seconds to import: a problem is told before.
+        # MLflow takes seconds to import: problems come first.
         from infra.rehearsal import server
 
         workspace = stack.enter_context(server.serve(folder / "workspace"))
-        rehearsal = _Rehearsal(rehearsed, host=workspace.host, token=workspace.token, folder=folder)
+        print(f"rehearsal workspace (the link signs a browser in, once): {workspace.link}", flush=True)
+        rehearsal = Rehearsal(rehearsed, host=workspace.host, token=workspace.token, folder=folder)
         return rehearsal.run()
 
 
@@ -61,7 +62,9 @@ def _node_problem() -> str | None:
 
 
 @dataclass
-class _Rehearsal:
+class Rehearsal:
+    """The steps of a rehearsal, and the result of each."""
+
     environment: environment.Environment
     host: str
     token: str
@@ -70,10 +73,12 @@ class _Rehearsal:
     """Name, state, seconds and remark of each step so far."""
 
     def __post_init__(self) -> None:
-        self._console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+        self._console = console()
         self._shell = {
             **os.environ,
             **terraform.QUIET,
+            # Its output comes through a pipe, also on a terminal.
+            **terraform.STILL,
             "DATABRICKS_HOST": self.host,
             "DATABRICKS_TOKEN": self.token,
             # Neither the stacks nor the state of a deployment that lies beside the project.
@@ -99,17 +104,23 @@ class _Rehearsal:
         return code
 
     def _step(self, name: str, do: Callable[[], str]) -> int:
-        self._console.rule(name, align="left")
+        self._console.print(f"\n[bold]{name}[/]", soft_wrap=True)
         began = time.monotonic()
         try:
             remark, state, code = do(), "SUCCESS", 0
         except PipelineError as error:
             remark, state, code = str(error), "FAILED", error.exit_code
         self.steps.append((name, state, time.monotonic() - began, remark))
+        self._print(*self.steps[-1])
         return code
 
+    def _print(self, name: str, state: str, seconds: float, remark: str) -> None:
+        colour = "green" if state == "SUCCESS" else "red"
+        line = f"{name:<22} {seconds:6.1f} s  {remark}"
+        self._console.print(f"[{colour}]{state:<8}[/] {escape(line)}".rstrip(), soft_wrap=True)
+
     def _call(self, *command: str, expected: str = "") -> str:
-        """Run a command whose output is shown as it comes; the line of it that holds what is expected."""
+        """Run a command and print its output as it comes; returns the line of it that holds the expected text."""
         found = ""
         with subprocess.Popen(
             command, env=self._shell, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -121,7 +132,7 @@ class _Rehearsal:
         if process.returncode:
             raise CheckFailedError(f"exit code {process.returncode}")
         if expected and not found:
-            raise CheckFailedError(f"'{expected}' was not said")
+            raise CheckFailedError(f"the output lacks '{expected}'")
         return found
 
     def _cdktf(self, verb: str, stack: str, *options: str, expected: str) -> str:
@@ -154,8 +165,6 @@ class _Rehearsal:
             return dict(json.load(answer))
 
     def _summarize(self) -> None:
-        table = Table("step", "state", "seconds", "", box=None, pad_edge=False, header_style="bold")
-        for name, state, seconds, remark in self.steps:
-            table.add_row(name, state, f"{seconds:.1f}", remark)
-        self._console.print()
-        self._console.print(table)
+        self._console.print("\n[bold]rehearsal[/]", soft_wrap=True)
+        for step in self.steps:
+            self._print(*step)

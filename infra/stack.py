@@ -44,8 +44,8 @@ class EnvironmentStack(TerraformStack):
         environment: The environment.
         wheel: The pipeline's wheel.
         commit: The commit that is deployed.
-        imported: What Terraform shall import, since an earlier deployment made it: ids by address.
-        forgotten: What Terraform's state shall forget and the workspace keep: addresses.
+        imported: What Terraform imports, since an earlier deployment made it: ids by address.
+        forgotten: What Terraform's state forgets and the workspace keeps: addresses.
     """
 
     def __init__(

@@ -67,7 +67,7 @@ def synthesize(
     """Write every stack.
 
     Args:
-        transfers: By stack, what Terraform shall import and forget.
+        transfers: By stack, what Terraform imports and forgets.
         before_writing: Called when all stacks are made, and none is written yet.
 
     Returns:

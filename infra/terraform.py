@@ -15,6 +15,9 @@ from ml_pipeline.errors import InputError
 QUIET = {"CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1", "DISABLE_VERSION_CHECK": "1"}
 """Lets Terraform and cdktf ask nothing of the network that the work doesn't need."""
 
+STILL = {"CI": "true"}
+"""Lets cdktf print no moving line: in a pipe or a file each frame of it would be a line."""
+
 _PROVIDER = "1.99.0"
 """Version of the Databricks provider."""
 

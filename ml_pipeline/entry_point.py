@@ -1,7 +1,7 @@
 """The door to every step: ``run-task --entry-point=package.module:function --name=value ...``.
 
 Databricks passes named parameters as text. Each is parsed by the step's own type annotation, and a wrong one is
-refused by name before anything runs.
+rejected by name before anything runs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Call:
         """Run the step; it returns what it shows the person who runs it.
 
         Raises:
-            PipelineError: the step says no, or something that it works with is at fault.
+            PipelineError: the step failed, or something that it works with is at fault.
         """
         try:
             return self.function(**self.arguments) or {}
@@ -53,7 +53,7 @@ def parse(arguments: Sequence[str]) -> Call:
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if not name.startswith("--") or not equals:
-            raise InputError(f"run-task: '{argument}' is no parameter; accepted: --NAME=VALUE")
+            raise InputError(f"run-task: '{argument}' is not a parameter; accepted: --NAME=VALUE")
         if name[2:] in given:
             raise InputError(f"run-task: {name} is given twice")
         given[name[2:]] = value

@@ -1,4 +1,4 @@
-"""The two ways in which a step says no, each with its exit code."""
+"""The ways in which a step fails, each with its exit code."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def printable(text: str) -> str:
 
 
 def cause(error: BaseException) -> str:
-    """What an error is about, in one line; Spark's go on with a whole stack, whose end says most."""
+    """What an error is about, in one line; Spark's go on with a whole stack, whose end is the most useful."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     if "Traceback (most recent call last):" in str(error):
         raised = [line.strip() for line in lines if re.match(r"\s*[\w.]+(Error|Exception)\b", line)]

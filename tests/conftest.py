@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 ROOT = Path(__file__).parents[1]
+# For infra; at the end, so that ml_pipeline is the installed wheel.
+sys.path.append(str(ROOT))
 COST = "cpu_seconds"
 
 

@@ -41,7 +41,8 @@ def edges(text: str) -> set[tuple[str, str, str]]:
         words = re.split(
             r"\s*(-->|-\.->)(?:\|[^|]*\|)?\s*", re.sub(r"\[\(.*?\)\]|\{\{.*?\}\}|\[\".*?\"\]", "", line).strip()
         )
-        nodes = [[node.strip() for node in group.split("&")] for group in words[::2]]
+        # Mermaid has keywords, such as "graph", that can't be names of nodes.
+        nodes = [[node.strip().rstrip("_") for node in group.split("&")] for group in words[::2]]
         for before, arrow, after in zip(nodes, words[1::2], nodes[1:], strict=False):
             found |= {(one, other, arrow) for one in before for other in after}
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import os
 import re
@@ -12,8 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import pytest
 
+from infra import commands as commands_of_infra
 from ml_pipeline import jobs
 from ml_pipeline.cli.main import cli
 from ml_pipeline.settings import files
@@ -49,8 +52,16 @@ _LAUNCH = Ran(
     by="tests/ml_pipeline/workspace/test_launch.py::test_a_run_is_followed_to_its_success",
     says='project.launch("training", ',
 )
+_TUTORIAL = Ran(
+    by="tests/deployment/test_tutorial.py::test_the_tutorial_leads_from_a_csv_file_to_a_scored_batch", says="in parts()"
+)
 _DEPLOYMENT = "tests/deployment/test_deployment.py::test_deploy_diff_and_destroy_leave_nothing"
 RUNS = {
+    "make setup": _TUTORIAL,
+    "make deploy ENV=churn-rehearsal": _TUTORIAL,
+    "make destroy ENV=churn-rehearsal": _TUTORIAL,
+    ".venv/bin/python -c": _TUTORIAL,
+    ".venv/bin/ml-pipeline launch": _TUTORIAL,
     "make run": Ran(by=_FLOW.by, says=_FLOW.says, recipe=".venv/bin/ml-pipeline run"),
     "make report": Ran(
         by="tests/ml_pipeline/cli/test_cli.py::test_the_report_is_written_where_it_is_asked_for",
@@ -72,6 +83,7 @@ RUNS = {
         says="run(",
         recipe=".venv/bin/pytest tests/airflow",
     ),
+    "make docs": Ran(by=".ci/run", says="make docs", recipe="docs/site/build.py site"),
     "make pre-commit": Ran(by=".ci/run", says="make pre-commit", recipe=".venv/bin/pre-commit run"),
     "make rehearse": Ran(
         by="tests/deployment/test_rehearse.py::test_the_rehearsal_runs_every_job_and_leaves_nothing",
@@ -163,7 +175,12 @@ def problems_of(command: Command) -> list[str]:
 def missing_of(words: list[str], *, foreign: bool) -> Iterator[str]:
     """What of a command does not exist; programs of others may be allowed."""
     program, *arguments = words
-    if program == "make":
+    if Path(program).name == "python" and arguments[0] == "-c":
+        try:
+            compile(arguments[1], "<document>", "exec")
+        except SyntaxError as error:
+            yield f"{program} -c: {error}"
+    elif program == "make":
         wanted = [word for word in arguments if "=" not in word and not word.startswith("-")]
         yield from (f"make {target}: there is no such target" for target in wanted if target not in TARGETS)
     elif Path(program).name == "ml-pipeline":
@@ -211,7 +228,9 @@ def problems(document: Path, text: str) -> list[str]:
             found.append(f"{target}: there is no such file")
         elif anchor and anchor not in slugs(file.read_text(encoding="utf-8") if file else text):
             found.append(f"{target}: there is no such heading")
-    for span in re.findall(r"`([^`\n]+)`", prose):
+    # The tutorial creates files.
+    created = set(re.findall(r"\b(?:Create|wrote) `?([\w./-]+\w)", text))
+    for span in set(re.findall(r"`([^`\n]+)`", prose)) - created:
         found += problems_of_span(span)
     return found
 
@@ -228,7 +247,7 @@ def problems_of_span(span: str) -> Iterator[str]:
     elif re.fullmatch(r"[\w.-]+\.yml", span):
         if not (ROOT / WORKFLOWS / span).exists():
             yield f"{span}: there is no such workflow"
-    elif re.fullmatch(r"[\w./-]+/[\w./-]*", span):
+    elif re.fullmatch(r"[\w.-][\w./-]*/[\w./-]*", span):
         top = ROOT / span.partition("/")[0]
         # What set-up installs and a run writes is there only once they have.
         if top.is_dir() and top.name not in (".venv", ".state") and not (ROOT / span).exists():
@@ -257,6 +276,7 @@ def test_what_a_document_says_is_so(document: str) -> None:
         ("```bash\n.venv/bin/python notebooks/9.py\n```", "there is no notebooks/9"),
         ("```bash\n.venv/bin/python -m infra.absent\n```", "there is no infra/absent"),
         ("```bash\n.venv/bin/python -m infra absent\n```", "there is no command absent"),
+        ("```bash\n.venv/bin/python -c 'a b'\n```", "invalid syntax"),
         ("```bash\nterraform apply\n```", "terraform is no program of the project's"),
         (f"```bash\n{ACCOUNT}\naws s3 ls \\\n  x\nmake rum\n```", "make rum: there is no such target"),
         ("[x](docs/absent.md)", "docs/absent.md: there is no such file"),
@@ -277,6 +297,7 @@ def test_a_document_that_errs_is_found(text: str, expected: str) -> None:
 
 def test_a_document_that_is_right_is_left_alone() -> None:
     text = "# One\n[a](#one) [b](docs/jobs.md) [c](https://example.com) `my.toml` `ENV=dev` `.state/report.md`\n"
+    text += "`/tmp/a.csv`\n"
     text += "`make run`\n```bash\n.venv/bin/ml-pipeline run --state x  # it's a comment\n```\n"
     text += f"```bash\n{ACCOUNT}\nA=1 make deploy ENV=dev\naws x 'a\nb'\n```"
     assert problems(Path("README.md"), text) == []
@@ -415,6 +436,19 @@ def test_no_option_is_documented_that_there_is_not() -> None:
         assert list(problems_of_call(" ".join([name, *re.findall(r"`(--[a-z-]+)`", row)]))) == []
 
 
+def test_every_command_of_infra_is_documented() -> None:
+    page = text_of("docs/commands.md").partition("## `python -m infra`\n")[2]
+    documented = {
+        name
+        for row in re.findall(r"^\| (`.+?`) \|", page, flags=re.MULTILINE)
+        for name in re.findall(r"`([\w-]+)", row)
+    }
+    actions = commands_of_infra.parser()._actions
+    known = {name for action in actions if isinstance(action, argparse._SubParsersAction) for name in action.choices}
+    assert len(known) > 10
+    assert documented == known
+
+
 def test_every_job_is_documented() -> None:
     declared = jobs.declare(files.load(files.find_pipeline("iris"), ROOT / "environments" / "local.toml"))
     assert [job.name for job in declared if f"- **{job.name}** " not in text_of("docs/jobs.md")] == []
@@ -427,32 +461,85 @@ def test_every_environment_is_documented() -> None:
 
 
 def test_every_workflow_is_documented() -> None:
-    files = [file.name for file in (ROOT / WORKFLOWS).glob("*.yml")]
+    files = [file.name for file in (ROOT / WORKFLOWS).glob("*.yml") if "make " in file.read_text(encoding="utf-8")]
+    assert len(files) >= 9
     assert [name for name in files if f"`{name}`" not in text_of("docs/git-flow.md")] == []
 
 
-def test_the_readme_leads_to_every_document() -> None:
-    links = set(re.findall(r"\]\(([^)#\s]+)", text_of("README.md")))
-    assert {document.as_posix() for document in DOCUMENTS} - {"README.md"} - links == set()
+def test_the_index_leads_to_every_document_and_the_readme_to_the_index() -> None:
+    links = set(re.findall(r"\]\(([^)#\s]+)", text_of("docs/index.md")))
+    leads = {os.path.normpath(Path("docs", link)) for link in links}
+    assert {document.as_posix() for document in DOCUMENTS} - {"README.md", "docs/index.md"} - leads == set()
+    assert "](docs/index.md)" in text_of("README.md")
 
 
 DIALECT = re.compile(
     r"\brefus(e|es|ed|al|als|ing)\b|(?<!there )\b(is|are) no (?!longer)|\bis none\b|\bthat very\b|\bshall\b|stand-in"
-    r"|\b(says|hears|told|heard)\b|\bmakes? good\b",
+    r"|\b(says|hears|told|heard|hear of)\b|\bma(kes?|de) good\b|\bwalk(s|ed)? (\w+ )?as\b|\bloudly\b|\bof which\b"
+    r"|\bsuch as an? \w+ (reaches|takes)\b|\bmeets their credentials\b|\bmade and\b.*\bdoes not know\b",
     re.IGNORECASE,
 )
 """Turns of phrase that newcomers stumbled over; the glossary has the words to use."""
 
 
-@pytest.mark.parametrize("file", [*DOCUMENTS, Path("CHANGELOG.md")], ids=str)
-def test_the_prose_is_plain(file: Path) -> None:
-    text = (ROOT / file).read_text(encoding="utf-8")
-    if file.name == "CHANGELOG.md":
-        text = text.partition("## [Unreleased]")[2].partition("\n## [")[0]
-    lines = [line for line in text.splitlines() if file.name != "glossary.md" or not line.startswith("|")]
-    assert [found[0] for found in DIALECT.finditer(" ".join(" ".join(lines).split()))] == []
+def texts() -> Iterator[tuple[str, str]]:
+    """All that a person reads beside error messages: documents, comments of settings files, help."""
+    for file in (*DOCUMENTS, Path("CHANGELOG.md")):
+        text = text_of(file)
+        if file.name == "CHANGELOG.md":
+            text = text.partition("## [Unreleased]")[2].partition("\n## [")[0]
+        # The glossary names the words that are not used.
+        lines = [line for line in text.splitlines() if file.name != "glossary.md" or not line.startswith("|")]
+        yield str(file), " ".join(lines)
+    for settings in (*(ROOT / "environments").glob("*.toml"), *(ROOT / "ml_pipeline/pipelines").glob("*/*.toml")):
+        comments = re.findall(r"# (.*)$", settings.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        yield str(settings.relative_to(ROOT)), " ".join(comments)
+    yield "make help", " ".join(re.findall(r"^[a-z-]+:.*## (.*)$", text_of("Makefile"), flags=re.MULTILINE))
+    yield "python -m infra --help", commands_of_infra.parser().format_help()
+    for name, command in cli.commands.items():
+        options = [parameter.help or "" for parameter in command.params if isinstance(parameter, click.Option)]
+        yield f"ml-pipeline {name} --help", " ".join([command.help or "", *options])
 
 
-@pytest.mark.parametrize("line", ["A model is refused.", "This is no key.", "that very plan", "The log says more."])
+MESSAGES = re.compile(
+    r"\brefus(e|es|ed|al|als|ing)\b|\b(is|are) no (?!longer\b|more\b)|\bshall\b|\bsays?\b|\btold\b", re.IGNORECASE
+)
+
+
+def raised(file: Path) -> Iterator[str]:
+    """The texts of the errors that a module raises."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Raise) and node.exc is not None:
+            for part in ast.walk(node.exc):
+                if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                    yield part.value
+
+
+@pytest.mark.parametrize("package", ["ml_pipeline", "infra"])
+def test_the_messages_of_errors_are_plain(package: str) -> None:
+    texts = [text for file in sorted((ROOT / package).rglob("*.py")) for text in raised(file)]
+    assert len(texts) > 100
+    assert [text for text in texts if MESSAGES.search(re.sub(r"(?i)there (is|are) no\b", "", text))] == []
+
+
+@pytest.mark.parametrize(("place", "text"), [*texts()], ids=lambda value: value if len(value) < 60 else "")
+def test_the_prose_is_plain(place: str, text: str) -> None:
+    assert [found[0] for found in DIALECT.finditer(" ".join(text.split()))] == [], place
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("A model is refused.", "This is no key.", "that very plan", "The log says more.", "a run makes good another"),
+        *(
+            "Forests are walked as machine code.",
+            "It says loudly what is lost.",
+            "It shall not come.",
+            "This is no day.",
+        ),
+        *("Paths are such as a cluster reaches.", "of which one is used", "no code meets their credentials"),
+        "what it made and the state does not know",
+    ],
+)
 def test_a_turn_of_phrase_is_found(line: str) -> None:
     assert DIALECT.search(line)

@@ -21,6 +21,7 @@ LOCKS = [
     "requirements.lock",
     "requirements-latest.lock",
     "requirements-fork.lock",
+    "requirements-docs.lock",
     "requirements-airflow-3.lock",
     "requirements-airflow-2.lock",
     "requirements-bootstrap.lock",
@@ -153,3 +154,13 @@ def test_a_commit_subject_is_imperative_and_short(message: str, accepted: bool, 
 
     assert hook["stages"] == ["commit-msg"]
     assert (done.returncode == 0) == accepted, done.stdout
+
+
+def test_make_help_is_aligned_and_fits_a_terminal() -> None:
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    starts = {re.match(r"[a-z-]+ +", line).end() for line in lines}  # type: ignore[union-attr]
+
+    assert len(lines) > 20
+    assert len(starts) == 1
+    assert [line for line in lines if len(line) > 80] == []

@@ -57,7 +57,7 @@ class DeployedJob(Construct):
     ) -> None:
         super().__init__(scope, job.name)
         workspace, schedule = environment.workspace, environment.schedule
-        # A run whose failure another task takes care of is no failed run, of which the job would notify.
+        # A run whose failure another task takes care of is not a failed run, which the job would notify about.
         handled = {name for task in job.tasks if task.run_if != "ALL_SUCCESS" for name in task.depends_on}
         self.job = Job(
             self,

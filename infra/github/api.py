@@ -129,7 +129,7 @@ def _message(error: urllib.error.HTTPError) -> str:
 
 
 def fitting(body: str, *, most: int = LONGEST_BODY) -> str:
-    """A body cut to what GitHub takes, which it says; a fold that the cut leaves open is closed."""
+    """A body cut to what GitHub takes, with a note; a fold that the cut leaves open is closed."""
     if len(body) <= most:
         return body
     kept = body[: most - len(_CUT) - len(_FOLD)].rpartition("\n")[0]

@@ -18,7 +18,7 @@ MARKER = "<!-- ml-pipeline:pull-request -->"
 def assemble(parts: Sequence[Path], *, commit: str, run: str = "") -> str:
     """The comment: a head that names commit and run, then each part.
 
-    Where all of it is too long, the longest parts are cut to an equal share: each says so, and none is lost.
+    Where all of it is too long, the longest parts are cut to an equal share: each has a note, and none is lost.
     """
     head = f"{MARKER}\nOf {commit}" + (f", by [this run]({run})." if run else ".")
     texts = [_text(part) for part in parts]

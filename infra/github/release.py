@@ -31,10 +31,10 @@ def version(project: Path = _PROJECT) -> str:
 
 
 def notes(version: str, changelog: Path = _CHANGELOG) -> str:
-    """What the changelog says of a version.
+    """The changelog's section of a version.
 
     Raises:
-        InputError: it says nothing.
+        InputError: there is no such section.
     """
     text = changelog.read_text(encoding="utf-8")
     found = re.search(
@@ -109,7 +109,7 @@ def source(repository: api.Repository, *, commit: str) -> dict[str, str]:
 def _tree(repository: api.Repository, commit: str) -> str:
     found = repository.get(f"git/commits/{commit}")
     if found is None:
-        raise CheckFailedError(f"{commit}: is no commit of {repository.name}")
+        raise CheckFailedError(f"{commit}: is not a commit of {repository.name}")
     return str(found["tree"]["sha"])
 
 
@@ -121,7 +121,7 @@ def merged(repository: api.Repository, *, head: str, commit: str) -> str:
     """
     if _tree(repository, head) != _tree(repository, commit):
         raise CheckFailedError(
-            f"{commit} holds other files than {head}, of which the model was made, so it is no model of {commit}; "
+            f"{commit} holds other files than {head}, of which the model was made, so it is not a model of {commit}; "
             "accepted: a branch that is up to date with development when it is merged. The next such merge has a model"
         )
     return f"{commit} holds what {head} does"
@@ -135,7 +135,7 @@ def newest(repository: api.Repository, *, branch: str, commit: str) -> bool:
     """
     found = repository.get(f"git/ref/heads/{branch}")
     if found is None:
-        raise CheckFailedError(f"{branch}: is no branch of {repository.name}")
+        raise CheckFailedError(f"{branch}: is not a branch of {repository.name}")
     return bool(found["object"]["sha"] == commit)
 
 

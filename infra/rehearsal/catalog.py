@@ -103,7 +103,7 @@ class Catalog:
         if name and kind == "volumes":
             raise invalid("a volume can't be renamed here")
         if name and name != old["name"]:
-            if kind == "schemas" and self._held(full_name):
+            if kind == "schemas" and self.held(full_name):
                 raise invalid("a schema that holds something can't be renamed here")
             new["name"], new["full_name"] = name, f"{old['full_name'].rpartition('.')[0]}.{name}"
             self.store.delete(kind, full_name.lower())
@@ -126,7 +126,7 @@ class Catalog:
         self.store.delete("grants", f"{_SECURABLE[kind]}/{name.lower()}")
         return {}
 
-    def _held(self, schema: str) -> list[tuple[str, str]]:
+    def held(self, schema: str) -> list[tuple[str, str]]:
         """What is in a schema, by kind and full name."""
         kinds = ("volumes", "models")
         found = [(kind, name) for kind in kinds for name, _ in self.store.items(kind)]
@@ -135,7 +135,7 @@ class Catalog:
         return [(kind, name) for kind, name in found if name.lower().startswith(f"{schema.lower()}.")]
 
     def _empty(self, schema: str) -> None:
-        held = self._held(schema)
+        held = self.held(schema)
         if held and not flag(request.args.get("force")):
             names = ", ".join(name for _, name in held)
             raise ApiError(400, "INVALID_STATE", f"Cannot delete the schema '{schema}' as it is not empty: {names}")

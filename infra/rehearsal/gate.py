@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
-from flask import Flask, Response, jsonify, redirect, request
+from flask import Flask, Response, current_app, jsonify, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
+from infra.rehearsal import sign_in
 from infra.rehearsal.api import ApiError, not_implemented
+from infra.rehearsal.sign_in import SignIn
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -20,9 +19,10 @@ if TYPE_CHECKING:
 MOST_BYTES = 64 * 1024 * 1024
 """What one request may hold: more than the largest upload, which is refused with Databricks' own words."""
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-_COOKIE = "rehearsal"
-_PAGES = ("/jobs/", "/mlflow/", "/ajax-api", "/static-files")
-"""What a browser may open by its cookie, beside the first page."""
+_PAGES = ("experiments", "files", "jobs", "mlflow", "models", "schemas")
+"""The first parts of the addresses of pages, beside the first page."""
+_OF_MLFLOW = ("/ajax-api", "/static-files")
+"""Addresses that MLflow's pages request."""
 
 
 class Gate:
@@ -31,13 +31,13 @@ class Gate:
     Args:
         inner: What answers those that are let through.
         token: The token.
+        signing: Signs browsers in.
     """
 
-    def __init__(self, inner: WSGIApplication, token: str) -> None:
+    def __init__(self, inner: WSGIApplication, token: str, signing: SignIn) -> None:
         self._inner = inner
         self._token = token
-        # Cookies are shared by all ports of a host: this one opens the pages, but isn't the token.
-        self._cookie = hmac.new(token.encode(), b"pages", hashlib.sha256).hexdigest()
+        self._signing = signing
 
     def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         """Answer a request, or refuse it."""
@@ -69,25 +69,32 @@ class Gate:
     def _unknown(self) -> Response | None:
         """What is answered to who has no token; ``None`` for who has it."""
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        if scheme == "Bearer" and _same(given.strip(), self._token):
+        if scheme == "Bearer" and sign_in.same(given.strip(), self._token):
             return None
-        if request.path == "/" or request.path.startswith(_PAGES):
-            if _same(request.cookies.get(_COOKIE, ""), self._cookie):
-                return None
-            if _same(request.args.get("token", ""), self._token):
-                return self._admit()
-        return _error(ApiError(401, "UNAUTHENTICATED", "Request to the workspace without a valid access token."))
-
-    def _admit(self) -> Response:
-        """Give a browser its cookie, and take the token out of its address."""
-        rest = urlencode([(key, value) for key, value in request.args.items(multi=True) if key != "token"])
-        answer = redirect(request.path + (f"?{rest}" if rest else ""))
-        answer.set_cookie(_COOKIE, self._cookie, httponly=True, samesite="Strict")
-        assert isinstance(answer, Response)
-        return answer
+        if _is_page():
+            answer = self._signing.answer()
+            if answer is None or answer.status_code != _UNAUTHENTICATED or _for_a_person():
+                return answer
+        elif request.path.startswith(_OF_MLFLOW) and self._signing.signed_in():
+            return None
+        elif _for_a_person() and not request.path.startswith(("/api/", *_OF_MLFLOW)):
+            return sign_in.page("error.html", status=404, message=f"There is no page {request.path}.")
+        return _error(
+            ApiError(_UNAUTHENTICATED, "UNAUTHENTICATED", "Request to the workspace without a valid access token.")
+        )
 
 
-_BLANK = Flask("infra.rehearsal.gate", static_folder=None)
+_UNAUTHENTICATED = 401
+_BLANK = sign_in.application("infra.rehearsal.gate")
+
+
+def _is_page() -> bool:
+    return request.path == "/" or request.path.split("/")[1] in _PAGES
+
+
+def _for_a_person() -> bool:
+    """Whether a browser shows the answer; programs ask for anything, or for JSON."""
+    return "text/html" in request.headers.get("Accept", "") and not request.path.startswith("/mlflow/ajax-api")
 
 
 def handle_errors(app: Flask) -> None:
@@ -97,11 +104,11 @@ def handle_errors(app: Flask) -> None:
     app.register_error_handler(Exception, _unexpected)
 
 
-def _same(given: str, expected: str) -> bool:
-    return hmac.compare_digest(given.encode(), expected.encode())
-
-
 def _error(error: ApiError) -> Response:
+    if _is_page() and _for_a_person():
+        # Who gets as far as the application is signed in, and may go on from here.
+        here = "" if current_app.name == _BLANK.name else "error"
+        return sign_in.page("error.html", status=error.status, message=error.message, here=here)
     with _BLANK.app_context():
         answer = jsonify({"error_code": error.code, "message": error.message})
     answer.status_code = error.status

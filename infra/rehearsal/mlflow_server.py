@@ -46,7 +46,10 @@ def application(state: Path) -> WSGIApplication:
     }
     for noisy in ("alembic.runtime.migration", "mlflow.store.db.utils"):
         logging.getLogger(noisy).addFilter(lambda record: record.levelno > logging.WARNING)
+    # Each migration of MLflow sets the level of its own logger, and each has another name.
+    logging.disable(logging.INFO)
     handlers.initialize_backend_stores(database, None, "mlflow-artifacts:/")  # type: ignore[no-untyped-call]
+    logging.disable(logging.NOTSET)
     app: WSGIApplication = server.app.wsgi_app
     return app
 

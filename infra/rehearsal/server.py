@@ -15,13 +15,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flask import Flask
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from infra.rehearsal import catalog, clusters, file_routes, gate, jobs, mlflow_server, pages, permissions, run_routes
+from infra.rehearsal import (
+    catalog,
+    clusters,
+    file_routes,
+    gate,
+    jobs,
+    mlflow_server,
+    object_pages,
+    pages,
+    permissions,
+    run_routes,
+    sign_in,
+)
 from infra.rehearsal.files import Files
 from infra.rehearsal.runs import Runs
+from infra.rehearsal.sign_in import SignIn
 from infra.rehearsal.store import Store
 from infra.rehearsal.tasks import Workspace
 from ml_pipeline.errors import InputError
@@ -32,7 +44,7 @@ if TYPE_CHECKING:
 _ADDRESS = "127.0.0.1"
 
 
-def _application(state: Path, *, host: str, token: str) -> tuple[WSGIApplication, Callable[[], None]]:
+def _application(state: Path, *, host: str, token: str, signing: SignIn) -> tuple[WSGIApplication, Callable[[], None]]:
     """The whole, and what ends it."""
     mlflow = mlflow_server.application(state)
     call = mlflow_server.caller(mlflow)
@@ -40,7 +52,8 @@ def _application(state: Path, *, host: str, token: str) -> tuple[WSGIApplication
     files = Files(store, state)
     workspace = Workspace(store=store, files=files, folder=state, host=host, token=token)
     runs = Runs(workspace)
-    app = Flask("infra.rehearsal", static_folder=None)
+    catalogs = catalog.Catalog(store, files, state / "lakehouse" / "warehouse", call)
+    app = sign_in.application("infra.rehearsal")
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = gate.MOST_BYTES
     # A job's settings are shown as they were sent.
     app.json.sort_keys = False  # type: ignore[attr-defined]
@@ -54,9 +67,10 @@ def _application(state: Path, *, host: str, token: str) -> tuple[WSGIApplication
         file_routes.workspace(files),
         file_routes.volumes(files),
         file_routes.git_folders(store, files),
-        catalog.blueprint(catalog.Catalog(store, files, state / "lakehouse" / "warehouse", call)),
+        catalog.blueprint(catalogs),
         mlflow_server.blueprint(store, files, call),
         pages.blueprint(runs),
+        object_pages.blueprint(catalogs),
     ):
         app.register_blueprint(routes)
     gate.handle_errors(app)
@@ -70,7 +84,7 @@ def _application(state: Path, *, host: str, token: str) -> tuple[WSGIApplication
         store.close()
 
     # Below a path of its own, MLflow's pages find everything else beside them.
-    return gate.Gate(DispatcherMiddleware(answer, {"/mlflow": mlflow}), token), end
+    return gate.Gate(DispatcherMiddleware(answer, {"/mlflow": mlflow}), token, signing), end
 
 
 class _Quiet(WSGIRequestHandler):
@@ -97,7 +111,7 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def make(state: Path, port: int, token: str) -> tuple[BaseWSGIServer, str, Callable[[], None]]:
+def make(state: Path, port: int, token: str, signing: SignIn) -> tuple[BaseWSGIServer, str, Callable[[], None]]:
     """The server, bound but not yet answering; its URL; and what ends it."""
 
     def not_yet(_environ: WSGIEnvironment, _start: StartResponse) -> Iterable[bytes]:
@@ -110,7 +124,7 @@ def make(state: Path, port: int, token: str) -> tuple[BaseWSGIServer, str, Calla
             _ADDRESS, port, not_yet, threaded=True, request_handler=_Quiet, fd=os.dup(listening.fileno())
         )
         host = f"http://{_ADDRESS}:{listening.getsockname()[1]}"
-    bound.app, end = _application(state, host=host, token=token)
+    bound.app, end = _application(state, host=host, token=token, signing=signing)
     return bound, host, end
 
 
@@ -123,7 +137,8 @@ def run(state: Path, *, port: int) -> None:
     try:
         state.mkdir(parents=True, exist_ok=True)
         secret, where = token(state)
-        bound, host, end = make(state, port, secret)
+        signing = SignIn(secret)
+        bound, host, end = make(state, port, secret, signing)
     except (OSError, OverflowError) as error:
         raise InputError(f"--port {port} --state {state}: {error}") from error
 
@@ -133,8 +148,9 @@ def run(state: Path, *, port: int) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    print(f"rehearsal workspace: {host}", flush=True)
-    print(f"token: {where}", flush=True)
+    print(f"rehearsal workspace (the link signs a browser in, once): {signing.link(host)}", flush=True)
+    print(f"DATABRICKS_HOST={host}", flush=True)
+    print(f"DATABRICKS_TOKEN: {where}", flush=True)
     bound.serve_forever(poll_interval=0.1)
     end()
 
@@ -145,6 +161,8 @@ class Served:
 
     host: str
     token: str
+    link: str
+    """Opens the pages in a browser, signed in; it works once."""
 
 
 @contextlib.contextmanager
@@ -166,10 +184,10 @@ def serve(state: Path, port: int = 0, token: str | None = None) -> Iterator[Serv
     with subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            said = process.stdout.readline()
-            if not said:
+            lines = [process.stdout.readline() for _ in range(2)]
+            if not all(lines):
                 raise RuntimeError(f"the rehearsal workspace does not start: exit code {process.wait()}")
-            yield Served(said.split()[-1], token)
+            yield Served(host=lines[1].strip().partition("=")[2], token=token, link=lines[0].split()[-1])
         finally:
             process.terminate()
             process.wait()

@@ -77,7 +77,7 @@ def rates(file: Path = RATES) -> Rates:
     """The rates.
 
     Raises:
-        InputError: the file is none of rates.
+        InputError: the file does not hold rates.
     """
     try:
         return Rates.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))

@@ -108,7 +108,7 @@ class Changes:
             )
             fingerprint = content["fingerprint"]
         except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"is no list of reviewed changes: {error!r}") from None
+            raise ValueError(f"is not a list of reviewed changes: {error!r}") from None
         if cls(items).fingerprint != fingerprint:
             raise ValueError("was changed since it was written: its fingerprint does not fit")
         return cls(items)

@@ -22,7 +22,7 @@ def marker(stack: str) -> str:
 def render(stack: str, changes: Changes, *, cost: str = "") -> str:
     """The summary: counts, what loses state, each change attribute by attribute.
 
-    Of a plan too long for a comment the details at the end are left out, which it says.
+    Of a plan too long for a comment the details at the end are left out, with a note.
     """
     counts = Counter(change.action for change in changes.items)
     said = ", ".join(f"{counts[action]} to {action}" for action in _SIGNS if counts[action])
@@ -38,7 +38,7 @@ def render(stack: str, changes: Changes, *, cost: str = "") -> str:
     for shown, change in enumerate(changes.items):
         lines = list(_details(change))
         room -= sum(len(line) + 1 for line in lines)
-        # What the next lines, and the one that says how many are missing, need.
+        # What the next lines, and the one with how many are missing, need.
         if room < 200:
             body += ["", f"_{len(changes.items) - shown} more changes are not shown here: the plan is too long._"]
             break
@@ -69,7 +69,7 @@ def _details(change: Change) -> Iterator[str]:
 
 
 def _code(value: str) -> str:
-    """A value in a table's cell: as it is, on one line, whatever it holds; a long one is cut, and says so."""
+    """A value in a table's cell: as it is, on one line, whatever it holds; a long one is cut, with a mark."""
     if len(value) > _MOST_VALUE:
         value = f"{value[:_MOST_VALUE]}… ({len(value):,} characters)"
     plain = html.escape(value).replace("|", "&#124;").replace("\n", "&#10;").replace("`", "&#96;")

@@ -1,12 +1,12 @@
-"""Finds what an interrupted deployment made and Terraform's state does not know, and what a deployment leaves there.
+"""Finds resources that exist but are missing from Terraform's state, after a deployment that was interrupted.
 
 Terraform ends a deployment that is interrupted by cancelling the requests that are under way. The workspace may have
 done what they asked for: the next deployment would fail because the object exists, or make a second one of its name,
 and a destruction would leave it. So a deployment declares that Terraform imports what is found: the plan shows it
 before anything is done. What the state holds as half made is untainted before.
 
-The wheels of earlier deployments stay in the workspace: a run that is under way, waits or is repaired ends with the one
-that it began with. Terraform's state forgets them.
+The wheels of earlier deployments stay in the workspace, because a run that is active, queued or repaired still needs
+its own wheel. Terraform's state forgets them.
 """
 
 from __future__ import annotations

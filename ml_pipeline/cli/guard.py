@@ -6,6 +6,8 @@ Standard library only: some jobs of the workflows install nothing.
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import signal
 import sys
 import traceback
@@ -31,9 +33,7 @@ def guarded(command: Callable[[], Any], *, verbose: bool = False, faults: tuple[
     Returns:
         The exit code: 0, 1 for a failed check, 2 for wrong input, 130 (SIGINT), 143 (SIGTERM), 70 for anything else.
     """
-    if not (verbose or sys.warnoptions):
-        # What libraries will change is news to us; a person can do nothing about it, and it buries the error line.
-        warnings.simplefilter("ignore", FutureWarning)
+    quieten(verbose=verbose)
     try:
         with _terminable():
             return int(command() or 0)
@@ -47,6 +47,22 @@ def guarded(command: Callable[[], Any], *, verbose: bool = False, faults: tuple[
         return explain(PipelineError(str(error)), verbose=verbose)
     except Exception as error:
         return explain(error, verbose=verbose)
+
+
+def quieten(*, verbose: bool) -> None:
+    """Hide warnings of libraries that nobody who runs a command can act on; they bury the error line.
+
+    Args:
+        verbose: Show them all.
+    """
+    # MLflow reads the variable when it is imported, and then sets the level of its logger.
+    level = os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING" if verbose else "ERROR")
+    logging.getLogger("mlflow").setLevel(level.upper())
+    if verbose or sys.warnoptions:
+        return
+    warnings.simplefilter("ignore", FutureWarning)
+    # A plot draws a box for a character that its font lacks. The report's text and tables show the character.
+    warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from", category=UserWarning)
 
 
 class _Terminated(BaseException):
@@ -65,14 +81,22 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def explain(error: Exception, *, verbose: bool, where: str = "") -> int:
-    """Print an error, a line for each problem, and the traceback only on request; return its exit code."""
+def explain(error: Exception, *, verbose: bool, where: str = "", report: str = "") -> int:
+    """Print an error, a line for each problem, and the traceback only on request; return its exit code.
+
+    Args:
+        error: The error.
+        verbose: Whether to print the traceback.
+        where: The file or the setting that the error is about.
+        report: The file that shows the details.
+    """
     if verbose:
         traceback.print_exception(error)
     error = errors.explain(error) or error
     known = isinstance(error, PipelineError)
     message = str(error) if known else f"{type(error).__name__}: {errors.cause(error)}"
     hint = "" if known or verbose else " (--verbose shows the traceback)"
+    hint += f"; report: {report}" if report else ""
     for problem in error.problems if isinstance(error, InputError) else (message,):
         print(f"error: {where}{errors.printable(problem)}{hint}", file=sys.stderr, flush=True)
     return error.exit_code if isinstance(error, PipelineError) else _UNEXPECTED

@@ -22,6 +22,7 @@ _SHARES = {"test_share": 0.2, "validation_share": 0.2}
 _FOLDS = 5
 _DIALECT = ("separator", "decimal", "quote", "null_value", "encoding")
 _PIPELINES = Path("ml_pipeline/pipelines")
+_SCHEMA = Path("docs/schemas/pipeline.schema.json")
 
 
 @click.command("init")
@@ -39,7 +40,7 @@ _PIPELINES = Path("ml_pipeline/pipelines")
 @options.STATE
 @options.VERBOSE
 def init(name: str, target: str, output: Path | None, state: Path, **choices: str) -> int:
-    """Write the file of a pipeline NAME from data: types, key, metric, estimator and checks.
+    """Write a pipeline file from data, with types, key, metric, estimator and checks.
 
     The file is ml_pipeline/pipelines/NAME/pipeline.toml, or NAME.toml outside of the repository.
     """
@@ -66,6 +67,8 @@ def init(name: str, target: str, output: Path | None, state: Path, **choices: st
     found = survey.of(source, target, **_SHARES)
     shown = os.path.relpath(Path(place).resolve(), file.parent.resolve()) if is_path else place
     text = _text(source, kind, f"./{shown}" if kind == "table" and is_path else shown, target, found)
+    if _SCHEMA.is_file():
+        text = f"#:schema {os.path.relpath(_SCHEMA.resolve(), file.parent.resolve())}\n{text}"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
     try:

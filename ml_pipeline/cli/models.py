@@ -42,7 +42,7 @@ def write_report(*, run_id: str | None, commit: str | None, output: Path | None,
 @options.RUN_BY
 @options.on_runs
 def roll_back(*, run_by: str, chosen: options.Chosen) -> None:
-    """Make the version that the champion replaced the champion again."""
+    """Restore the champion that the present one replaced."""
     from ml_pipeline.registry import champion as champion_alias
 
     with chosen.tracked():
@@ -50,15 +50,15 @@ def roll_back(*, run_by: str, chosen: options.Chosen) -> None:
 
 
 @click.command("export-model")
-@click.option("--commit", metavar="SHA", help="Of which the run is taken that passed the CI.")
+@click.option("--commit", metavar="SHA", help="Commit whose run passed the CI.")
 @click.option("--alias", type=_ALIAS, help="Instead of a commit: whose version is taken.")
 @click.option("--output", required=True, type=options.FOLDER, help="Folder to write; a new one.")
-@click.option("--if-any", is_flag=True, help="Write nothing, and say so, where there is none.")
+@click.option("--if-any", is_flag=True, help="If there is no such run, print that and write nothing.")
 @options.on_runs
 def write_model(
     *, commit: str | None, alias: transfer.Alias | None, output: Path, if_any: bool, chosen: options.Chosen
 ) -> None:
-    """Write the run of a model, with all that was logged, into a folder that import-model reads."""
+    """Write a model and its run into a folder that import-model reads."""
     from ml_pipeline.registry import transfer
 
     if bool(commit) == bool(alias):
@@ -85,7 +85,7 @@ def write_model(
 def read_model(
     *, folder: Path, become: transfer.Alias | None, as_commit: str | None, run_by: str, chosen: options.Chosen
 ) -> None:
-    """Make the run of a model that export-model wrote, once, in another environment."""
+    """Recreate a model and its run, which export-model wrote, in another environment."""
     from ml_pipeline.registry import transfer
 
     with chosen.tracked():

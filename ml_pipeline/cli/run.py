@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from ml_pipeline.cli import options
-from ml_pipeline.cli.guard import explain
-from ml_pipeline.data import session, tables
+from ml_pipeline.cli import options, results
+from ml_pipeline.cli.console import console
+from ml_pipeline.data import session
 from ml_pipeline.errors import InputError, collecting
 from ml_pipeline.graph import Job
 from ml_pipeline.local import runner
-from ml_pipeline.names import TRAINING
 
 
 @click.command("run")
@@ -30,7 +27,7 @@ from ml_pipeline.names import TRAINING
 @options.STATE
 @options.VERBOSE
 def run_jobs(names: Sequence[str], parameters: tuple[str, ...], environment: str | None, state: Path) -> int:
-    """Run jobs of a pipeline in dependency order; without a job's name, all of them in flow order.
+    """Run the jobs of a pipeline in dependency order, or only the named ones.
 
     NAME is a folder in ml_pipeline/pipelines/, FILE a pipeline file anywhere; without either, it is the pipeline
     that the environment names, or the only one.
@@ -38,76 +35,25 @@ def run_jobs(names: Sequence[str], parameters: tuple[str, ...], environment: str
     chosen, selected = options.selected(names, environment)
     given = options.key_values(parameters)
     folder = options.state_folder(state)
-    console = _console()
+    shown = console()
     try:
         with chosen.placing():
             runs = runner.run(
                 selected,
                 parameters=given,
                 defaults=runner.git_parameters(),
-                follow=_Follower(console),
+                follow=results.Follower(shown),
                 declared=chosen.jobs,
             )
         # Spark ends while the report is written.
         threading.Thread(target=session.close, daemon=True).start()
-        try:
-            _summarize(console, chosen, runs, folder)
-        finally:
-            verbose = "--verbose" in sys.argv[1:]
-            codes = [explain(run.error, verbose=verbose, where=f"{chosen.file}: ") for run in runs if run.error]
+        return results.report(shown, chosen, runs, folder)
     finally:
         session.close()
-    return codes[0] if codes else 0
 
 
-def _console() -> Console:
-    # A log has no width: a path that is cut there is of no use.
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 200)
-
-
-class _Follower:
-    """Shows each task as it runs: a line when it ends, and on a terminal a moving one meanwhile."""
-
-    _COLOURS = {"SUCCESS": "green", "FAILED": "red", "SKIPPED": "yellow", "EXCLUDED": "dim"}  # noqa: RUF012 (a constant)
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._status = console.status("")
-
-    def __call__(self, job: str, task: str, run: runner.TaskRun | None) -> None:
-        if run is None:
-            self._status.update(f"RUNNING {job}.{task}")
-            self._status.start()
-            return
-        self._status.stop()
-        state = f"[{self._COLOURS[run.state]}]{run.state:<8}[/]"
-        said = f"after {run.because}" if run.because else f"{run.seconds:6.1f} s"
-        if run.state == "EXCLUDED":
-            said = "nothing failed before it"
-        self._console.print(f"{state} {f'{job}.{task}':<24} {said}")
-
-
-def _summarize(console: Console, chosen: options.Chosen, runs: Sequence[runner.TaskRun], state: Path) -> None:
-    from ml_pipeline.registry import tracking
-    from ml_pipeline.reports.scorecard import collect, write
-
-    table = Table("what", box=None, pad_edge=False, header_style="bold")
-    table.add_column("where", overflow="fold")
-    for run in runs:
-        for name, what in run.made.items():
-            place = f"\n{tables.where(name)}" if name.count(".") == 2 and Path(tables.where(name)).is_dir() else ""
-            table.add_row(escape(name), escape(what + place))
-    if any(run.job == TRAINING and run.state != "SKIPPED" for run in runs):
-        try:
-            scorecard = collect(**chosen.places)
-        except InputError:
-            pass  # No run has finished; the failed task has said why.
-        else:
-            for written in write(scorecard, state):
-                table.add_row("report", escape(str(written)))
-    table.add_row("MLflow", escape(f"{tracking.local_uri(state)} (ml-pipeline ui)"))
-    console.print()
-    console.print(table)
+_NOTE = re.compile(r"INFO\b|\[[^]]+\] \[\d+\] \[INFO\]|\S+ \S+ (INFO|WARNING) \S+: ")
+"""How notes of Alembic, of the web servers and of MLflow begin."""
 
 
 @click.command("ui")
@@ -115,7 +61,7 @@ def _summarize(console: Console, chosen: options.Chosen, runs: Sequence[runner.T
 @options.STATE
 @options.VERBOSE
 def open_ui(port: int, state: Path) -> int:
-    """Open MLflow on the runs and models of the state folder, on this machine only."""
+    """Serve MLflow's pages for the runs and models of the state folder."""
     from ml_pipeline.registry import tracking
 
     uri = tracking.local_uri(options.state_folder(state))
@@ -123,7 +69,23 @@ def open_ui(port: int, state: Path) -> int:
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", str(port)]
     # Looking at runs needs none of the job workers that recent releases start beside the server, and leave behind.
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    return subprocess.run([*command, "--host", "127.0.0.1"], env=environment, check=False).returncode
+    return _serve([*command, "--host", "127.0.0.1"], environment)
+
+
+def _serve(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run a server until it ends, and print its output without notes about migrations and its start."""
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as server:
+        assert server.stdout is not None
+        try:
+            for line in server.stdout:
+                if not _NOTE.match(line):
+                    click.echo(line, nl=False, err=True)
+        except BaseException:
+            server.terminate()
+            raise
+    return server.returncode
 
 
 @click.command("check")
@@ -138,7 +100,7 @@ def open_ui(port: int, state: Path) -> int:
 @options.STATE
 @options.VERBOSE
 def check_settings(name: str, environments: Sequence[str], state: Path) -> None:
-    """Check the settings of a pipeline in an environment, without running anything.
+    """Check the settings of a pipeline and report all problems, without running anything.
 
     Reports all problems it finds in the files, the estimator and its parameters, the metric, and, if the environment is
     this machine, in the source and its columns.
@@ -159,7 +121,7 @@ def check_settings(name: str, environments: Sequence[str], state: Path) -> None:
 @options.ENVIRONMENT
 @options.VERBOSE
 def show_jobs(names: Sequence[str], environment: str | None) -> None:
-    """Show the declared jobs: their tasks, parameters, and the run-task command of each task."""
+    """Show the declared jobs, their parameters, and the run-task command of each task."""
     chosen, selected = options.selected(names, environment)
     chosen.check(selected)
     for job in selected:
@@ -220,7 +182,7 @@ def launch_job(
     built = one_time_run.find_wheel(wheel) if as_run_submit else None
     assert chosen.environment is not None, "an environment that is named has a file"
     chosen.check_deployed(chosen.environment)
-    launcher = Launcher(chosen.environment, _console())
+    launcher = Launcher(chosen.environment, console())
     job_id = launcher.find(environment=chosen.environment.stem, instance=instance, job=job.name)
     if built is None:
         start = launcher.deployed(job_id, values)

@@ -36,7 +36,7 @@ def replace(
 
     The table is made if it isn't there, and gains columns that are new. A column's type in the table stays, if it holds
     the rows' values; if only a wider type holds both (a number with fractions, or text), the table is rewritten with
-    it, in the same commit and with a line that says so. The batch column, which the rows lack, holds a
+    it, in the same commit, and a line is printed. The batch column, which the rows lack, holds a
     date, ``YYYY-MM-DD``. ``since`` is the version that the table had when the run began (``latest_version``), by
     default its present one. The note goes into the table's history.
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pyspark.sql.types import DataType
 
 LARGEST = 3.4028234663852886e38
-"""The greatest finite number of 32 bits: scikit-learn's trees refuse what lies beyond, as they refuse infinity."""
+"""The greatest finite number of 32 bits: scikit-learn's trees reject what lies beyond, and infinity."""
 INFINITE = f"holds infinity, or a number beyond {LARGEST:.2g}; accepted: finite numbers, or no value"
 UNDECODED = "\ufffd"
 """What a decoder writes for bytes that are not text in the encoding (Unicode: replacement character)."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def read(source: Source) -> DataFrame:
-    """A CSV file or a folder of them, all columns as text; an empty text is no value.
+    """A CSV file or a folder of them, all columns as text; an empty text is a missing value.
 
     Spark takes values by position. Here each file's columns count by their name.
 

@@ -57,7 +57,7 @@ def transformed(rows: DataFrame, transform: str, *, where: str) -> DataFrame:
     try:
         result: DataFrame = getattr(importlib.import_module(module), name)(rows)
         dropped = [column for column in rows.columns if column not in result.columns]
-        # Spark computes a column only if it is asked for: what fails shall fail here.
+        # Spark computes a column only if it is asked for: what fails must fail here.
         values = [F.xxhash64(F.col(quote(name))) for name in result.columns if name not in rows.columns]
         counted = result.agg(F.count(F.lit(1)), *map(F.max, values)).first()
         before, after = rows.count(), int(counted[0]) if counted else 0

@@ -1,7 +1,7 @@
 """The types and checks that each row of a batch is held to before it is scored.
 
 What counts as what:
-    A number's NaN, and blank text where another type is expected, is no value.
+    A number's NaN, and blank text where another type is expected, is a missing value.
     Infinity, and what lies beyond the numbers of 32 bits, fails in a column of fractions that a model computes with, or
     that a check names: scikit-learn rejects the whole batch for one such value.
     Text is compared as it is, case and spaces included.

@@ -41,7 +41,7 @@ _SCORING = (VALIDATION, BATCH_INFERENCE)
 """Jobs whose tasks score, for which Spark starts a Python worker."""
 
 Follow = Callable[[str, str, TaskRun | None], None]
-"""Told of each task as it starts (job, task, None) and as it ends."""
+"""Called with each task as it starts (job, task, None) and as it ends."""
 
 
 def select(jobs: Sequence[graph.Job], names: Sequence[str]) -> tuple[graph.Job, ...]:

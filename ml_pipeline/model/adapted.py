@@ -88,7 +88,7 @@ class Adapted(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.estimator_.fit(rows, labels)
             return self
         held = self._held_out(codes)
-        # XGBoost prints the metric of each round unless it is told not to.
+        # XGBoost prints the metric of each round by default.
         quiet = {"verbose": False} if "verbose" in inspect.signature(self.estimator_.fit).parameters else {}
         self.estimator_.fit(rows[~held], labels[~held], eval_set=[(rows[held], labels[held])], **quiet)
         return self

@@ -63,7 +63,7 @@ class Measured(NamedTuple):
 
 def measure(metric: str, responses: Responses, truth: NDArray[np.int64]) -> Measured:
     """The metric of a model's responses, and how certain it is."""
-    # A prediction that is none of the classes is wrong, whatever the truth; scorers want it to be some class.
+    # A prediction outside the classes is wrong, whatever the truth; scorers expect one of the classes.
     wrong = (truth + 1) % len(responses.classes.values)
     responses = replace(responses, labels=np.where(responses.labels < 0, wrong, responses.labels))
     value = metric_value(metric, responses, np.arange(len(truth)), truth)
@@ -82,10 +82,10 @@ def _variance(resampled: Values, rows: int) -> float:
 def _half_width(resampled: Values, rows: int, significance: float) -> float:
     """Half of an interval: Student's quantile of the bootstrap's standard error.
 
-    Percentiles of resamples are too narrow on small tables, and have no width if no row differs: equal models would be
-    told apart. A row more on either side, as in the interval of Bonett and Price for paired proportions, adds 2/n² to
-    the variance (Adjusted Wald confidence interval for a difference of binomial proportions based on paired data, 2012;
-    Hesterberg, What teachers should know about the bootstrap, 2015, on the quantile and the bias).
+    Percentiles of resamples are too narrow on small tables, and have no width if no row differs: equal models would
+    seem different. A row more on either side, as in the interval of Bonett and Price for paired proportions, adds 2/n²
+    to the variance (Adjusted Wald confidence interval for a difference of binomial proportions based on paired data,
+    2012; Hesterberg, What teachers should know about the bootstrap, 2015, on the quantile and the bias).
     """
     return _quantile(rows, significance) * math.sqrt(_variance(resampled, rows) + _PSEUDO / rows**2)
 

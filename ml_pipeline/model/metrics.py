@@ -37,7 +37,7 @@ _IMPORTANCE_ROWS = 2000
 def _classification_metric(name: str) -> str:
     if name not in get_scorer_names():
         close = difflib.get_close_matches(name, get_scorer_names(), n=5, cutoff=0.4)
-        raise ValueError(f"is no scikit-learn scorer; accepted: {', '.join(close or get_scorer_names())}")
+        raise ValueError(f"is not a scikit-learn scorer; accepted: {', '.join(close or get_scorer_names())}")
     numbers = np.array([[0.1], [0.7], [1.3]])
     try:
         with warnings.catch_warnings():
@@ -83,8 +83,7 @@ class Classes:
     def encode(self, labels: ArrayLike, *, strict: bool = True) -> NDArray[np.int64]:
         """Positions of labels among the classes.
 
-        Unless strict, a label that is none of them becomes -1: a champion may predict a class that is no more, which is
-        simply wrong.
+        Unless strict, a label outside the classes becomes -1: a champion may predict a class that no longer exists.
 
         Raises:
             InputError: a label is not among the classes.
@@ -93,12 +92,12 @@ class Classes:
         if strict and (encoded < 0).any():
             unknown = np.asarray(labels)[encoded < 0].tolist()[0]
             raise InputError(
-                f"target: {unknown!r} is no class of the model; accepted: {', '.join(map(repr, self.values))}"
+                f"target: {unknown!r} is not a class of the model; accepted: {', '.join(map(repr, self.values))}"
             )
         return encoded
 
     def comparable(self, others: ArrayLike) -> bool:
-        """Whether labels of other classes can be told equal to these: 1.0 is 1, but "1" or true is another value."""
+        """Whether labels of other classes can be compared with these: 1.0 is 1, but "1" or true is another value."""
         mine, theirs = (type_of(classes).replace("double", "long") for classes in (self.values, others))
         return mine == theirs
 
@@ -124,7 +123,7 @@ class Classes:
         return arranged
 
     def probabilities(self, scores: Scores, model_classes: ArrayLike) -> Scores:
-        """A model's probabilities, one column for each class; what it gave to a class that is no more is shared out."""
+        """A model's probabilities, one column for each class; what it gave to a class that is gone is shared out."""
         arranged = self.arrange(scores, model_classes)
         if set(np.asarray(model_classes).tolist()) <= set(self.values):
             return arranged

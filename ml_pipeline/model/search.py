@@ -101,7 +101,7 @@ def grid(
 
 
 class Progress:
-    """Says now and then how many fits are done."""
+    """Prints now and then how many fits are done."""
 
     def __init__(self, fits: int) -> None:
         self._fits = fits

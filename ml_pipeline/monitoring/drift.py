@@ -110,7 +110,7 @@ def _simulated(training: Counts, batch: Counts, value: float, *, level: float) -
 
 
 def predicted(per_class: Mapping[str, ClassMetrics]) -> dict[str, int]:
-    """How often a model predicted each class, from precision and recall of each; nothing if that can't be told."""
+    """How often a model predicted each class, from precision and recall of each; nothing if that can't be computed."""
     right = {name: row.recall * row.rows for name, row in per_class.items()}
     counts = {name: round(right[name] / row.precision) if row.precision else 0 for name, row in per_class.items()}
     if sum(counts.values()) != round(sum(row.rows for row in per_class.values())):

@@ -37,7 +37,7 @@ class Finding:
     """``drift``, ``missing``, ``quarantine``, ``rows``, ``lateness`` or ``performance``."""
     measure: str
     value: float | None
-    """``None`` where it can't be measured; ``detail`` says why."""
+    """``None`` where it can't be measured; ``detail`` gives the reason."""
     threshold: float | None = None
     """The limit that the measure has."""
     alarm: bool = False

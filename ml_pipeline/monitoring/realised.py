@@ -40,7 +40,7 @@ def measured(
 ) -> list[Finding]:
     """The metric of each batch that has more labels than when it was last measured, and of this batch if it has any.
 
-    The monitoring table says what was measured before; batches all of whose rows were labelled are not read again. A
+    The monitoring table holds what was measured before; batches all of whose rows were labelled are not read again. A
     row without a target is one whose label has not arrived. The interval holds the metric with probability
     1 - significance.
 
@@ -70,7 +70,7 @@ def _measure(matched: Matched, batch: LabelledBatch, *, metric: str, significanc
         value, (low, high) = measured.value, measured.interval(metric, significance)
         text += f"{metric} {value:.4f} [{low:.4f}, {high:.4f}]"
     except InputError as error:
-        # A metric that these labels don't allow, or that probabilities are missing for, is no reason to stop.
+        # A metric that these labels don't allow, or that probabilities are missing for, does not stop the others.
         kept = "" if matched.scored else "; with 'probabilities = true' in [batch_inference] they are kept"
         text += f"{metric} can't be computed: {error}{kept}"
     return Finding(

@@ -1,7 +1,7 @@
 """Moves the alias ``champion``, and remembers how it moved.
 
 The registered model's tag ``champion_history`` is a stack of versions, the champion last: promotion pushes, rollback
-pops. Each version's tag ``champion_moves`` says when, why and by whom it was moved.
+pops. Each version's tag ``champion_moves`` holds when, why and by whom it was moved.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ MOVES = "champion_moves"
 
 
 def make_champion(version: ModelVersion, *, move: str, run_by: str = "", job_run_id: str = "") -> str:
-    """Let the alias ``champion`` point to a version, which is no challenger any more, and leave the trail.
+    """Let the alias ``champion`` point to a version, which ceases to be the challenger, and leave the trail.
 
     The trail holds how it moves, who asks for it and in which job run.
 
     Returns:
-        What a person is told of the version before, if there was another.
+        A text about the version before, if there was another.
     """
     model = version.name
     champion = models.version_by_alias(model, CHAMPION)
@@ -43,7 +43,7 @@ def make_champion(version: ModelVersion, *, move: str, run_by: str = "", job_run
         _note(version, move, {"version": replaced.version if replaced else "", **by})
         if replaced:
             _note(replaced, "replaced", {"version": version.version, **by})
-    # Written after the alias, from what the alias says: whoever is interrupted between the two can do it again.
+    # Written after the alias, from the alias: whoever is interrupted between the two can do it again.
     _keep(model, _history(model, version))
     challenger = models.version_by_alias(model, CHALLENGER)
     if challenger and challenger.version == version.version:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 SHADOW = "shadow"
-"""Tag of a version: ``passed`` or ``failed`` by the last batch that it scored in shadow; ``shadow_reason`` says why."""
+"""Tag of a version: ``passed`` or ``failed`` by the last batch that it scored in shadow, with ``shadow_reason``."""
 LONGEST_TAG = 1000
 """Characters of a tag's value in Unity Catalog, which also takes none of ``.,-=/:`` in a tag's name (Databricks: Apply
 tags to Unity Catalog securable objects, constraints)."""
@@ -169,7 +169,7 @@ def register(run: Run, model: str, *, tags: Mapping[str, str]) -> ModelVersion:
         client().create_registered_model(model)
     version = version_of_run(run, model)
     if version is None:
-        # It prints what it does; the step says it in its own words.
+        # It prints what it does; the step prints that itself.
         with contextlib.redirect_stderr(io.StringIO()):
             version = mlflow.register_model(run_uri(run), model)
     set_version_tags(version, tags)

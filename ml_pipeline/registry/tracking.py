@@ -87,11 +87,23 @@ def _make_database(state: Path) -> None:
         if session.cached(name).exists():
             shutil.copyfile(session.cached(name), made)
         else:
-            SqlAlchemyStore(f"sqlite:///{made}", folder)  # type: ignore[no-untyped-call]
+            with _migrating():
+                SqlAlchemyStore(f"sqlite:///{made}", folder)  # type: ignore[no-untyped-call]
             session.keep(made, name)
         # Two programs may start on one new folder: the database is that of the first.
         with contextlib.suppress(FileExistsError):
             os.link(made, database)
+
+
+@contextlib.contextmanager
+def _migrating() -> Iterator[None]:
+    # Each migration of MLflow sets the level of its own logger, and each has another name.
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.INFO))
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _quieten() -> None:
@@ -155,7 +167,7 @@ def experiment_id(name: str) -> str:
 
 @contextlib.contextmanager
 def faults_of(where: str) -> Iterator[None]:
-    """Inside, what a tracking server refuses, or that it can't be reached, is one message that names it.
+    """Inside, what a tracking server rejects, or that it can't be reached, is one message that names it.
 
     Raises:
         PipelineError: that message.

@@ -132,7 +132,7 @@ def import_model(
         _check(version, become)
     tags = _tags(manifest, commit)
     run, new = _run(manifest, folder, experiment, tags)
-    # Only now: of two runs with it that are finished, the commit's could not be told.
+    # Only now: of two runs with it that are finished, the commit's would be ambiguous.
     if manifest["run"]["tags"].get(DEVELOPMENT) == PASSED:
         runs.hand_over_tag(experiment, run, DEVELOPMENT, PASSED, among=GIT_COMMIT)
     source = manifest["source"]
@@ -152,7 +152,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
         format_ = manifest["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder / _MANIFEST}: says no format; accepted: {FORMAT}") from error
+        raise InputError(f"{folder / _MANIFEST}: has no format; accepted: {FORMAT}") from error
     if format_ != FORMAT:
         raise InputError(f"{folder / _MANIFEST}: format '{format_}'; accepted: {FORMAT}")
     return dict(manifest)
@@ -194,7 +194,7 @@ def _run(manifest: Mapping[str, Any], folder: Path, experiment: str, tags: Mappi
     if copied := runs.search(experiment, f"{copies} and {finished}", most=1):
         return copied[0], False
     for unfinished in runs.search(experiment, f"{copies} and {of_commit}", most=100):
-        # An import was interrupted; where it stopped can't be told.
+        # An import was interrupted; where it stopped is unknown.
         run_copy.delete(unfinished)
     return run_copy.read(manifest["run"], folder, experiment=experiment, tags=tags), True
 

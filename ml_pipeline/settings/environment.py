@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ml_pipeline.errors import InputError, collecting
 from ml_pipeline.settings import files, messages, pipeline
 from ml_pipeline.settings.layers import leaves, merged, origin, relative_paths
 from ml_pipeline.settings.quartz import as_cron, checked
-from ml_pipeline.settings.types import NonEmpty, Settings, matching
+from ml_pipeline.settings.types import NonEmpty, Settings, exactly_one, matching
 from ml_pipeline.settings.workspace import Catalog, Host, Workspace
 
 Bucket = Annotated[
@@ -65,14 +65,18 @@ Count = Annotated[int, Field(ge=0, le=_MOST)]
 
 
 class Pool(Settings):
-    """The ``[compute.pool]`` table: machines that are kept warm between tasks."""
+    """An instance pool, which keeps machines between tasks."""
 
     node_type_id: NonEmpty
+    """Type of the machines, such as ``m6id.xlarge``."""
     min_idle_instances: Count = 0
+    """Number of machines that stay idle in the pool."""
     max_capacity: Positive = 10
+    """Greatest number of machines."""
     idle_instance_autotermination_minutes: Annotated[int, Field(ge=0, le=10_000)] = 15
+    """Minutes until an idle machine ends."""
     availability: Literal["on_demand", "spot"] = "on_demand"
-    """Whether the cloud may take the machines back (``spot``), which ends the runs on them."""
+    """``spot`` machines are cheaper, but the cloud may take them back, which ends the runs on them."""
 
     @model_validator(mode="after")
     def _room(self) -> Self:
@@ -82,7 +86,9 @@ class Pool(Settings):
 
 
 class Compute(Settings):
-    """The ``[compute]`` table: the job clusters, drawn from a pool or made of machines of one type."""
+    """The clusters of the jobs: either from a pool or of machines of one type."""
+
+    model_config = ConfigDict(json_schema_extra=exactly_one("node_type_id", "pool"))
 
     spark_version: Annotated[
         str,
@@ -91,16 +97,17 @@ class Compute(Settings):
             "a runtime with its Scala, such as '17.3.x-cpu-ml-scala2.13'",
         ),
     ]
-    """Runtime, such as ``17.3.x-cpu-ml-scala2.13``."""
+    """Databricks Runtime, such as ``17.3.x-cpu-ml-scala2.13``."""
     node_type_id: NonEmpty | None = None
-    """Type of the machines, where there is no pool."""
+    """Type of the machines, if there is no pool."""
     pool: Pool | None = None
+    """Instance pool of the machines."""
     num_workers: Count = 0
-    """Machines beside the driver; 0 is a cluster of one machine."""
+    """Number of machines beside the driver; 0 is a cluster of one machine."""
     policy_id: NonEmpty | None = None
-    """Id of the cluster policy that the clusters keep to."""
+    """Id of the cluster policy."""
     tags: dict[TagName, NonEmpty] = {}
-    """Tags of clusters and pool, by which the cloud's bill tells them apart."""
+    """Tags of the pool, or of the clusters if there is no pool, for the cloud's bill."""
 
     @field_validator("tags")
     @classmethod
@@ -119,31 +126,31 @@ class Compute(Settings):
 
 
 class Airflow(Settings):
-    """The ``[schedule.airflow]`` table: the Airflow that runs batch inference with ``engine = "airflow"``."""
+    """The Airflow that starts batch inference with ``engine = "airflow"``."""
 
     bucket: Bucket
-    """The S3 bucket that it reads its DAGs from."""
+    """S3 bucket of the DAGs."""
     region: Region
-    """Where the bucket is."""
+    """Region of the bucket."""
     prefix: KeyPath = "dags"
-    """The bucket's folder of DAGs."""
+    """Folder of the DAGs in the bucket."""
     kms_key_id: KmsKey | None = None
-    """ARN of the key that encrypts the DAG; the bucket's own encryption where it is left out."""
+    """ARN of the key that encrypts the DAG; default: the encryption of the bucket."""
     connection: ConnectionId = "databricks_default"
-    """Airflow's connection to the workspace."""
+    """Name of Airflow's connection to the workspace."""
     retries: Count = 1
-    """How often a run that failed is started again, after what the job's own tasks try."""
+    """Number of retries of a failed run, in addition to the retries of the job's tasks."""
 
 
 class Scheduler(Settings):
-    """The ``[schedule]`` table: who starts batch inference at the times of the pipeline's schedule."""
+    """Who starts batch inference at the times of the pipeline's ``[schedule]``."""
 
     engine: Engine = "databricks"
-    """Which of the two starts it: the job's own schedule, or a DAG; the other one is paused or absent."""
+    """The schedule of the Databricks job, or an Airflow DAG."""
     paused: bool | None = None
-    """Whether it is paused; left out, it is paused outside production."""
+    """Whether the schedule is paused; default: paused unless ``production`` is true."""
     airflow: Airflow | None = None
-    """Where the DAG goes; read with ``engine = "airflow"`` only, so that changing the engine is changing one word."""
+    """Place of the DAG; used only with ``engine = "airflow"``."""
 
     @model_validator(mode="after")
     def _reachable(self) -> Self:
@@ -157,14 +164,14 @@ class Schedule(Scheduler, pipeline.Schedule):
 
 
 class Roles(Settings):
-    """Who may do what: users by mail address, service principals by application id, groups by name."""
+    """Principals by role: users by mail address, service principals by application id, groups by name."""
 
     managers: list[NonEmpty] = []
-    """May change and run everything."""
+    """Principals that may change and run everything."""
     runners: list[NonEmpty] = []
-    """May run jobs, log to the experiment and use model and tables."""
+    """Principals that may run jobs, log to the experiment, and use model and tables."""
     viewers: list[NonEmpty] = []
-    """May look at everything and read tables."""
+    """Principals that may view everything and read tables."""
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:
@@ -176,7 +183,7 @@ class Roles(Settings):
 
 
 class CatalogRoles(Roles):
-    """Who may use schema, tables, files and model; Unity Catalog knows principals of the account only."""
+    """Roles on schema, tables, files and model. Unity Catalog accepts only principals of the account."""
 
     @field_validator("managers", "runners", "viewers")
     @classmethod
@@ -192,42 +199,48 @@ class CatalogRoles(Roles):
 
 
 class Permissions(Settings):
-    """The ``[permissions]`` table."""
+    """Who may do what."""
 
     workspace: Roles = Roles(viewers=["users"])
-    """Jobs, experiment and pool; everybody in the workspace may view them if left out."""
+    """Roles on jobs, experiment and pool; default: everybody in the workspace may view them."""
     catalog: CatalogRoles = CatalogRoles(viewers=["account users"])
-    """Schema, tables, files and model; every user of the account may read them if left out."""
+    """Roles on schema, tables, files and model; default: every user of the account may read them."""
 
 
 class LocalState(Settings):
     """Terraform's state in a file beside the project."""
 
     backend: Literal["local"]
+    """Kind of the store."""
 
 
 class S3State(Settings):
     """Terraform's state in an S3 bucket, encrypted, with a lock file."""
 
     backend: Literal["s3"]
+    """Kind of the store."""
     bucket: Bucket
+    """S3 bucket of the state."""
     region: Region
+    """Region of the bucket."""
     key_prefix: KeyPath = "ml-pipeline"
-    """What the state's key starts with; environment and instance follow."""
+    """Start of the state's key; environment and instance follow."""
     encrypt: bool = True
+    """Whether the state is encrypted."""
     kms_key_id: KmsKey | None = None
-    """ARN of the key of the encryption; the bucket's own where it is left out."""
+    """ARN of the key of the encryption; default: the key of the bucket."""
     use_lockfile: bool = True
+    """Whether Terraform locks the state with a file beside it."""
     role_arn: RoleArn | None = None
-    """ARN of the role that Terraform assumes to reach the bucket; by default the identity that is signed in."""
+    """ARN of the role that Terraform assumes for the bucket; default: the identity that is signed in."""
     endpoint: Host | None = None
-    """Address of another store with S3's interface; by default AWS."""
+    """Address of another store with S3's interface; default: AWS."""
     use_path_style: bool = False
-    """Whether the bucket is a part of the path instead of the host, as many other stores require."""
+    """Whether the bucket is part of the path instead of the host name, as many other stores require."""
 
 
 class Tables(Settings):
-    """All tables of an environment file that is deployed."""
+    """An environment file: where to run. A file with a ``[workspace]`` table can be deployed."""
 
     workspace: Workspace
     compute: Compute
@@ -236,6 +249,7 @@ class Tables(Settings):
     permissions: Permissions = Permissions()
     state: Annotated[LocalState | S3State, Field(discriminator="backend")]
     pipelines: dict[str, Any] = {}
+    """Overrides of a pipeline's settings, by the name of the pipeline."""
 
 
 def check(file: Path, pipeline_file: Path | None = None) -> None:

@@ -9,11 +9,19 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from ml_pipeline.settings import batch_days, types
 from ml_pipeline.settings.quartz import checked
-from ml_pipeline.settings.types import Columns, NonEmpty, Settings
+from ml_pipeline.settings.types import Columns, NonEmpty, Settings, exactly_one
 
 
 def _as_table(value: object) -> object:
@@ -21,12 +29,12 @@ def _as_table(value: object) -> object:
 
 
 class SourceColumn(Settings):
-    """The type of a source's column, and how it is written as text."""
+    """The type of a column, and the format of its text."""
 
     type: types.SourceType
     """``string``, ``long``, ``double``, ``decimal(DIGITS,SCALE)``, ``boolean``, ``date`` or ``timestamp``."""
     format: NonEmpty | None = None
-    """Spark's pattern of a date or a timestamp, such as ``dd.MM.yyyy``; ISO 8601 if left out."""
+    """Spark's pattern of a date or a timestamp, such as ``dd.MM.yyyy``; default: ISO 8601."""
 
     @model_validator(mode="after")
     def _dated(self) -> Self:
@@ -54,29 +62,35 @@ def _check_format(format_: str, type_: str) -> None:
         raise ValueError(f"format '{format_}' {problem}; expected one such as 'dd.MM.yyyy'")
 
 
+_Column = Annotated[SourceColumn, BeforeValidator(_as_table, json_schema_input_type=types.SourceType | SourceColumn)]
+
+
 class Source(Settings):
     """Where rows come from: exactly one of a scikit-learn data set, a CSV or Parquet path, a Delta table."""
+
+    model_config = ConfigDict(json_schema_extra=exactly_one("sklearn", "csv", "parquet", "table"))
 
     sklearn: Literal["iris", "wine", "breast_cancer", "digits"] | None = None
     """A data set that scikit-learn ships; its target column is called ``target``."""
     csv: NonEmpty | None = None
-    """Path of a CSV file (or a folder of them) with a header line."""
+    """Path of a CSV file with a header line, or of a folder of such files."""
     parquet: NonEmpty | None = None
     """Path of a Parquet file or folder."""
     table: NonEmpty | None = None
-    """Name (``catalog.schema.table``) of a Delta table, or its path, which has a ``/``, such as ``./rows``."""
+    """Name of a Delta table (``catalog.schema.table``), or its path, which has a slash."""
     separator: NonEmpty = ","
-    """What separates the columns of a CSV file."""
+    """Separator of the columns in a CSV file."""
     null_value: str = ""
-    """The text that stands for a missing value in a CSV file, beside the empty one."""
+    """Text that marks a missing value in a CSV file, in addition to the empty text."""
     encoding: Literal["UTF-8", "ISO-8859-1", "US-ASCII", "UTF-16", "UTF-16LE", "UTF-16BE", "UTF-32"] = "UTF-8"
-    """Character encoding of a CSV file; these are the ones that Spark decodes (Spark SQL guide, CSV files)."""
+    """Character encoding of a CSV file."""
     decimal: Literal[".", ","] = "."
     """Decimal separator of the numbers in a CSV file."""
     quote: Annotated[str, Field(min_length=1, max_length=1)] = '"'
-    """What encloses a CSV file's text that holds separators or line ends; inside, it is doubled."""
-    columns: dict[NonEmpty, Annotated[SourceColumn, BeforeValidator(_as_table)]] = {}
-    """Types of columns, by name; those of other columns are found at the first reading, and kept."""
+    """Character that encloses text with separators or line ends in a CSV file. Inside the text it is doubled."""
+    columns: dict[NonEmpty, _Column] = {}
+    """Types of columns by name, as a text or as a table with a format. The first training infers and keeps the
+    others."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -135,26 +149,26 @@ class EstimatorSettings(Settings):
     class_: NonEmpty = Field(alias="class")
     """Dotted path of the class, such as ``sklearn.ensemble.RandomForestClassifier``."""
     parameters: Annotated[dict[str, Any], AfterValidator(_each_as_pairs)] = {}
-    """Fixed arguments of the class. An argument that is an estimator is a table with ``class`` and ``parameters``; one
-    that is a list of named estimators is a table of such tables."""
+    """Arguments of the class. A nested estimator is a table with ``class`` and ``parameters``; a list of named
+    estimators is a table of such tables."""
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
-    """For each hyper-parameter the values to try; all combinations are cross-validated. ``NAME__PARAMETER`` is a
+    """Values to try for each hyper-parameter; all combinations are cross-validated. ``NAME__PARAMETER`` is a
     parameter of a nested estimator, as in scikit-learn."""
 
 
 class ColumnCheck(Settings):
-    """What a value of one column must be. A row with another value is set aside, in the quarantine table."""
+    """The check of one column. A row that fails it goes to the quarantine table."""
 
     required: bool = False
     """Whether a row without a value fails."""
     type: types.ColumnType | None = None
-    """What the value must be; one that comes as text and can be read as it, is."""
+    """Type of the value. Text that can be read as this type is converted."""
     minimum: types.Bound | None = None
     """The least value."""
     maximum: types.Bound | None = None
     """The greatest value."""
     accepted: Annotated[list[str | int | float | bool], Field(min_length=1)] | None = None
-    """The values there are."""
+    """List of the values that are accepted."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -167,56 +181,59 @@ class ColumnCheck(Settings):
 
 
 class Checks(Settings):
-    """The checks that each row of a batch goes through before it is scored."""
+    """The checks of each row of a batch before it is scored."""
 
     columns: dict[NonEmpty, ColumnCheck] = {}
     """The checks of each column, by its name."""
     unique: Columns = []
-    """Columns whose values together no two rows of a batch may share; rows that do are set aside, all of them."""
+    """Columns that identify a row of a batch. All rows that share their values go to the quarantine table."""
     max_quarantine_share: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Share of a batch's rows that may fail; past it the batch stops and nothing is scored."""
+    """Share of a batch's rows that may fail. Above it the batch stops, and nothing is scored."""
 
 
 class BatchInference(Settings):
-    """What batch inference scores, and with which models."""
+    """The rows that batch inference scores, and the models that score them."""
 
     source: Source | None = None
-    """The rows to score; the pipeline's own source where it is left out. Of another file of the same kind, what is not
-    given here (``separator``, ``decimal``, ``columns`` and so on) is as in the pipeline's own."""
+    """Source of the rows to score; default: the pipeline's source. A source of the same kind inherits the keys that
+    it does not set (``separator``, ``decimal``, ``columns`` and so on)."""
     mode: Literal["champion", "shadow"] = "champion"
-    """In shadow the challenger scores the same rows beside the champion, whose predictions alone are served."""
+    """With ``shadow`` the challenger scores the same rows as the champion; only the champion's predictions are
+    served."""
     probabilities: bool = False
-    """Whether predictions come with the probability of each class."""
+    """Whether predictions include the probability of each class."""
     minimum_agreement: Annotated[float, Field(ge=0, le=1)] = 0.9
-    """Share of a batch's rows on which a challenger must surely agree with the champion to be promoted."""
+    """Share of a batch's rows on which a challenger must agree with the champion to be promoted, chance excluded."""
 
 
 class Monitoring(Settings):
-    """How a batch is compared with what the champion was trained on."""
+    """The limits of a batch, compared with the training rows of the champion."""
 
     max_drift: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.2
-    """Population stability index of a feature, or of the predictions, past which a batch has drifted."""
+    """Greatest population stability index of a feature or of the predictions. Above it the batch has drifted."""
     max_missing_increase: Annotated[float, Field(ge=0, le=1)] = 0.05
-    """By how much the share of missing values of a feature may exceed that of the training rows."""
+    """Greatest increase in the share of missing values of a feature, compared with the training rows."""
     max_quarantine_share: Annotated[float, Field(ge=0, le=1)] = 0.05
-    """Share of a batch's rows that may have been set aside."""
+    """Greatest share of a batch's rows in the quarantine table."""
     max_row_count_change: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.5
-    """By what share of the median of the batches before a batch's row count may differ from it."""
+    """Greatest change of the row count, as a share of the median of earlier batches."""
     max_lateness_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Hours after the end of the batch's day by which its predictions must be there; left out: whenever."""
+    """Hours after the end of the batch's day (UTC) until its predictions must exist; default: no limit."""
     on_drift: Literal["fail", "retrain"] = "fail"
-    """What a batch past a limit leads to: the task fails, or it fails and the training job is started."""
+    """Reaction to a batch above a limit: the task fails (``fail``), or it fails and starts the training job
+    (``retrain``)."""
     labels: Source | None = None
-    """Where the true classes arrive, later than the batch: rows with the columns of ``key`` and the target. What is not
-    given here is as in the pipeline's own source, as for a batch."""
+    """Source of the true classes, which arrive after the batch: rows with the columns of ``key`` and the target. It
+    inherits keys like the source of batches."""
 
 
 class Schedule(Settings):
-    """When batch inference runs where it is deployed."""
+    """The times of batch inference in a deployed environment."""
 
     cron: Annotated[str, AfterValidator(checked)]
-    """Quartz cron expression, as Databricks takes it: seconds first. It fires once a day at most."""
+    """Quartz cron expression, seconds first, such as ``0 0 6 * * ?``. It fires at most once a day."""
     time_zone: types.TimeZone = "UTC"
+    """Time zone of the expression, such as ``Europe/Berlin``."""
 
     @model_validator(mode="after")
     def _one_batch_a_day(self) -> Self:
@@ -225,36 +242,36 @@ class Schedule(Settings):
 
 
 class Pipeline(Settings):
-    """A pipeline's file: what is learned, from which rows, and what it must reach."""
+    """A pipeline file: what to learn, from which rows, and the quality that a model must reach."""
 
     experiment: NonEmpty | None = None
-    """MLflow experiment, in the environment's folder of the workspace unless it is an absolute path; the pipeline's
-    name if left out."""
+    """MLflow experiment, in the environment's folder of the workspace unless it is an absolute path; default: the
+    name of the pipeline."""
     model: types.Identifier = "model"
     """Name of the registered model within the schema."""
     source: Source
     target: NonEmpty
     """Column to predict."""
     key: Columns = []
-    """Columns that identify a row; the whole row where the list is empty."""
+    """Columns that identify a row; default: the whole row."""
     features: Columns = []
-    """Columns to learn from; all but target and key where the list is empty."""
+    """Columns to learn from; default: all except target and key."""
     transform: NonEmpty | None = None
-    """A function that adds columns to the source's rows, as ``module.function``; it takes and returns a DataFrame of
-    Spark, with the same rows. It runs in ``split`` and in ``score``, so that training and scoring have the same."""
+    """Function that adds columns to the rows, as ``module.function``. It takes and returns a Spark DataFrame with
+    the same rows, and runs in training and in scoring."""
     positive_class: types.ClassName = ""
-    """For two classes and metrics such as ``f1``: the class that counts as positive; the greater one if left out."""
+    """Positive class of metrics for two classes, such as ``f1``; default: the greater one."""
     test_share: types.Share = 0.2
-    """Share of the source's rows that becomes the test table."""
+    """Share of the source's rows in the test table."""
     validation_share: types.Share = 0.2
-    """Share of the train-validation table's rows that becomes the validation table."""
+    """Share of the train-validation table's rows in the validation table."""
     stratify: bool = False
     """Give each class the same share of the tables; set it before the first split, so that no row changes sides."""
     estimator: EstimatorSettings
     folds: types.Folds = 5
-    """Folds of the cross-validation."""
+    """Number of folds of the cross-validation."""
     metric: NonEmpty
-    """Name of a scikit-learn scorer, which also says which direction is better."""
+    """Name of a scikit-learn scorer, such as ``accuracy``; greater is better."""
     threshold: types.Threshold
     """The metric that a model must reach at least, in the scorer's sign (greater is better)."""
     tolerance: types.Tolerance = 0.01
@@ -262,21 +279,28 @@ class Pipeline(Settings):
     significance: types.Significance = 0.05
     """Probability of calling a difference real that is chance."""
     on_inconclusive: Literal["pass", "fail"] = "pass"
-    """What becomes of a model if the table has too few rows to show whether it is worse than the tolerance allows."""
+    """Whether a model passes if the table has too few rows to show that it is worse than the tolerance allows."""
     seed: types.Seed = 0
     """Seed of the cross-validation, and of the estimator where it takes a ``random_state`` and none is given."""
     n_jobs: types.Processes = -1
-    """Processes of the search, as scikit-learn counts them: -1 is one for each core."""
+    """Number of processes of the search; -1 is one for each core."""
     search_on: Literal["driver", "workers"] = "driver"
-    """Where the hyper-parameter search fits its models: in processes of the driver, or on the cluster's workers."""
+    """Where the search fits its models: in processes of the driver, or on the workers of the cluster."""
     max_training_rows: types.Rows = 1_000_000
-    """Rows that the driver takes of the train and of the validation table at most; of more, a sample by hash."""
+    """Greatest number of rows that the driver reads from the train and the validation table. Of more rows it reads
+    a sample."""
     reason: types.Reason = "ci"
-    """Why runs of this environment train, unless a run sets another reason; validation takes runs with ``ci`` only."""
+    """Reason of a training run, unless the run sets another one. Validation accepts only runs with ``ci``."""
     checks: Checks = Checks()
     batch_inference: BatchInference = BatchInference()
-    monitoring: Annotated[Monitoring | None, BeforeValidator(lambda given: None if given is False else given)] = None
-    """How a batch is watched; without it, or with ``false`` in an environment, only one that is scored in shadow is."""
+    monitoring: Annotated[
+        Monitoring | None,
+        BeforeValidator(
+            lambda given: None if given is False else given, json_schema_input_type=Monitoring | Literal[False]
+        ),
+    ] = None
+    """Limits of a batch. Without this table, or with ``false`` in an environment, only batches in shadow are
+    monitored."""
     schedule: Schedule | None = None
 
     @property
@@ -296,7 +320,7 @@ class Pipeline(Settings):
     @model_validator(mode="after")
     def _labels_need_key(self) -> Self:
         if self.monitoring and self.monitoring.labels and not self.key:
-            raise ValueError("monitoring.labels: rows are told apart by 'key', which is missing; accepted: a key")
+            raise ValueError("monitoring.labels: rows are matched by 'key', which is missing; accepted: a key")
         return self
 
     @field_validator("key", "features")

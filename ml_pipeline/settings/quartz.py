@@ -19,7 +19,7 @@ class _Field(NamedTuple):
     high: int
     names: tuple[str, ...] = ()
     special: str = ""
-    """Pattern of what else this field takes, alone: in a list Quartz refuses it, or drops what is beside it."""
+    """Pattern of what else this field takes, alone: in a list Quartz rejects it, or drops what is beside it."""
 
 
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
@@ -42,7 +42,7 @@ def checked(expression: str) -> str:
     """A Quartz cron expression, as it is.
 
     Raises:
-        ValueError: it is none; the message names the field.
+        ValueError: it is not one; the message names the field.
     """
     if not _fires(_parsed(expression)):
         raise ValueError("never fires; accepted: an expression that fits a day from today on")
@@ -51,7 +51,7 @@ def checked(expression: str) -> str:
 
 def _parsed(expression: str) -> list[str]:
     if not re.fullmatch(r"[ \t!-~]*", expression):
-        raise ValueError("holds what is no ASCII; accepted: a Quartz cron expression, such as '0 0 6 * * ?'")
+        raise ValueError("holds other characters than ASCII; accepted: a Quartz cron expression, such as '0 0 6 * * ?'")
     parts = expression.upper().split()
     if len(parts) not in (6, 7):
         raise ValueError(
@@ -147,7 +147,7 @@ def _check(field: _Field, item: str) -> None:
         names = f" or {field.names[0]} to {field.names[-1]}" if field.names else ""
         special = ", or ?, L, W and # alone" if field.special else ""
         raise ValueError(
-            f"{field.name} '{item}' is no field of a Quartz cron expression; accepted: {field.low} to {field.high}"
+            f"{field.name} '{item}' is not a field of a Quartz cron expression; accepted: {field.low} to {field.high}"
             f"{names}, lists and ranges of them, steps of numbers, or *{special}"
         )
 
@@ -163,7 +163,7 @@ def per_month(expression: str) -> float:
     """How often an expression comes true in a month, on the average of four years from this one on."""
     parts = _parsed(expression)
     months = _values(_FIELDS[4], parts[4])
-    # A year that the expression names says nothing of a usual month.
+    # A year that the expression names is not a usual one.
     first = datetime.date(datetime.datetime.now(tz=datetime.UTC).year, 1, 1)
     days = (first + datetime.timedelta(days=day) for day in range(4 * 365 + 1))
     matching = sum(day.month in months and _on(day, parts[3], parts[5]) for day in days)

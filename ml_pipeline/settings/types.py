@@ -5,24 +5,49 @@ from __future__ import annotations
 import datetime
 import re
 import zoneinfo
-from typing import Annotated, Literal, get_args
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    StringConstraints,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 Reason = Literal["feature", "ci", "retraining"]
 Share = Annotated[float, Field(gt=0, lt=1)]
 NonEmpty = Annotated[str, StringConstraints(min_length=1)]
 
 
-def matching(pattern: str, accepted: str) -> AfterValidator:
-    """Of a text that must match a pattern from end to end; the message says in words which texts do."""
+@dataclass(frozen=True)
+class matching:  # noqa: N801 (it reads as a part of an annotation)
+    """Of a text that must match a pattern from end to end; the message describes which texts do."""
 
-    def check(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise ValueError(f"must be {accepted}")
+    pattern: str
+    accepted: str
+
+    def _check(self, text: str) -> str:
+        if not re.fullmatch(self.pattern, text):
+            raise ValueError(f"must be {self.accepted}")
         return text
 
-    return AfterValidator(check)
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "pattern": f"^(?:{self.pattern})$", "$comment": self.accepted}
+
+
+def exactly_one(*keys: str) -> dict[str, Any]:
+    """The part of a JSON Schema by which a table has exactly one of several keys."""
+    return {"oneOf": [{"required": [key]} for key in keys]}
 
 
 Identifier = Annotated[
@@ -46,7 +71,7 @@ def _some(number: int) -> int:
 def _time_zone(name: str) -> str:
     # A machine may lack the database, and its own names mean nothing to another one.
     if name != "UTC" and name not in zoneinfo.available_timezones() - {"localtime", "Factory", "posixrules"}:
-        raise ValueError("is no time zone; accepted: a name of the IANA database, such as 'UTC' or 'Europe/Berlin'")
+        raise ValueError("is not a time zone; accepted: a name of the IANA database, such as 'UTC' or 'Europe/Berlin'")
     return name
 
 
@@ -65,22 +90,22 @@ def _as_text(value: object) -> object:
 
 def _iso_day(text: object) -> object:
     if isinstance(text, str) and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
-        raise ValueError("is no day; accepted: YYYY-MM-DD")
+        raise ValueError("is not a date; expected YYYY-MM-DD")
     return text
 
 
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
 Day = Annotated[datetime.date, BeforeValidator(_iso_day)]
 """A day, ``YYYY-MM-DD``."""
-Columns = Annotated[list[NonEmpty], AfterValidator(_distinct)]
-ClassName = Annotated[str, BeforeValidator(_as_text)]
+Columns = Annotated[list[NonEmpty], Field(json_schema_extra={"uniqueItems": True}), AfterValidator(_distinct)]
+ClassName = Annotated[str, BeforeValidator(_as_text, json_schema_input_type=str | int | float)]
 Folds = Annotated[int, Field(ge=2)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Threshold = Annotated[float, Field(allow_inf_nan=False)]
 Tolerance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Significance = Annotated[float, Field(gt=0, lt=0.5)]
 Bound = Annotated[float, Field(allow_inf_nan=False)]
-Processes = Annotated[int, AfterValidator(_some)]
+Processes = Annotated[int, Field(json_schema_extra={"not": {"const": 0}}), AfterValidator(_some)]
 Rows = Annotated[int, Field(ge=1)]
 
 
@@ -110,4 +135,8 @@ def _source_type(text: str) -> str:
     return "decimal(38,18)" if text == "decimal" else text
 
 
-SourceType = Annotated[str, AfterValidator(_source_type)]
+SourceType = Annotated[
+    str,
+    Field(json_schema_extra={"pattern": rf"^({'|'.join(get_args(ColumnType))}|decimal(\(\d+, ?\d+\))?)$"}),
+    AfterValidator(_source_type),
+]

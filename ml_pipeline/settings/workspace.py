@@ -78,31 +78,32 @@ class GitFolder(Settings):
         "azureDevOpsServices",
         "awsCodeCommit",
     ] = "gitHub"
+    """Host of the repository."""
     path: WorkspacePath
-    """Where in the workspace it lies."""
+    """Path of the folder in the workspace."""
     branch: NonEmpty = "main"
-    """The branch that is checked out."""
+    """Branch that is checked out."""
 
 
 class Workspace(Settings):
-    """The ``[workspace]`` table: which workspace, and who signs in."""
+    """The workspace, and who signs in."""
 
     host: Host | None = None
-    """Address of the workspace; with ``auth = "environment"`` it may be left to DATABRICKS_HOST."""
+    """Address of the workspace. With ``auth = "environment"`` the variable ``DATABRICKS_HOST`` may replace it."""
     auth: Literal["github-oidc", "profile", "environment"]
-    """Who signs in: the GitHub workflow by OpenID Connect, a profile of ~/.databrickscfg, or the SDK's variables."""
+    """Sign-in: the GitHub workflow by OpenID Connect, a profile of ``~/.databrickscfg``, or the SDK's variables."""
     client_id: ApplicationId | None = None
-    """Service principal of the GitHub workflow."""
+    """Service principal of the GitHub workflow, with ``auth = "github-oidc"``."""
     profile: NonEmpty | None = None
-    """Name of the profile."""
+    """Name of the profile, with ``auth = "profile"``."""
     production: bool = False
-    """Whether what holds state is protected from being destroyed, and schedules run."""
+    """Whether plans may not destroy tables, models and runs, and schedules run."""
     folder: WorkspacePath = DEFAULT_FOLDER
-    """Folder of the workspace, one that exists, in which each environment and instance has one of its own."""
+    """Existing folder of the workspace, in which each environment and each instance has a folder."""
     run_as: ApplicationId | None = None
-    """Service principal as which jobs run; who deploys where it is left out."""
+    """Service principal that runs the jobs; default: whoever deploys."""
     notify: list[Annotated[str, matching(r"[^@\s]+@[^@\s]+", "a mail address, such as 'team@example.com'")]] = []
-    """Mail addresses that hear of failed and of slow runs."""
+    """Mail addresses that get a message about failed and slow runs."""
     git_folder: GitFolder | None = None
 
     @property
@@ -132,11 +133,11 @@ class Workspace(Settings):
 
 
 class Catalog(Settings):
-    """The ``[catalog]`` table: the place of tables, files and model in Unity Catalog."""
+    """The place of tables, files and model in Unity Catalog."""
 
     name: CatalogName
-    """A catalog that exists."""
+    """Name of an existing catalog."""
     schema_: OwnSchema | None = Field(default=None, alias="schema")
-    """The schema that is made in it; it has the pipeline's name if left out."""
+    """Name of the schema that is created in the catalog; default: the name of the pipeline."""
     volume: Identifier = "files"
-    """The volume that is made in the schema."""
+    """Name of the volume that is created in the schema."""

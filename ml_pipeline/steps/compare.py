@@ -1,4 +1,4 @@
-"""Compares a run with every finished run of its branch and with the champion, and says whether it may go on."""
+"""Compares a run with every finished run of its branch and with the champion, and decides whether it may go on."""
 
 from __future__ import annotations
 

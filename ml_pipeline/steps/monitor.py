@@ -150,7 +150,7 @@ def _compare(batch: _Batch, uri: str) -> list[Histogram]:
     bins = histograms.Bins(edges={**reference.edges}, categories={**reference.categories})
     before = {name: np.asarray(rows, dtype=np.int64) for name, rows in reference.rows.items()}
     # A model need not predict a class as often as it occurs, so that its own predictions are the reference. If they
-    # can't be told, the true classes of the training rows take their place.
+    # is unknown, the true classes of the training rows take their place.
     if predicted := drift.predicted(PerClass.read(run).classes):
         bins.categories[PREDICTION] = tuple(predicted)
         before[PREDICTION] = np.array([*predicted.values(), 0, 0], dtype=np.int64)

@@ -47,7 +47,7 @@ def score(
 ) -> Results:
     """Score a batch with the champion; the predictions of the same batch, if there are any, are replaced in one commit.
 
-    In shadow the challenger scores the same rows in the same pass, and what it says goes to the shadow table.
+    In shadow the challenger scores the same rows in the same pass, and its predictions go to the shadow table.
 
     Raises:
         InputError: there is no champion, no row, or the rows don't fit checks or signature; nothing is written then.

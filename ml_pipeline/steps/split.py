@@ -56,7 +56,7 @@ def split(
     refuse_names((name for name in rows.columns if name not in own), added(probabilities=probabilities), where=where)
     chosen = Features.of(rows, target=target, key=key, features=features, where=where)
     refuse_names(rows.columns, INTERNAL, where=where)
-    # A model that no batch of this source could be scored with is refused before it is trained.
+    # A model that no batch of this source could be scored with is rejected before it is trained.
     refuse_names(rows.columns if scored else chosen.kinds, added(probabilities=probabilities), where=where)
     in_test = sides.chosen(
         rows,

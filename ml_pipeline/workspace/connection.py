@@ -32,7 +32,7 @@ def workspace(file: Path) -> Workspace:
     """The ``[workspace]`` table of an environment file.
 
     Raises:
-        InputError: the table is missing, or says too little.
+        InputError: the table is missing or incomplete.
     """
     content = files.read(file)
     if "workspace" not in content:
@@ -84,14 +84,14 @@ class Connection:
         elif not (self._settings.host or os.environ.get("DATABRICKS_HOST")):
             raise InputError(f"{self._file}: workspace.host: is missing, and so is the variable DATABRICKS_HOST")
         try:
-            # Trying again is this module's business, which says so.
+            # Trying again is this module's business; it prints each attempt.
             config = Config(**chosen, retry_timeout_seconds=1, http_timeout_seconds=30)
         except ValueError as error:
             # The SDK goes on with where to read more, and with the whole of its configuration.
             message = re.split(r", please check|\. (?:Config|Env): ", " ".join(str(error).split()))[0]
             if "Invalid URL 'None'" in message:  # What it did not get from the host.
                 raise PipelineError(
-                    f"{self.host}: does not say where to sign in; see the host and the network"
+                    f"{self.host}: does not name an address to sign in; see the host and the network"
                 ) from error
             raise InputError(f"{self._file}: workspace: no credentials: {message}; {self._hint()}") from error
         self.host = config.host or self.host
@@ -117,7 +117,7 @@ class Connection:
         A workspace that has answered before gets ``patience`` seconds; one that has not, a single attempt.
 
         Raises:
-            PipelineError: the workspace refuses, or can't be reached.
+            PipelineError: the workspace rejects the call, or can't be reached.
         """
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_transient),
@@ -145,7 +145,7 @@ class Connection:
         error = error.__cause__ if error and isinstance(error.__cause__, OSError) else error
         host, said = self.host or "the workspace", " ".join(str(error).split())
         if isinstance(error, errors.Unauthenticated) or "Invalid access token" in said:
-            return PipelineError(f"{host}: refuses the credentials: {said}; {self._hint()}")
+            return PipelineError(f"{host}: rejects the credentials: {said}; {self._hint()}")
         if isinstance(error, errors.PermissionDenied):
             return PipelineError(f"{host}: permission denied: {said}; ask for the permission, or see who signs in")
         if isinstance(error, errors.NotFound):
@@ -163,8 +163,8 @@ class Connection:
         that the SDK got, and nothing else to choose from.
 
         Raises:
-            InputError: the credentials are no token.
-            PipelineError: the workspace refuses them, or can't be reached.
+            InputError: the credentials are not a token.
+            PipelineError: the workspace rejects them, or can't be reached.
         """
         self.ask(self._client.current_user.me)
         scheme, _, token = self._client.config.authenticate().get("Authorization", "").partition(" ")
@@ -190,7 +190,7 @@ def open_mlflow(file: Path) -> str:
 
     Raises:
         InputError: there are no usable credentials, or an address holds some.
-        PipelineError: the workspace refuses them, or can't be reached.
+        PipelineError: the workspace rejects them, or can't be reached.
     """
     given = os.environ.get("MLFLOW_TRACKING_URI", "")
     if not given or given.startswith("databricks"):

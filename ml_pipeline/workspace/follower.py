@@ -1,4 +1,4 @@
-"""What a person is told of a run in a workspace: which task is in which state, and for how long."""
+"""What is printed of a run in a workspace: which task is in which state, and for how long."""
 
 from __future__ import annotations
 

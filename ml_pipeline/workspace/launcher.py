@@ -83,7 +83,7 @@ class Launcher(Connection):
             )
         if len(found) > 1:
             ids = ", ".join(map(str, sorted(found)))
-            raise InputError(f"{self.host}: {len(found)} jobs are called '{name}', of which one must go: {ids}")
+            raise InputError(f"{self.host}: {len(found)} jobs are called '{name}'; expected one: {ids}")
         return found[0]
 
     def deployed(self, job_id: int, parameters: Mapping[str, str]) -> Callable[[], int]:
@@ -191,9 +191,9 @@ class Launcher(Connection):
                 time.sleep(pause)
         if state_of(run.state) != "SUCCESS":
             because = (run.state and run.state.state_message) or "no reason given"
-            told = " ".join(because.split())
+            message = " ".join(because.split())
             raise PipelineError(
-                f"{job}: run {run_id} is {state_of(run.state)}: {told}; {run.run_page_url or self.host}"
+                f"{job}: run {run_id} is {state_of(run.state)}: {message}; {run.run_page_url or self.host}"
             )
 
     def _show_output(self, run_id: int) -> None:

@@ -49,7 +49,7 @@ def deliver(tmp_path_factory: pytest.TempPathFactory) -> Deliver:
 
     def write(name: str = "rehearsal", changes: Mapping[str, str] = {}, **settings: object) -> Path:
         bucket = tmp_path_factory.mktemp("bucket")
-        text = (ROOT / "environments" / f"{name}.toml").read_text(encoding="utf-8")
+        text = (ROOT / "tests" / "environments" / f"{name}.toml").read_text(encoding="utf-8")
         for old, new in {'engine = "databricks"': 'engine = "airflow"', **changes}.items():
             assert text.count(old) == 1, old
             text = text.replace(old, new)

@@ -20,8 +20,9 @@ def test_the_rehearsal_runs_every_job_and_leaves_nothing() -> None:
     command = ["make", "--old-file=setup", "rehearse"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr
-    _, _, table = done.stdout.rpartition("\nstep ")
-    states = dict(re.findall(r"^(\S.*?) +(SUCCESS|FAILED) ", table, flags=re.MULTILINE))
+    _, _, summary = done.stdout.rpartition("\nrehearsal\n")
+    found = re.findall(r"^(SUCCESS|FAILED) +(\S.*?) +\d+\.\d s", summary, flags=re.MULTILINE)
+    states = {name: state for state, name in found}
     jobs = [job.name for job in environment.load(ROOT / "environments" / "rehearsal.toml").jobs]
     steps = ["deploy", *(f"launch {name}" for name in jobs), "diff", "destroy", "nothing is left"]
     assert states == dict.fromkeys(steps, "SUCCESS")

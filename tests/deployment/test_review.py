@@ -109,7 +109,7 @@ def test_a_stack_that_there_is_not_and_a_review_that_is_none(
     file.write_text("{}")
     done = review(deployment, project, "apply", "rehearsal", "--reviewed", str(file))
     assert done.returncode == 1
-    assert f"error: --reviewed {file}: is no list of reviewed changes" in done.stderr
+    assert f"error: --reviewed {file}: is not a list of reviewed changes" in done.stderr
     done = review(deployment, project, "apply", "rehearsal", "--reviewed", "absent.json")
     assert done.stderr.startswith("error: --reviewed absent.json: No such file or directory; accepted: ")
 

@@ -190,7 +190,7 @@ def test_a_model_is_that_of_the_merge_where_both_hold_the_same_files(github: Git
     github.trees = {COMMIT: "tree", RELEASED: "tree", OTHER: "other"}
     merged(0, f"{COMMIT} holds what {RELEASED} does", RELEASED)
     merged(1, f"{COMMIT} holds other files than {OTHER}, of which the model was made", OTHER)
-    merged(1, f"{'d' * 40}: is no commit of team/project", "d" * 40)
+    merged(1, f"{'d' * 40}: is not a commit of team/project", "d" * 40)
 
 
 def test_only_the_last_commit_of_a_branch_is_the_newest(github: GitHub) -> None:
@@ -202,7 +202,7 @@ def test_only_the_last_commit_of_a_branch_is_the_newest(github: GitHub) -> None:
     github.branches["development"] = COMMIT
     assert newest(COMMIT) == "newest=true\n"
     assert newest(OTHER) == "newest=false\n"
-    assert "absent: is no branch of team/project" in newest(COMMIT, "absent")
+    assert "absent: is not a branch of team/project" in newest(COMMIT, "absent")
 
 
 @pytest.fixture

@@ -24,10 +24,10 @@ READER = "11111111-2222-3333-4444-555555555555"
 
 
 def test_a_job_that_only_reads_plans_as_somebody_else() -> None:
-    prod = environment.load(ROOT / "environments" / "prod.toml")
+    prod = environment.load(ROOT / "tests" / "environments" / "prod.toml")
     assert prod.signed_in_as(READER).workspace.client_id == READER
     assert prod.signed_in_as("") == prod
-    dev = environment.load(ROOT / "environments" / "dev.toml")
+    dev = environment.load(ROOT / "tests" / "environments" / "dev.toml")
     assert dev.signed_in_as(READER) == dev
 
 
@@ -45,7 +45,7 @@ def test_a_job_that_only_reads_plans_as_somebody_else() -> None:
 def test_a_deployment_by_a_workflow_keeps_its_state(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stack: str, in_workflow: str, lost: bool
 ) -> None:
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(ROOT / "tests")
     monkeypatch.setenv("INSTANCE", stack.partition("-")[2])
     monkeypatch.setenv("GITHUB_ACTIONS", in_workflow)
     monkeypatch.setenv("DATABRICKS_HOST", "http://127.0.0.1:1")
@@ -53,7 +53,7 @@ def test_a_deployment_by_a_workflow_keeps_its_state(
     changes.write_text("nothing that was reviewed")
     said = "environments/dev.toml: state.backend: 'local' is lost .*; accepted in a workflow: 's3'"
 
-    with pytest.raises(InputError, match=said if lost else "is no list of reviewed changes"):
+    with pytest.raises(InputError, match=said if lost else "is not a list of reviewed changes"):
         apply.apply_plan(stack, changes)
 
 
@@ -101,7 +101,7 @@ def test_a_command_signs_in_as_the_variable_says(
     workspace: tuple[str, list[str]], tmp_path: Path, variable: str, expected: str
 ) -> None:
     host, asked = workspace
-    text = (ROOT / "environments" / "prod.toml").read_text(encoding="utf-8")
+    text = (ROOT / "tests" / "environments" / "prod.toml").read_text(encoding="utf-8")
     file = tmp_path / "prod.toml"
     file.write_text(text.replace("https://prod.cloud.databricks.com", host))
     github = {"ACTIONS_ID_TOKEN_REQUEST_URL": f"{host}/issuer?", "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "of-the-job"}

@@ -19,7 +19,9 @@ from ml_pipeline.cli.main import cli
 from tests.github.conftest import ROOT
 
 FOLDER = ROOT / ".github" / "workflows"
-FILES = sorted(file.name for file in FOLDER.glob("*.yml"))
+# A team's own workflows, such as that of CodeQL, call nothing of this project.
+CALLS = re.compile(r"\bmake \S|ml-pipeline|-m infra")
+FILES = sorted(file.name for file in FOLDER.glob("*.yml") if CALLS.search(file.read_text(encoding="utf-8")))
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 OWN = "github.event.pull_request.head.repo.full_name == github.repository"
 NO_BOT = "github.event.pull_request.user.login != 'dependabot[bot]'"
@@ -40,8 +42,8 @@ class Job:
 
     @property
     def runs(self) -> str:
-        """All that it runs, each step's lines as the shell sees them."""
-        return "\n".join(str(step["run"]) for step in self.steps if "run" in step)
+        """All that it runs, each step's lines as the shell sees them; ``exec`` changes nothing of a command."""
+        return "\n".join(str(step["run"]).removeprefix("exec ") for step in self.steps if "run" in step)
 
     @property
     def condition(self) -> str:
@@ -142,10 +144,12 @@ def permissions_are_the_least(workflow: Workflow) -> Iterator[str]:
     for job in workflow.jobs:
         if not isinstance(job.permissions, dict) or not job.permissions:
             yield f"{job.name}: has not said what it may do"
-        elif job.writes - {"id-token", "contents", "issues", "pull-requests"}:
+        elif job.writes - {"id-token", "contents", "issues", "pull-requests", "pages"}:
             yield f"{job.name}: may write {sorted(job.writes)}"
-        elif "id-token" in job.writes and len(job.writes) > 1:
+        elif "id-token" in job.writes and len(job.writes - {"pages"}) > 1:
             yield f"{job.name}: may sign in elsewhere and change the repository"
+        elif "pages" in job.writes and job.runs:
+            yield f"{job.name}: runs code with a token that publishes"
         elif job.writes - {"id-token"} and re.search(r"\bmake\b|\.venv|pip ", job.runs):
             yield f"{job.name}: runs installed code with a token that changes the repository"
 
@@ -176,6 +180,14 @@ def no_deployment_is_interrupted(workflow: Workflow) -> Iterator[str]:
     each = [workflow.content.get("concurrency", {}), *(job.content.get("concurrency", {}) for job in workflow.jobs)]
     if any(group.get("cancel-in-progress", "false") != "false" for group in each):
         yield "a run may be ended by the next one while it deploys"
+
+
+def a_cancelled_step_ends_its_program(workflow: Workflow) -> Iterator[str]:
+    # GitHub's runner signals the process that it started, the shell: a program behind it would never get the signal.
+    for job in workflow.jobs:
+        for step in job.steps:
+            if re.match(r"(make (deploy|destroy)|\.venv/bin/ml-pipeline launch)\b", str(step.get("run", ""))):
+                yield f"{job.name}: {step['run']}: goes on in the workspace if the step is cancelled; expected exec"
 
 
 def no_expression_is_run(workflow: Workflow) -> Iterator[str]:
@@ -227,6 +239,7 @@ RULES: list[Callable[[Workflow], Iterator[str]]] = [
     every_action_is_pinned,
     what_is_deployed_is_what_was_built,
     no_deployment_is_interrupted,
+    a_cancelled_step_ends_its_program,
     no_expression_is_run,
     no_credentials_stay_in_the_clone,
     versions_are_text,
@@ -269,6 +282,13 @@ BREAKS: list[tuple[Callable[[Workflow], Iterator[str]], str, str, str]] = [
     ),
     (
         permissions_are_the_least,
+        "docs.yml",
+        "      - name: Publish the site\n",
+        "      - run: cat x\n      - name: Publish\n",
+    ),
+    (permissions_are_the_least, "docs.yml", "pages: write # to publish", "contents: write"),
+    (
+        permissions_are_the_least,
         "cd-prod.yml",
         "python3 -m infra release publish",
         ".venv/bin/python -m infra release publish",
@@ -286,11 +306,18 @@ BREAKS: list[tuple[Callable[[Workflow], Iterator[str]], str, str, str]] = [
     (what_is_deployed_is_what_was_built, "cd-prod.yml", " REVIEWED=plans/prod/changes.json", ""),
     (no_deployment_is_interrupted, "cd-prod.yml", "cancel-in-progress: false", "cancel-in-progress: true"),
     (no_deployment_is_interrupted, "drift.yml", "concurrency:\n  group: drift\n  cancel-in-progress: false\n", ""),
+    (a_cancelled_step_ends_its_program, "ci.yml", "exec make deploy", "make deploy"),
+    (
+        a_cancelled_step_ends_its_program,
+        "ci.yml",
+        "exec .venv/bin/ml-pipeline launch training",
+        ".venv/bin/ml-pipeline launch training",
+    ),
     (no_expression_is_run, "ci.yml", 'make "$TARGET"', "make ${{ matrix.target }}"),
     (no_credentials_stay_in_the_clone, "ci.yml", "persist-credentials: false", "clean: true"),
     (versions_are_text, "ci.yml", 'python-version: "3.12"', "python-version: 3.12"),
     (secrets_are_of_an_environment, "ci.yml", "    environment: quality\n", ""),
-    (commands_name_their_instance, "ci.yml", "COPY: pr-", "INSTANCE: pr-"),
+    (commands_name_their_instance, "ci.yml", "INSTANCE_NAME: pr-", "INSTANCE: pr-"),
     (
         releases_use_no_cache,
         "cd-staging.yml",
@@ -324,7 +351,18 @@ def test_every_rule_was_seen_to_fail() -> None:
 
 
 def test_these_are_the_workflows() -> None:
-    named = {"ci", "pr-closed", "cd-staging", "cd-prod", "rollback", "drift", "quality", "share-champion", "sweep"}
+    named = {
+        "ci",
+        "pr-closed",
+        "cd-staging",
+        "cd-prod",
+        "rollback",
+        "drift",
+        "quality",
+        "share-champion",
+        "sweep",
+        "docs",
+    }
     assert {Path(file).stem for file in FILES} == named
 
 
@@ -357,9 +395,9 @@ def test_what_is_swept_is_not_deployed_meanwhile_and_needs_no_code_of_the_pull_r
     sweep = {job.name: job for job in read("sweep.yml").jobs}["destroy"]
     # The names that `infra instances left` gives.
     assert read("ci.yml").content["concurrency"]["group"] == "pr-${{ github.event.pull_request.number }}"
-    assert sweep.content["concurrency"]["group"] == sweep.content["env"]["COPY"] == "${{ matrix.instance }}"
+    assert sweep.content["concurrency"]["group"] == sweep.content["env"]["INSTANCE_NAME"] == "${{ matrix.instance }}"
     assert [step["with"]["ref"] for step in sweep.steps if "checkout@" in step.get("uses", "")] == ["development"]
-    assert sweep.runs == 'make destroy ENV=dev INSTANCE="$COPY" OPTIONS=--auto-approve'
+    assert sweep.runs == 'make destroy ENV=dev INSTANCE="$INSTANCE_NAME" OPTIONS=--auto-approve'
 
 
 def test_nothing_is_deployed_before_it_was_seen_that_the_pull_request_is_open() -> None:
@@ -372,7 +410,7 @@ def test_a_model_is_kept_before_its_instance_goes_and_imported_after_dev_was_dep
     keep, imports = jobs["keep"], jobs["import"]
     # Nothing before it, of which a failure would skip it: `destroy` takes that for "nothing to keep".
     assert "needs" not in keep.content
-    assert re.search(r'export-model .*--instance "\$COPY" --commit "\$COMMIT" .*--if-any', keep.runs)
+    assert re.search(r'export-model .*--instance "\$INSTANCE_NAME" --commit "\$COMMIT" .*--if-any', keep.runs)
     assert keep.content["outputs"] == {"found": "${{ steps.keep.outcome == 'success' }}"}
     assert [step["with"]["name"] for step in keep.steps if step.get("id") == "keep"] == ["model"]
     assert imports.content["needs"] == ["keep", "deploy"]
@@ -418,6 +456,15 @@ def test_a_rollback_does_not_wait_for_a_release_that_awaits_its_approval() -> No
     assert not any(group.startswith("rollback-") for group in others)
 
 
+def test_a_pull_request_builds_the_site_that_is_published() -> None:
+    (build, publish) = read("docs.yml").jobs
+    (tested,) = [job for job in read("ci.yml").jobs if "docs" in str(job.content.get("strategy"))]
+    assert build.runs == "make docs"
+    assert [step["with"]["path"] for step in build.steps if "upload-pages-artifact" in step.get("uses", "")] == ["site"]
+    assert publish.content["needs"] == "build"
+    assert "docs" in tested.content["strategy"]["matrix"]["target"]
+
+
 def test_no_two_releases_deploy_at_once() -> None:
     prod = read("cd-prod.yml")
     assert prod.content["concurrency"]["group"] == "cd-prod"
@@ -457,10 +504,10 @@ def signs_in(file: str) -> set[str]:
 
 def test_the_set_up_says_which_workflow_uses_which_environment() -> None:
     used = {file: signs_in(file) for file in FILES}
-    for environment in ("dev", "staging", "prod", "prod-read", "quality"):
+    for environment in ("dev", "staging", "prod", "prod-read", "quality", "github-pages"):
         said = spans(row(environment)[1])
         assert said == {file for file, names in used.items() if environment in names}, environment
-    assert set().union(*used.values()) == {"dev", "staging", "prod", "prod-read", "quality"}
+    assert set().union(*used.values()) == {"dev", "staging", "prod", "prod-read", "quality", "github-pages"}
 
 
 def test_a_branch_that_is_deployed_is_one_that_the_environment_takes() -> None:
@@ -503,7 +550,7 @@ def test_the_wheel_of_production_is_taken_from_the_run_of_staging() -> None:
 def test_what_was_deployed_is_marked_also_where_the_model_was_refused(environment: str) -> None:
     jobs = {job.name: job for job in read(f"cd-{environment}.yml").jobs}
     (deploy,) = [step for step in jobs["deploy"].steps if step.get("id") == "deploy"]
-    assert deploy["run"].startswith(f"make deploy ENV={environment} ")
+    assert deploy["run"].startswith(f"exec make deploy ENV={environment} ")
     assert jobs["deploy"].content["outputs"] == {"deployed": "${{ steps.deploy.outcome == 'success' }}"}
     assert jobs["mark"].condition == "${{ !cancelled() && needs.deploy.outputs.deployed == 'true' }}"
     assert f"infra release mark {environment} " in jobs["mark"].runs

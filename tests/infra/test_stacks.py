@@ -22,6 +22,8 @@ from tests.infra.policies import RULES, Stack
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="Node is missing, on which the framework runs")
 ROOT = Path(__file__).parents[2]
+FROZEN = ROOT / "tests" / "environments"
+"""Files of environments that no team edits, unlike those that ship."""
 ENVIRONMENTS = [(name, instance) for name in ("dev", "prod", "rehearsal", "staging") for instance in ("", "pr-123")]
 IDS = ["-".join(filter(None, pair)) for pair in ENVIRONMENTS]
 
@@ -66,8 +68,8 @@ def synthesized(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Synthe
 
     def synthesize(name: str, instance: str, engine: str = "databricks") -> Synthesized:
         if (name, instance, engine) not in made:
-            text = (ROOT / "environments" / f"{name}.toml").read_text(encoding="utf-8")
-            # The files that ship say 'databricks', and the one word is all that changes.
+            text = (FROZEN / f"{name}.toml").read_text(encoding="utf-8")
+            # The one word is all that changes.
             assert text.count('\nengine = "databricks"') == 1
             file = tmp_path_factory.mktemp("environments") / f"{name}.toml"
             file.write_text(text.replace('\nengine = "databricks"', f'\nengine = "{engine}"'), encoding="utf-8")
@@ -95,6 +97,22 @@ def test_a_stack_keeps_the_rules(
     rule: policies.Rule, name: str, instance: str, engine: str, synthesized: Synthesize
 ) -> None:
     assert list(rule.check(*synthesized(name, instance, engine))) == [], rule.reason
+
+
+OWN = [file.stem for file in sorted((ROOT / "environments").glob("*.toml")) if file.stem != "local"]
+
+
+@pytest.fixture(scope="module")
+def own(wheel: Path) -> dict[str, Synthesized]:
+    """The stacks of the environments that are deployed, with whatever values a team gave them."""
+    loaded = environment.load_all(ROOT / "environments")
+    return {each.name: (stack_of(each, wheel), each) for each in loaded}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_stack_that_is_deployed_keeps_the_rules(name: str, own: dict[str, Synthesized]) -> None:
+    broken = {rule.name: list(rule.check(*own[name])) for rule in RULES}
+    assert {rule: problems for rule, problems in broken.items() if problems} == {}
 
 
 def _job(stack: Stack) -> dict[str, Any]:

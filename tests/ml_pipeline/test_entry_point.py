@@ -232,7 +232,7 @@ def test_two_entry_points_are_refused() -> None:
 def test_what_is_no_parameter_is_refused(argument: str) -> None:
     message = refusal("--entry-point=made_up_steps:quiet", argument)
 
-    assert message == f"run-task: '{argument}' is no parameter; accepted: --NAME=VALUE"
+    assert message == f"run-task: '{argument}' is not a parameter; accepted: --NAME=VALUE"
 
 
 @pytest.mark.parametrize("arguments", [[], ["--table=t"]], ids=["nothing", "a parameter"])

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -27,10 +28,10 @@ ROOT = Path(__file__).parents[2]
 
 
 def ask(
-    served: server.Served, path: str, *, method: str = "GET", **headers: str
+    served: server.Served, path: str, *, method: str = "GET", body: str | None = None, **headers: str
 ) -> tuple[int, str, http.client.HTTPMessage]:
     connection = http.client.HTTPConnection(urlsplit(served.host).netloc, timeout=10)
-    connection.request(method, path, headers=headers)
+    connection.request(method, path, body=body, headers=headers)
     answer = connection.getresponse()
     return answer.status, answer.read().decode(), answer.headers
 
@@ -78,17 +79,97 @@ def test_health_needs_no_token(served: server.Served) -> None:
     assert ask(served, "/healthz")[:2] == (200, "ok")
 
 
-def test_a_browser_gets_a_cookie_that_is_not_the_token(served: server.Served) -> None:
-    status, _, headers = ask(served, f"/?token={served.token}&a=b")
-    cookie = headers["Set-Cookie"]
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+FORM = {**BROWSER, "Content-Type": "application/x-www-form-urlencoded"}
 
-    assert (status, headers["Location"]) == (302, "/?a=b")
-    assert served.token not in cookie
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[server.Served]:
+    """A workspace whose link nobody has opened."""
+    with server.serve(tmp_path) as running:
+        yield running
+
+
+def test_the_printed_link_signs_a_browser_in_once_and_leaves_no_code(fresh: server.Served) -> None:
+    path = fresh.link.removeprefix(fresh.host)
+    status, _, headers = ask(fresh, f"{path}&a=b", **BROWSER)
+    cookie = headers["Set-Cookie"]
+    signed_in = {**BROWSER, "Cookie": cookie.split(";")[0]}
+
+    assert (status, headers["Location"]) == (303, "/?a=b")
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Cache-Control"] == "no-store"
+    assert fresh.token not in fresh.link + cookie
     assert "HttpOnly" in cookie
     assert "SameSite=Strict" in cookie
-    assert ask(served, "/", Cookie=cookie.split(";")[0])[0] == 200
-    assert ask(served, "/mlflow/", Cookie=cookie.split(";")[0])[0] == 200
-    assert ask(served, "/api/2.2/jobs/list", Cookie=cookie.split(";")[0])[0] == 401
+    for page in ("/", "/experiments", "/models", "/schemas", "/files", "/mlflow/"):
+        assert ask(fresh, page, **signed_in)[0] == 200
+    # Again, in a browser that is signed in, and in another one.
+    assert ask(fresh, path, **signed_in)[0] == 303
+    status, content, headers = ask(fresh, path, **BROWSER)
+    assert (status, "Set-Cookie" in headers) == (401, False)
+    assert "was used before" in content
+
+
+def test_the_cookie_opens_no_api(fresh: server.Served) -> None:
+    _, _, headers = ask(fresh, fresh.link.removeprefix(fresh.host))
+    cookie = headers["Set-Cookie"].split(";")[0]
+
+    assert ask(fresh, "/api/2.2/jobs/list", Cookie=cookie)[0] == 401
+    assert ask(fresh, "/api/2.0/mlflow/experiments/get?experiment_id=0", Cookie=cookie)[0] == 401
+
+
+def test_the_token_in_an_address_signs_nobody_in(served: server.Served) -> None:
+    for name in ("token", "sign-in"):
+        status, _, headers = ask(served, f"/?{name}={served.token}", **BROWSER)
+        assert (status, "Set-Cookie" in headers) == (401, False)
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_link_on_another_sites_page_needs_no_second_click(fresh: server.Served, site: str) -> None:
+    """A browser withholds a strict cookie after a redirect that another site began."""
+    status, content, headers = ask(fresh, fresh.link.removeprefix(fresh.host), **BROWSER, **{"Sec-Fetch-Site": site})
+
+    assert (status, "Set-Cookie" in headers) == (200, True)
+    assert '<meta http-equiv="refresh" content="0;url=/">' in content
+
+
+def test_a_browser_that_is_not_signed_in_gets_a_page_that_explains(served: server.Served) -> None:
+    for path in ("/", "/jobs/1", "/mlflow/", "/files"):
+        status, content, headers = ask(served, path, **BROWSER)
+        assert (status, headers["Content-Type"]) == (401, "text/html; charset=utf-8")
+        assert "<h1>Sign in</h1>" in content
+        assert "printed a link" in content
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    for path in ("/api/2.2/jobs/list", "/ajax-api/x", "/mlflow/ajax-api/2.0/mlflow/experiments/search"):
+        status, content, headers = ask(served, path, **BROWSER)
+        assert (status, headers["Content-Type"]) == (401, "application/json")
+        assert "UNAUTHENTICATED" in content
+
+
+def test_the_token_in_the_form_signs_in_at_the_same_page(served: server.Served) -> None:
+    status, _, headers = ask(served, "/files", method="POST", body=f"token={served.token}%0A", **FORM)
+    assert (status, headers["Location"]) == (303, "/files")
+    assert ask(served, "/files", **BROWSER, Cookie=headers["Set-Cookie"].split(";")[0])[0] == 200
+
+    for wrong in ("token=wrong", "", f"token={served.token}{'a' * 5000}"):
+        status, _, headers = ask(served, "/files", method="POST", body=wrong, **FORM)
+        assert (status, "Set-Cookie" in headers) == (401, False)
+    origin = {"Origin": "http://127.0.0.1:1"}
+    assert ask(served, "/", method="POST", body=f"token={served.token}", **FORM, **origin)[0] == 403
+    assert ask(served, "/api/2.2/jobs/list", method="POST", body=f"token={served.token}", **FORM)[0] == 401
+
+
+def test_an_address_without_a_page_is_a_page_for_a_person_and_json_for_a_program(served: server.Served) -> None:
+    bearer = {"Authorization": f"Bearer {served.token}"}
+    for path, sent in (("/jobs/999999", {**BROWSER, **bearer}), ("/nothing", BROWSER)):
+        status, content, headers = ask(served, path, **sent)
+        assert status >= 400
+        assert headers["Content-Type"] == "text/html; charset=utf-8"
+        assert "first page of the rehearsal workspace" in content
+    status, _, headers = ask(served, "/jobs/999999", **bearer)
+    assert (status, headers["Content-Type"]) == (400, "application/json")
 
 
 def test_what_is_not_there_is_said_so(client: WorkspaceClient) -> None:
@@ -125,10 +206,10 @@ def program(*arguments: str, **environment: str) -> subprocess.Popen[str]:
 def test_the_token_is_kept_and_never_said(tmp_path: Path) -> None:
     process = program("--port", "0", "--state", str(tmp_path))
     assert process.stdout is not None
-    said = [process.stdout.readline(), process.stdout.readline()]
+    said = [process.stdout.readline() for _ in range(3)]
     file = tmp_path / "token"
     token = file.read_text(encoding="utf-8")
-    url = said[0].split()[-1]
+    url = said[1].strip().removeprefix("DATABRICKS_HOST=")
     asked = urllib.request.Request(f"{url}/api/2.2/jobs/list", headers={"Authorization": f"Bearer {token}"})
     with urllib.request.urlopen(asked, timeout=10) as answer:
         status = answer.status
@@ -136,9 +217,11 @@ def test_the_token_is_kept_and_never_said(tmp_path: Path) -> None:
     rest = process.communicate(timeout=20)
 
     assert status == 200
-    assert str(file) in said[1]
+    assert said[0].split()[-1].startswith(f"{url}/?sign-in=")
+    assert str(file) in said[2]
     assert file.stat().st_mode & 0o777 == 0o600
     assert token not in "".join((*said, *rest))
+    assert rest == ("", ""), "neither MLflow's migrations nor its warnings reach a person"
     assert process.returncode == 0
 
 

@@ -183,7 +183,7 @@ def test_the_workspace_is_signed_in_to_as_the_file_says(project: Project) -> Non
     # MLflow has the workspace's address and token of nothing but the environment file and who calls.
     assert "has no experiment" in project.error("report", "--instance", "pr-8", code=2, mlflow=False)
     wrong = project.error("report", code=1, mlflow=False, DATABRICKS_TOKEN="secret-0123")
-    assert f"{project.served.host}: refuses the credentials" in wrong
+    assert f"{project.served.host}: rejects the credentials" in wrong
     assert "secret-0123" not in wrong
     assert "no credentials" in project.error("rollback", code=2, mlflow=False, DATABRICKS_TOKEN="")
 

@@ -23,7 +23,7 @@ from ml_pipeline.settings import quartz
 from ml_pipeline.settings.environment import Tables
 
 ROOT = Path(__file__).parents[3]
-ENVIRONMENTS = ROOT / "environments"
+ENVIRONMENTS = ROOT / "tests" / "environments"
 DEPLOYED = ("dev", "prod", "rehearsal", "staging")
 
 
@@ -173,7 +173,7 @@ CHOSEN = [
     ("dev", "pipelines.iris.schedule.cron", "0 0 25 * * ?", "iris.schedule.cron: hours '25'"),
     ("dev", "pipelines.iris.schedule.cron", "0 0 6 * * *", r"iris.schedule.cron: accepted: '\?' in exactly one"),
     ("dev", "schedule.cron", "0 0 6 * * ?", "schedule.cron: unknown key; accepted: engine, paused, airflow"),
-    ("dev", "pipelines.iris.schedule.time_zone", "Mars/Olympus", "iris.schedule.time_zone: is no time zone"),
+    ("dev", "pipelines.iris.schedule.time_zone", "Mars/Olympus", "iris.schedule.time_zone: is not a time zone"),
     ("dev", "schedule.engine", "cron", "schedule.engine: .*'databricks' or 'airflow'"),
     ("dev", "schedule.airflow.buket", "b", "schedule.airflow.buket: unknown key, did you mean 'bucket'"),
     ("dev", "schedule.airflow.bucket", "s3://my-airflow", "schedule.airflow.bucket: "),
@@ -509,7 +509,7 @@ def test_synthesis_rejects_what_the_check_rejects_and_writes_nothing(tmp_path: P
         assert (done.returncode, done.stdout) == (2, "")
         lines.append(done.stderr)
     assert lines[0] == lines[1]
-    assert lines[0].startswith("error: environments/dev.toml: pipelines.iris.metric: is no scikit-learn scorer")
+    assert lines[0].startswith("error: environments/dev.toml: pipelines.iris.metric: is not a scikit-learn scorer")
     assert not list(tmp_path.glob("out/stacks/*"))
 
 

@@ -167,7 +167,7 @@ def test_an_attribute_that_differs_is_named_with_both_values(stack: Changes) -> 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"changes": [1], "fingerprint": ""}'])
 def test_what_is_no_review_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no list of reviewed changes"):
+    with pytest.raises(ValueError, match="is not a list of reviewed changes"):
         Changes.read(text)
 
 
@@ -221,7 +221,7 @@ def test_runs_of_a_month(cron: str, runs: float) -> None:
 
 
 def test_the_cost_of_production() -> None:
-    prod = environment.load(ROOT / "environments" / "prod.toml")
+    prod = environment.load(ROOT / "tests" / "environments" / "prod.toml")
     rates = cost.Rates.model_validate(
         {"minutes_per_run": 30, "dbu_price": 0.2, "machines": {"m6id.xlarge": {"hour": 1.0, "dbu": 2.0}}}
     )
@@ -234,14 +234,14 @@ def test_the_cost_of_production() -> None:
 
 
 def test_a_machine_without_a_rate_is_not_guessed() -> None:
-    prod = environment.load(ROOT / "environments" / "prod.toml")
+    prod = environment.load(ROOT / "tests" / "environments" / "prod.toml")
     page = cost.estimate(prod, cost.Rates(minutes_per_run=1, dbu_price=1)).markdown()
     assert page.count("no rate") == 2
     assert "**$0.00** a month, and 2 without a rate" in page
 
 
 def test_what_is_paused_and_keeps_no_machine_costs_nothing() -> None:
-    dev = environment.load(ROOT / "environments" / "dev.toml")
+    dev = environment.load(ROOT / "tests" / "environments" / "dev.toml")
     assert cost.estimate(dev).markdown() == ""
 
 

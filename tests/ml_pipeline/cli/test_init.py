@@ -130,3 +130,13 @@ def test_the_folds_are_as_many_as_training_can_fill(project: Path) -> None:
     done = commands.call("run", "churn.toml", "--state", "state", cwd=project)
     assert "folds" not in done.stderr
     assert done.returncode in (0, 1), done.stderr
+
+
+def test_the_file_names_its_schema_if_the_project_has_one(project: Path) -> None:
+    (project / "docs" / "schemas").mkdir(parents=True)
+    (project / "docs" / "schemas" / "pipeline.schema.json").touch()
+    frame().to_csv(project / "data" / "rows.csv", index=False)
+    done = init(project, "--csv", "data/rows.csv", "--output", "made/churn.toml")
+    assert done.returncode == 0, done.stderr
+    text = (project / "made" / "churn.toml").read_text(encoding="utf-8")
+    assert text.startswith("#:schema ../docs/schemas/pipeline.schema.json\n")

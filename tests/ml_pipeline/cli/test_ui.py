@@ -43,4 +43,6 @@ def test_ui_serves_mlflow_on_this_machine_and_ends_when_interrupted(tmp_path: Pa
                 os.killpg(ui.pid, signal.SIGKILL)
                 raise
         assert ui.stdout is not None
-        assert f"http://127.0.0.1:{port}" in ui.stdout.read()
+        address = f"MLflow: http://127.0.0.1:{port} (Ctrl-C ends it)"
+        # The empty line keeps the terminal's ^C apart.
+        assert ui.stdout.read().splitlines() == [address, "", "interrupted"]

@@ -394,7 +394,7 @@ def test_a_column_is_taken_by_scores_only_where_there_are_scores(flown: State) -
 
 
 def test_scoring_refuses_a_wrong_day(flown: State) -> None:
-    with flown.refuses("batch_date: is no day; accepted: YYYY-MM-DD"):
+    with flown.refuses("batch_date: is not a date; expected YYYY-MM-DD"):
         flown.step("score", parameters={"batch_date": "3.1.2026"})
 
 

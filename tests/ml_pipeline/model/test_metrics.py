@@ -204,7 +204,7 @@ def test_a_label_that_is_no_class_is_refused(values: tuple[Any, ...], labels: ND
 
     message = str(caught.value)
     assert message.startswith("target: ")
-    assert unknown in message.partition(" is no class of the model")[0]
+    assert unknown in message.partition(" is not a class of the model")[0]
     assert message.endswith(f"accepted: {values[0]!r}, {values[1]!r}")
     assert (Classes(values).encode(labels, strict=False)[-1:] == -1).all()
 
@@ -459,7 +459,7 @@ def test_an_unknown_metric_is_refused_with_close_ones(name: str, close: str) -> 
         TypeAdapter(Metric).validate_python(name)
 
     message = caught.value.errors()[0]["msg"]
-    assert "is no scikit-learn scorer; accepted: " in message
+    assert "is not a scikit-learn scorer; accepted: " in message
     assert close in message.partition("accepted: ")[2].split(", ")
 
 

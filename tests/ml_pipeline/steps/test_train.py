@@ -238,7 +238,7 @@ WRONG_PARAMETERS: list[Any] = [
     pytest.param(
         {**NO_GRID, "grid": {"max_depth": [3, "three"]}}, {}, r"grid\.max_depth: must be", id="wrong value in grid"
     ),
-    pytest.param(NO_GRID, {"metric": "acuracy"}, "metric: is no scikit-learn scorer.*accuracy", id="unknown metric"),
+    pytest.param(NO_GRID, {"metric": "acuracy"}, "metric: is not a scikit-learn scorer.*accuracy", id="unknown metric"),
     pytest.param(NO_GRID, {"metric": "r2"}, "metric: is for regression", id="regression metric"),
     pytest.param(
         NO_GRID, {"metric": "neg_root_mean_squared_error"}, "metric: is for regression", id="regression error"

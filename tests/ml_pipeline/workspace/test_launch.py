@@ -410,7 +410,7 @@ def test_a_wrong_token_is_refused_and_never_shown(project: Project, more: list[s
     done = project.launch("training", *more, DATABRICKS_TOKEN="secret-0123")
     assert done.returncode == 1
     line = done.stderr.splitlines()[-1]
-    assert f"{project.host}: refuses the credentials" in line
+    assert f"{project.host}: rejects the credentials" in line
     assert "DATABRICKS_TOKEN" in line
     assert ("Traceback" in done.stderr) == bool(more)
     assert "secret-0123" not in done.stdout + done.stderr
