@@ -1,6 +1,8 @@
 // What a person could not read on this page, one line each. Playwright calls it in the page.
 () => {
   const found = [];
+  const closed = [...document.querySelectorAll("details:not([open])")];
+  for (const part of closed) part.open = true;
   const name = (element) => {
     const text = element.textContent.trim().replace(/\s+/g, " ").slice(0, 50);
     return `<${element.tagName.toLowerCase()} class="${element.getAttribute("class") ?? ""}"> "${text}"`;
@@ -47,6 +49,18 @@
     }
     const size = parseFloat(getComputedStyle(node.parentElement).fontSize);
     if (size < 11) found.push(`text is ${size} px high: ${name(node.parentElement)}`);
+  }
+
+  // A word that fits on a line must not be broken.
+  for (const node of all) {
+    for (const { index, 0: word } of node.textContent.matchAll(/[\p{L}\p{N}]{2,12}(?![\p{L}\p{N}_])/gu)) {
+      if (index && /[\p{L}\p{N}_]/u.test(node.textContent[index - 1])) continue;
+      const range = document.createRange();
+      range.setStart(node, index);
+      range.setEnd(node, index + word.length);
+      const tops = [...range.getClientRects()].map((box) => Math.round(box.top));
+      if (new Set(tops).size > 1) found.push(`the word "${word}" is broken: ${name(node.parentElement)}`);
+    }
   }
 
   // A text that leaves its cell lies on the next one.
@@ -102,5 +116,6 @@
   for (const text of document.querySelectorAll("svg text")) if (shown(text)) faint(text, "fill", 4.5);
   for (const mark of document.querySelectorAll("svg .mark")) if (shown(mark)) faint(mark, "fill", 3);
   for (const line of document.querySelectorAll("svg .stroke")) if (shown(line)) faint(line, "stroke", 3);
+  for (const part of closed) part.open = false;
   return [...new Set(found)];
 }

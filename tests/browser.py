@@ -11,7 +11,7 @@
 ``headers`` if it needs a token), writes a screenshot for each look, and returns what is wrong, one line each:
 
 - the page scrolls sideways, or an element is wider than the window;
-- a text is clipped by its box, or two texts of a drawing lie on top of each other;
+- a text is clipped by its box, a short word is broken, or two texts of a drawing lie on top of each other;
 - contrast below WCAG AA, or another fault that axe-core finds; texts of drawings, which it leaves out, are checked
   here;
 - an error in the console.
@@ -126,12 +126,16 @@ def set_look(shown: Page, how: Look) -> None:
 
 
 def photograph(shown: Page, picture: Path) -> None:
-    """Write a picture of the whole page."""
-    try:
-        shown.screenshot(path=picture, full_page=True)
-    except Error:
-        # On a busy machine Chromium can be unable to capture a long page at once.
-        shown.screenshot(path=picture, full_page=True)
+    """Write a picture of the whole page; on a busy machine, Chromium can be unable to capture a long one at once."""
+    for left in reversed(range(5)):
+        try:
+            shown.screenshot(path=picture, full_page=True)
+        except Error:
+            if not left:
+                raise
+            shown.wait_for_timeout(500)
+        else:
+            return
 
 
 def faults(shown: Page, rules: Sequence[str] = RULES) -> list[str]:

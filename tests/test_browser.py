@@ -35,6 +35,10 @@ def opened() -> Iterator[Browser]:
             f'{SOUND}<table><tr><td style="max-width: 2rem">Aufenthaltsgenehmigung</td></tr></table>',
             "text is wider than",
         ),
+        (
+            f'{SOUND}<p style="width: 3rem; overflow-wrap: anywhere">the champion</p>',
+            'the word "champion" is broken: ',
+        ),
         (f'{SOUND}<p style="color: #999">faint</p>', "color-contrast: "),
         (f'{SOUND}<svg height="20"><text y="12" fill="#999">faint</text></svg>', "contrast 2.85 is below 4.5: "),
         (f'{SOUND}<svg height="20"><text y="12">one</text><text x="9" y="12">two</text></svg>', "texts overlap"),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from markupsafe import Markup
-
 from ml_pipeline import names
-from ml_pipeline.registry.evidence import ClassMetrics, Comparison, RivalRow, TableVersion, Validation
+from ml_pipeline.names import FAILED, INCONCLUSIVE
+from ml_pipeline.registry.diagnostics import Diagnostics
+from ml_pipeline.registry.evidence import ClassMetrics, Comparison, TableVersion, Validation
+from ml_pipeline.reports.behaviour import Behaviour
+from ml_pipeline.reports.entries import ClassRow, Entry, Side, summary
+from ml_pipeline.reports.plots import Axis, Plot, Point, number, trend
 from ml_pipeline.reports.rendering import REDACTED, cut, intervals, names_a_secret
 
 if TYPE_CHECKING:
@@ -24,79 +26,20 @@ _MOST_CLASSES, _MOST_PARAMS = 200, 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
-    """A picture of a run."""
+class Notice:
+    """What a reviewer must not miss besides the verdict."""
 
-    title: str
-    png: bytes
-
-    @property
-    def data_uri(self) -> Markup:
-        """The picture as text, to be part of a page."""
-        return Markup("data:image/png;base64,") + base64.b64encode(self.png).decode()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """A model in the table: the run itself, the champion, or another run of the branch."""
-
-    name: str
-    run_id: str
-    value: float | None
-    """The metric on the run's validation rows; of a run that was not compared, on its own."""
-    rival: RivalRow | None = None
-    """How much better the run is than this one; ``None`` if the comparison left it out."""
-    run: Run | None = None
-    """What the tracking server has of it, if anything."""
-
-    @property
-    def commit(self) -> str:
-        """The commit that was built."""
-        return self._tag(names.GIT_COMMIT)[:12]
-
-    @property
-    def word(self) -> str:
-        """``passed`` or ``failed`` in its own comparison."""
-        return self._tag(names.VALIDATE)
-
-    @property
-    def data(self) -> str:
-        """The version of the train-validation table that it learned from."""
-        return self._tag(f"{names.TRAIN_VALIDATION_SIDE}_version")
-
-    @property
-    def seconds(self) -> float | None:
-        """How long the training took."""
-        return self.run.data.metrics.get("training_seconds") if self.run else None
-
-    def _tag(self, name: str) -> str:
-        return str(self.run.data.tags.get(name, "")) if self.run else ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassRow:
-    """A class: what the run measured of it, and how that differs from the champion on the same rows."""
-
-    name: str
-    measured: ClassMetrics
-    champion: ClassMetrics | None
-    tolerance: float
     verdict: str
-    """Of the comparison: ``better`` or ``worse`` where chance does not explain how F1 differs."""
+    title: str
+    text: str
 
-    def change(self, figure: str) -> float | None:
-        """How much better the run is than the champion."""
-        mine, theirs = getattr(self.measured, figure), getattr(self.champion, figure, None)
-        return None if theirs is None else float(mine - theirs)
 
-    @property
-    def mark(self) -> str:
-        """``worse`` or ``better`` where F1 differs by more than the tolerance, and by more than chance explains."""
-        change = self.change("f1")
-        if change is None or abs(change) <= self.tolerance + 1e-12:
-            return ""
-        mark = "worse" if change < 0 else "better"
-        return mark if mark == self.verdict else ""
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """The version that has the alias ``champion`` now, which may not be the one that the run was compared with."""
+
+    version: str
+    run_id: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,19 +54,25 @@ class Scorecard:
     test: Validation | None
     """``None`` if the validation has not run."""
     per_class: Mapping[str, ClassMetrics]
-    pictures: list[Picture]
-    champion: str
-    """The version in service, in words."""
+    diagnostics: Diagnostics | None
+    """``None`` if an earlier release trained the run."""
+    served: Served | None
     compared: Run | None = None
-    """The run of the champion that it was compared with, where the tracking server has it."""
+    """The run of the champion that it was compared with, if the tracking server has it."""
     branch: Sequence[Run] = ()
     """Other finished runs of the branch, the best first."""
 
     @property
     def verdict(self) -> str:
-        """``passed`` or ``failed``, the latest one; ``not compared`` before there is one."""
+        """The latest verdict; ``not compared`` before there is one."""
         tags = self.run.data.tags
         return str(tags.get(names.TEST, tags.get(names.VALIDATE, "not compared")))
+
+    @property
+    def decided_on(self) -> str:
+        """The table of the latest verdict."""
+        tags = self.run.data.tags
+        return "test" if names.TEST in tags else "validation" if names.VALIDATE in tags else ""
 
     @property
     def reason(self) -> str:
@@ -132,21 +81,98 @@ class Scorecard:
         return str(tags.get(f"{names.TEST}.reason", tags.get(f"{names.VALIDATE}.reason", "the comparison has not run")))
 
     @property
-    def metrics(self) -> dict[str, float]:
-        """The run's metrics by name."""
-        return dict(sorted(self.run.data.metrics.items()))
+    def validation_side(self) -> Side:
+        """The run on the validation table."""
+        return Side(name="validation", value=self._measured(self.run), decision=self.comparison)
 
     @property
-    def params(self) -> dict[str, str]:
-        """What the run was trained with; the value of a parameter that is named like a secret is left out."""
-        params = sorted(self.run.data.params.items())[:_MOST_PARAMS]
-        return {name: REDACTED if names_a_secret(name) else cut(value, 500) for name, value in params}
+    def test_side(self) -> Side:
+        """The run on the test table."""
+        return Side(name="test", value=self.test.value if self.test else None, decision=self.test)
+
+    @property
+    def sides(self) -> list[Side]:
+        """The tables that the run was measured on."""
+        return [side for side in (self.validation_side, self.test_side) if side.value is not None]
+
+    @property
+    def notices(self) -> list[Notice]:
+        """Verdicts other than the latest that did not pass, and what a table is too small to show."""
+        found = []
+        for side in self.sides:
+            if side.verdict in (FAILED, INCONCLUSIVE) and side.name != self.decided_on and side.decision:
+                title = f"{side.verdict} on the {side.name} table"
+                found.append(Notice(verdict=side.verdict, title=title, text=side.decision.reason))
+            if side.decision and side.decision.warning:
+                title = f"the {side.name} table is small"
+                found.append(Notice(verdict=INCONCLUSIVE, title=title, text=side.decision.warning))
+        return found
+
+    @property
+    def threshold(self) -> float | None:
+        """The least value that is accepted."""
+        return self.comparison.threshold if self.comparison else self.test.threshold if self.test else None
+
+    @property
+    def tolerance(self) -> float:
+        """How far the run may fall below a rival."""
+        return (self.comparison.tolerance if self.comparison else None) or 0.0
+
+    @property
+    def champion(self) -> str:
+        """The champion that the run was compared with, in words."""
+        compared = next((side.champion for side in reversed(self.sides) if side.champion), None)
+        if compared:
+            return compared.name.removeprefix("the champion, ")
+        if self.comparison or not self.served:
+            return "none"
+        return f"version {self.served.version}"
+
+    @property
+    def champion_now(self) -> str:
+        """What has changed since the comparison, in words."""
+        if not self.served:
+            return ""
+        if self.served.run_id == self.run.info.run_id:
+            return f"this run is version {self.served.version}, the champion now"
+        now = f"version {self.served.version}"
+        return "" if now == self.champion else f"{now} is the champion now"
+
+    @property
+    def champion_notes(self) -> list[str]:
+        """The champion's metric on each table, and what has changed since the comparison."""
+        measured = [f"{number(side.champion.value)} on {side.name}" for side in self.sides if side.champion]
+        if self.champion == "none" and self.comparison:
+            measured = ["when this run was compared"]
+        return [*measured, self.champion_now]
+
+    @property
+    def behaviour(self) -> Behaviour | None:
+        """The model on the validation table; ``None`` if an earlier release trained the run."""
+        return Behaviour(self.diagnostics) if self.diagnostics else None
 
     @property
     def confidence(self) -> str:
-        """What the intervals are, such as ``95% interval``; without a number where the comparison kept none."""
+        """What the intervals are, such as ``95% interval``; without a number if the comparison kept none."""
         significance = self.comparison.significance if self.comparison else None
         return "interval" if significance is None else f"{100 * (1 - significance):g}% interval"
+
+    @property
+    def plots(self) -> list[Plot]:
+        """Why the run passed or failed: its metric against the threshold, its difference against the tolerance."""
+        values = [mark for side in self.sides for mark in side.values]
+        differences = [mark for side in self.sides for mark in side.differences]
+        plots = [
+            Plot(title=self.metric, marks=values, limit=self.threshold, limit_label="threshold"),
+            Plot(
+                title=f"difference of {self.metric}: this run minus the other model",
+                marks=differences,
+                limit=-self.tolerance,
+                limit_label="tolerance" if self.tolerance else "no tolerance",
+                differences=True,
+            ),
+        ]
+        return [plot for plot in plots if plot.marks]
 
     @property
     def entries(self) -> list[Entry]:
@@ -175,64 +201,99 @@ class Scorecard:
         return f"{'at least ' if perhaps else ''}{count} more of the branch are not shown"
 
     @property
-    def reach(self) -> float:
-        """The greatest distance from zero that a plot of the intervals needs."""
-        rivals = [entry.rival for entry in self.entries if entry.rival]
-        return max([1e-6, *(abs(bound) for rival in rivals for bound in (rival.low, rival.high, rival.difference))])
+    def differences(self) -> Plot:
+        """All differences from other models on the validation table."""
+        marks = [entry.mark for entry in self.entries if entry.mark]
+        return Plot(title="difference", marks=marks, limit=-self.tolerance, differences=True)
+
+    @property
+    def trend(self) -> tuple[Axis, list[Point]] | None:
+        """The metric of the branch's runs in the order of time; ``None`` unless there are several."""
+        runs = sorted((entry for entry in self.entries if entry.value is not None and entry.run), key=_started)
+        if len(runs) < 2:
+            return None
+        mine = self.run.info.run_id
+        values = [
+            (entry.value or 0.0, "mine" if entry.run_id == mine else entry.verdict or "other", entry.name)
+            for entry in runs
+        ]
+        limits = [] if self.threshold is None else [self.threshold]
+        axis = Axis.around([*(value for value, *_ in values), *limits])
+        return axis, trend(values, axis)
 
     def plot(self, most: int) -> str:
-        """The differences with their intervals, as text; empty where there are none."""
+        """The differences with their intervals, as text; empty if there are none."""
         rows = [
             (entry.name.replace(", version", ""), entry.rival.difference, entry.rival.low, entry.rival.high)
             for entry in self.entries[: min(most, _MOST_PLOTTED)]
             if entry.rival
         ]
-        return intervals(rows, reach=self.reach) if rows else ""
+        return intervals(rows, tolerance=self.tolerance) if rows else ""
 
     @property
     def classes(self) -> list[ClassRow]:
         """The classes: those that fell most against the champion first, without one those with the least F1."""
         champion = self.comparison.champion if self.comparison else None
         theirs, verdicts = (champion.per_class, champion.verdicts) if champion else ({}, {})
-        tolerance = (self.comparison.tolerance if self.comparison else None) or 0.0
         rows = [
             ClassRow(
                 name=name,
                 measured=measured,
                 champion=theirs.get(name),
-                tolerance=tolerance,
+                tolerance=self.tolerance,
                 verdict=verdicts.get(name, ""),
             )
             for name, measured in self.per_class.items()
         ]
-        rows.sort(key=lambda row: (row.change("f1") or 0.0, row.measured.f1))
-        return rows[:_MOST_CLASSES]
+        return sorted(rows, key=lambda row: (row.change("f1") or 0.0, row.measured.f1))
+
+    @property
+    def most_classes(self) -> int:
+        """Classes that the page shows."""
+        return _MOST_CLASSES
 
     @property
     def classes_summary(self) -> str:
         """In words, how the classes differ from the champion."""
-        marks = [row.mark for row in self.classes]
-        if all(row.champion is None for row in self.classes):
-            return f"{len(self.per_class)} classes"
-        return f"{len(self.per_class)} classes: {marks.count('worse')} worse, {marks.count('better')} better"
+        return summary(self.classes)
 
     @property
     def data(self) -> list[tuple[str, str, str, str]]:
         """Each table that was read: which side it is, its name, the version that the run read, and the champion's."""
         sides = (names.TRAIN_VALIDATION_SIDE, names.TRAIN_SIDE, names.VALIDATION_SIDE, names.TEST_SIDE)
         pairs = ((TableVersion.find(self.run, side), TableVersion.find(self.compared, side)) for side in sides)
-        return [(mine.side, mine.table, _version(mine), _version(theirs)) for mine, theirs in pairs if mine]
+        return [
+            (mine.side.replace("_", "-"), mine.table, _version(mine), _version(theirs))
+            for mine, theirs in pairs
+            if mine
+        ]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The run's metrics by name."""
+        return dict(sorted(self.run.data.metrics.items()))
+
+    @property
+    def params(self) -> dict[str, str]:
+        """What the run was trained with; the value of a parameter that is named like a secret is left out."""
+        params = sorted(self.run.data.params.items())[:_MOST_PARAMS]
+        return {name: REDACTED if names_a_secret(name) else cut(value, 500) for name, value in params}
 
     @property
     def provenance(self) -> dict[str, str]:
         """Who ran it, and why."""
         tags = self.run.data.tags
         user = {"user": tags["mlflow.user"]} if "mlflow.user" in tags else {}
-        return {name.replace("_", " "): tags[name] for name in _DATA if tags.get(name)} | user
+        known = {name.replace("_", " "): tags[name] for name in _DATA if tags.get(name)}
+        return {"run": self.run.info.run_id} | known | user
 
     def _measured(self, run: Run) -> float | None:
         value = run.data.metrics.get(f"validation_{self.metric}")
         return None if value is None else float(value)
+
+
+def _started(entry: Entry) -> int:
+    return entry.started
 
 
 def _version(table: TableVersion | None) -> str:

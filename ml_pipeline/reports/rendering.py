@@ -13,6 +13,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from ml_pipeline.reports.plots import number, percent, short, signed
+
 _CODE, _PROSE = 60, 1_500
 """Characters that a name, and that a sentence, has at most."""
 # What a code span can't hold in a table, and what is no word in a sentence.
@@ -22,6 +24,8 @@ _SPECIAL = re.compile(r"[^\w\s.,:;!?+%()=/'\"…-]|(?<![^\W_])_|_(?![^\W_])")
 _LINK = re.compile(r"(?<=[@#])|(?<=:)(?=//)|(?<=\bwww)(?=\.)")
 _BREAK = "\N{ZERO WIDTH SPACE}"
 _HALF = 20
+_LEAST_REACH = 1e-3
+"""Half the least width of a plot in text: below it, differences are rounding."""
 REDACTED = "***"
 _SECRET_NAME = re.compile(
     r"(?i)(secret|passw|token(?!iz)|credential|api_?key|private_?key|access_?key|connection_?string)"
@@ -90,21 +94,26 @@ def _entity(found: re.Match[str]) -> str:
     return found[0] if found[0] == _BREAK else f"&#{ord(found[0])};"
 
 
-def intervals(rows: Sequence[tuple[str, float, float, float]], *, reach: float) -> str:
-    """A plot in text, from -reach to reach, of rows of a name, a value, and the bounds of its interval."""
+def intervals(rows: Sequence[tuple[str, float, float, float]], *, tolerance: float) -> str:
+    """A plot in text of names, differences and the bounds of their intervals; zero and the tolerance are lines."""
+    reach = max([tolerance, _LEAST_REACH, *(abs(bound) for row in rows for bound in row[1:])])
+
+    def column(value: float) -> int:
+        return round(_HALF * value / reach) + _HALF
+
     width = max(len(cut(name, 28)) for name, *_ in rows)
-    ends = f"{f'{-reach:+.4f}':<{_HALF}}0{f'{reach:+.4f}':>{_HALF}}"
-    lines = [f"{'':{width}}  {ends}"]
+    lines = [f"{'':{width}}  {signed(-reach):<{_HALF}}0{signed(reach):>{_HALF}}"]
     for name, value, low, high in rows:
         line = [" "] * (2 * _HALF + 1)
-        line[_HALF] = "│"
-        first, at, last = (round(_HALF * max(-1.0, min(1.0, one / reach))) + _HALF for one in (low, value, high))
+        first, last = column(low), column(high)
         line[first : last + 1] = "─" * (last + 1 - first)
+        line[column(-tolerance)] = "┊"
+        line[column(0.0)] = "┼" if low < 0 < high else "│"
         line[first], line[last] = "├", "┤"
-        line[at] = "●"
+        line[column(value)] = "●"
         # The fence around it is of the same backticks.
         label = cut(name, 28).replace("`", "'")
-        lines.append(f"{label:{width}}  {''.join(line)}  {value:+.4f}")
+        lines.append(f"{label:{width}}  {''.join(line)}  {signed(value)}")
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -126,5 +135,7 @@ def render(name: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(cell=_cell, code=code, cut=cut, prose=prose)
+    environment.filters.update(
+        cell=_cell, code=code, cut=cut, number=number, percent=percent, prose=prose, short=short, signed=signed
+    )
     return environment.get_template(f"{name}.j2").render(**values)

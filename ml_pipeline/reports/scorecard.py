@@ -1,6 +1,6 @@
 """The scorecard of a training run, as Markdown and as one self-contained HTML page, both from one template's data.
 
-It holds figures, pictures and the verdict; no row of data, and no secret.
+It holds figures, drawings and the verdict; no row of data, and no secret.
 """
 
 from __future__ import annotations
@@ -11,19 +11,14 @@ from typing import TYPE_CHECKING
 from ml_pipeline.errors import InputError
 from ml_pipeline.names import CHAMPION
 from ml_pipeline.registry import models, runs
+from ml_pipeline.registry.diagnostics import Diagnostics
 from ml_pipeline.registry.evidence import Comparison, PerClass, Validation
-from ml_pipeline.reports.card import MOST_ASKED, Picture, Scorecard
+from ml_pipeline.reports.card import MOST_ASKED, Scorecard, Served
 from ml_pipeline.reports.rendering import render
 
 if TYPE_CHECKING:
     from ml_pipeline.registry import Run
 
-PICTURES = {
-    "comparison": "Comparison with the champion and the branch's runs",
-    "confusion_matrix": "Confusion matrix",
-    "per_class": "Precision, recall and F1 by class",
-    "feature_importance": "Feature importance",
-}
 MOST_CHARACTERS = 30_000
 """Of the Markdown: a comment on GitHub takes 65,536, and what the deployment would change is in it too."""
 _MOST_ROWS = (20, 10, 5, 2)
@@ -48,7 +43,6 @@ def collect(experiment: str, model: str, *, run_id: str | None = None, commit: s
         raise InputError(f"experiment {experiment} has no finished run{which}; train one first")
     run = newest[0]
     champion = models.version_by_alias(model, CHAMPION)
-    pictures = {name: runs.read_file(run, f"{name}.png") for name in PICTURES}
     comparison, per_class = Comparison.find(run), PerClass.find(run)
     return Scorecard(
         run=run,
@@ -57,10 +51,8 @@ def collect(experiment: str, model: str, *, run_id: str | None = None, commit: s
         comparison=comparison,
         test=Validation.find(run),
         per_class=per_class.classes if per_class else {},
-        pictures=[Picture(title=PICTURES[name], png=png) for name, png in pictures.items() if png],
-        champion="none"
-        if champion is None
-        else f"version {champion.version}, {'this run' if champion.run_id == run.info.run_id else champion.run_id}",
+        diagnostics=Diagnostics.find(run),
+        served=Served(version=str(champion.version), run_id=str(champion.run_id)) if champion else None,
         compared=_run(comparison.champion.run_id) if comparison and comparison.champion else None,
         branch=runs.of_branch(experiment, run, run.data.params["metric"], most=MOST_ASKED),
     )
@@ -74,7 +66,7 @@ def _run(run_id: str) -> Run | None:
 
 
 def write(scorecard: Scorecard, folder: Path) -> list[Path]:
-    """Write ``report.md`` and ``report.html``; the page carries its pictures, the Markdown a plot of its own."""
+    """Write ``report.md`` and ``report.html``; the page draws, the Markdown has a plot in text."""
     folder.mkdir(parents=True, exist_ok=True)
     texts = {"report.md": _markdown(scorecard), "report.html": render("report.html", card=scorecard)}
     written = []

@@ -175,7 +175,6 @@ def _series(
 
 def _record(experiment: str, report: batch_report.BatchReport, *, job_run_id: str) -> Run:
     """The batch's MLflow run, with its pictures and its report; of several of the same batch it is the latest."""
-    pictures = batch_report.pictures(report)
     reason = "; ".join(report.alarms) or "no measure is past its limit"
     tags = {
         "job": BATCH_INFERENCE,
@@ -187,9 +186,8 @@ def _record(experiment: str, report: batch_report.BatchReport, *, job_run_id: st
         JOB_RUN_ID: job_run_id,
     }
     run = runs.record_run(experiment, name=f"batch {report.day}", tags=tags, metrics=_metrics(report.findings))
-    texts = batch_report.render(report, pictures)
-    files = {f"{picture.title}.png": picture.png for picture in pictures}
-    runs.log_files(run, files | {name: text.encode() for name, text in texts.items()})
+    texts = {name: text.encode() for name, text in batch_report.render(report).items()}
+    runs.log_files(run, batch_report.pictures(report) | texts)
     runs.hand_over_tag(experiment, run, "monitor.latest", "true", among=BATCH_COLUMN)
     return run
 

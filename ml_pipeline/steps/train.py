@@ -21,6 +21,7 @@ from ml_pipeline.errors import InputError, PipelineError
 from ml_pipeline.model import evaluator, metrics, search
 from ml_pipeline.model.adapted import adapt
 from ml_pipeline.model.bootstrap import MOST_ROWS, measure
+from ml_pipeline.model.diagnostics import diagnose
 from ml_pipeline.model.estimators import Estimator
 from ml_pipeline.model.metrics import Classes, Metric, Responses
 from ml_pipeline.model.search import Place
@@ -116,7 +117,7 @@ def train(
         )
         for document in (evaluation, reference):
             document.log(run)
-        _log_figures(run, trained, metric)
+        _log_figures(run, trained, grid, metric)
         _log_model(run, trained, sides[0])
     sampled = {f"{side.side} rows": str(side.sample) for side in sides if side.sample}
     return {"MLflow run": run.info.run_id, f"validation {metric}": f"{evaluation.value:.4f}", **sampled}
@@ -195,18 +196,19 @@ def _sizes(trained: _Trained, sides: list[TableVersion]) -> dict[str, float]:
     return {**taken, **{f"{side.side}_table_rows": side.rows for side in sides}}
 
 
-def _log_figures(run: Run, trained: _Trained, metric: str) -> None:
-    """Log how the model does on each class, and how much each feature matters."""
+def _log_figures(run: Run, trained: _Trained, grid: GridSearchCV, metric: str) -> None:
+    """Log how the model does on each class, how much each feature matters, and what the search tried."""
     from ml_pipeline.reports import figures
 
     per_class = metrics.by_class(trained.responses, trained.truth)
     PerClass(classes=per_class).log(run)
     importance = metrics.importance(metric, trained.model, trained.validation, trained.truth, trained.classes)
-    names = [str(value) for value in trained.classes.values]
+    features, names = list(trained.features.kinds), [str(value) for value in trained.classes.values]
+    diagnose(trained.responses, trained.truth, features, importance, grid).log(run)
     pictures = {
         "confusion_matrix": figures.confusion_matrix(trained.truth, trained.responses.labels, names),
         "per_class": figures.per_class(per_class),
-        "feature_importance": figures.importance(list(trained.features.kinds), *importance, metric=metric),
+        "feature_importance": figures.importance(features, *importance, metric=metric),
     }
     runs.log_figures(run, pictures)
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import base64
 import datetime
 import re
 from typing import Any
@@ -64,7 +63,7 @@ def made(**changes: Any) -> batch_report.BatchReport:
 
 
 def rendered(report: batch_report.BatchReport) -> tuple[str, str]:
-    files = batch_report.render(report, batch_report.pictures(report))
+    files = batch_report.render(report)
     return files["batch_report.md"], files["batch_report.html"]
 
 
@@ -72,14 +71,24 @@ def test_the_verdict_is_on_top_and_everything_is_there() -> None:
     markdown, html = rendered(made())
     assert markdown.startswith("# local.test.model, batch 2026-01-02: failed\n\n- feature 'a' has drifted\n")
     for text in (markdown, html):
-        for said in ("1,100 rows, 7 set aside", "size: is missing", "Realised performance", "0.8750", "50.0%"):
+        for said in (
+            "1,100",
+            "size: is missing",
+            "Realised metric",
+            "0.8750",
+            "50.0%",
+            "hours until the predictions were there",
+        ):
             assert said in text
         assert "Challenger" not in text
+        assert "quarantine_share" not in text
+        assert ">x<" in text or "| x | 90.0% | 5.0% |" in text
+    assert "1,100 rows, 7 quarantined" in markdown
     assert r"| a <b>\|</b> |" in markdown
     assert "<b>" not in html
-    pictures = re.findall(r'src="data:image/png;base64,([^"]*)"', html)
-    assert len(pictures) == 2
-    assert all(base64.b64decode(picture).startswith(b"\x89PNG") for picture in pictures)
+    pictures = batch_report.pictures(made())
+    assert sorted(pictures) == ["drift.png", "drift_history.png"]
+    assert all(picture.startswith(b"\x89PNG") for picture in pictures.values())
     assert not re.search(r"(https?|file)://|url\(|@import|<script", html)
 
 
@@ -88,12 +97,13 @@ def test_a_quiet_batch_passes() -> None:
     assert "batch 2026-01-02: passed" in markdown
     for text in (markdown, html):
         assert "No measure is past its limit" in text
-        assert "Set aside" not in text
+        assert "size: is missing" not in text
         assert "Realised" not in text
 
 
 def test_what_a_challenger_answered_has_a_section() -> None:
     shadow = {
+        "version": 8,
         "agreement": 0.95,
         "interval": (0.93, 0.97),
         "by_class": [{"class": "yes", "agreement": 0.9}],
@@ -103,6 +113,6 @@ def test_what_a_challenger_answered_has_a_section() -> None:
     }
     for text in rendered(made(shadow=shadow)):
         assert "Challenger in shadow" in text
-        assert "95.0% [93.0%, 97.0%]" in text
+        assert re.search(r"95.0%( \[|, interval )93.0%(, | to )97.0%", text)
         assert "agrees surely enough" in text
     assert "| yes | 0.9 |" in rendered(made(shadow=shadow))[0]
