@@ -1,4 +1,4 @@
-"""Of which command of cdktf this process is a part: its app is called alike for each of them, without arguments."""
+"""The command of cdktf that this process is a part of: its app is called alike for each of them, without arguments."""
 
 from __future__ import annotations
 

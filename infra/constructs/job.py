@@ -39,7 +39,7 @@ _SLOW = 0.8
 class DeployedJob(Construct):
     """One Databricks job; its tasks share a cluster, so that libraries are installed once a run.
 
-    ``known`` are the jobs that came before, of which tasks may start runs.
+    ``known`` are the jobs that came before; tasks may start runs of them.
     """
 
     def __init__(

@@ -121,7 +121,7 @@ def merged(repository: api.Repository, *, head: str, commit: str) -> str:
     """
     if _tree(repository, head) != _tree(repository, commit):
         raise CheckFailedError(
-            f"{commit} holds other files than {head}, of which the model was made, so it is not a model of {commit}; "
+            f"{commit} holds other files than {head}, from which the model was made, so it is not a model of {commit}; "
             "accepted: a branch that is up to date with development when it is merged. The next such merge has a model"
         )
     return f"{commit} holds what {head} does"

@@ -73,7 +73,7 @@ class Files:
         return self._file(path).is_dir()
 
     def status(self, path: str) -> Document:
-        """What the workspace says of an object."""
+        """The workspace's description of an object."""
         path = clean(path)
         file = self._file(path)
         if not file.exists():

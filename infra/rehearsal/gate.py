@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 MOST_BYTES = 64 * 1024 * 1024
-"""What one request may hold: more than the largest upload, which is refused with Databricks' own words."""
+"""What one request may hold: more than the largest upload, which is rejected with Databricks' own words."""
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _PAGES = ("experiments", "files", "jobs", "mlflow", "models", "schemas")
 """The first parts of the addresses of pages, beside the first page."""
@@ -40,7 +40,7 @@ class Gate:
         self._signing = signing
 
     def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
-        """Answer a request, or refuse it."""
+        """Answer a request, or reject it."""
         answer = self._refusal(environ)
         return answer(environ, start) if answer else self._inner(environ, start)
 

@@ -45,7 +45,7 @@ _NOT_HONOURED = ("access_control_list", "environment_variables")
 
 
 def checked(workspace: Workspace, given: Document) -> Document:
-    """The settings of a job that Databricks would accept, whose wheels exist, and of which nothing is ignored here."""
+    """The settings of a job that Databricks would accept, whose wheels exist, and whose settings are all known here."""
     settings: Document = shapes.shaped(given, shapes.JOB)
     for field in _NOT_HONOURED:
         if settings.get(field):

@@ -225,7 +225,7 @@ def _downstream(keys: set[str], before: Mapping[str, list[str]]) -> set[str]:
 
 
 def _only(tasks: list[Document], only: list[str]) -> list[Document]:
-    """The tasks that a run is told to run: ``+task`` is one with all before it, ``task+`` with all after it."""
+    """The tasks that a run is to run: ``+task`` is one with all before it, ``task+`` with all after it."""
     before = graph(tasks)
     after = {key: [other for other, others in before.items() if key in others] for key in before}
     keys: set[str] = set()

@@ -117,7 +117,7 @@ def run(
         Its exit code, and why it was ended if it was.
     """
     wheel, limit = task["python_wheel_task"], deadline(task.get("timeout_seconds"))
-    # -P: the launcher's own folder is none of the task's business.
+    # -P: the task must not see the launcher's own folder.
     command = [str(python), "-P", str(launch.__file__), wheel["package_name"], wheel["entry_point"], *arguments]
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -66,7 +66,7 @@ class Estimate:
         unknown = len(self.lines) - len(known)
         total = f"**${sum(known):,.2f}** a month{f', and {unknown} without a rate' if unknown else ''}"
         rows = [
-            f"| {line.what} | {line.how} | {'no rate' if line.dollars is None else f'${line.dollars:,.2f}'} |"
+            f"| {line.what} | {line.how} | {f'${line.dollars:,.2f}' if line.dollars is not None else 'no rate'} |"
             for line in self.lines
         ]
         title = f"#### Cost (an estimate from `infra/review/{RATES.name}`): {total}"

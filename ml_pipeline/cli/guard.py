@@ -19,7 +19,7 @@ from ml_pipeline import errors
 from ml_pipeline.errors import InputError, PipelineError
 
 _UNEXPECTED = 70
-"""Exit code of a failure that is no check's and no person's (sysexits.h: EX_SOFTWARE)."""
+"""Exit code of a failure of the program itself (sysexits.h: EX_SOFTWARE)."""
 
 
 def guarded(command: Callable[[], Any], *, verbose: bool = False, faults: tuple[type[Exception], ...] = ()) -> int:

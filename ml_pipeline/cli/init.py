@@ -93,7 +93,7 @@ def _text(source: Source, kind: str, place: str, target: str, found: Survey) -> 
     folds = min(_FOLDS, found.learnable[scarce])
     if folds < 2:
         raise InputError(
-            f"--target: class {scarce!r} of column '{target}' has {found.classes[scarce]:,} rows, of which training "
+            f"--target: class {scarce!r} of column '{target}' has {found.classes[scarce]:,} rows; training "
             f"gets {folds} beside test and validation; expected at least 2"
         )
     shares = ", ".join(f"{_quoted(str(value))} {count / total:.0%}" for value, count in [*found.classes.items()][:5])

@@ -61,7 +61,7 @@ def _names(columns: list[str]) -> list[str]:
 
 def _csv(source: Source, paths: str | list[str], schema: StructType | None = None, *, header: bool = True) -> DataFrame:
     reader = spark().read.options(header=header, sep=source.separator)
-    # The first line holds names, one of which may be the text that stands for no value.
+    # The first line holds names, and one may be the text that stands for no value.
     if schema:
         # Spark takes an empty text in quotes for a value of its own.
         reader = reader.schema(schema).options(nullValue=source.null_value, emptyValue=source.null_value)

@@ -72,7 +72,7 @@ def profile(
     hashed = F.xxhash64(*hashable(rows))
     parts = [F.shiftright(hashed, 44), *(F.shiftright(hashed, bits).bitwiseAND(2**22 - 1) for bits in (22, 0))]
     schema = F.xxhash64(F.lit(rows.schema.simpleString()))
-    # One number for all columns, of which a table may have hundreds. For a text, Spark would sort the rows by group.
+    # One number for all columns: a table may have hundreds. For a text, Spark would sort the rows by group.
     ordered = sorted(finite)
     places = [F.when(infinite(name), F.lit(ordered.index(name))) for name in finite if may_be_infinite(rows, name)]
     worst = F.max(F.coalesce(*places, F.lit(None).cast("int")))

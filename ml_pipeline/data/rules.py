@@ -86,7 +86,7 @@ class Rule:
         return [reason, F.when(other, self._reason("accepted", shown))]
 
     def _outside(self, value: Column) -> list[tuple[str, Column]]:
-        """The ways to be out of range, of which the first counts."""
+        """The ways to be out of range; the first counts."""
         least, greatest = self.check.minimum, self.check.maximum
         if self.kind == "long":
             # The whole numbers within the bounds are the same, and Spark compares them without rounding.

@@ -64,7 +64,7 @@ def _extend_path() -> None:
 
 
 def start_spark(*, small: bool) -> None:
-    """Start the JVM while Python imports the libraries of the steps, each of which takes seconds."""
+    """Start the JVM while Python imports the libraries of the steps: each takes seconds."""
     from ml_pipeline.data import session
 
     _import("pyspark.sql", "delta")

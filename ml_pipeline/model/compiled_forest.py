@@ -79,7 +79,7 @@ def walk(  # noqa: PLR0917 (Numba knows no keyword-only arguments)
 
 @functools.cache
 def compiled() -> Walk:
-    """The walk as machine code, compiled at most once in a process, and kept on disk for others where there is room.
+    """The compiled walk, compiled at most once in a process, and kept on disk for others where there is room.
 
     Raises:
         ImportError: Numba is not installed.

@@ -82,7 +82,7 @@ class Text:
 
     @classmethod
     def _of(cls, name: str, categories: NDArray[Any], rare: NDArray[Any] | None, encoder: Any) -> Self:
-        # The rare ones share the last column. A missing value is None or, in newer libraries, NaN.
+        # The rare ones share the last column. A missing value can be None or, in newer libraries, NaN.
         known, shared = (
             [category if isinstance(category, str) else None for category in ([] if each is None else each.tolist())]
             for each in (categories, rare)

@@ -176,7 +176,7 @@ def read_file(run: Run, name: str) -> bytes | None:
 
 
 def log_dataset(table: str, version: int, fingerprint: str, rows: pd.DataFrame, *, target: str, context: str) -> None:
-    """Note in the active run which version of which Delta table it reads."""
+    """Note in the active run which Delta table it reads, and which version."""
     from mlflow.data.delta_dataset_source import DeltaDatasetSource
     from mlflow.data.pandas_dataset import from_pandas
 

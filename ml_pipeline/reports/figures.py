@@ -24,7 +24,7 @@ _MOST_FEATURES = 12
 
 
 def _label(name: str) -> str:
-    """A name as it is written: short, and a dollar is no formula."""
+    """A name as it is written: short, and a dollar does not begin a formula."""
     return (name if len(name) <= 34 else f"{name[:33]}…").replace("$", r"\$")
 
 

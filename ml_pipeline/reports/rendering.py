@@ -17,7 +17,7 @@ from ml_pipeline.reports.plots import number, percent, short, signed
 
 _CODE, _PROSE = 60, 1_500
 """Characters that a name, and that a sentence, has at most."""
-# What a code span can't hold in a table, and what is no word in a sentence.
+# What a code span can't hold in a table, and what is not a word in a sentence.
 _UNFIT = re.compile(r"[`|\\]")
 _SPECIAL = re.compile(r"[^\w\s.,:;!?+%()=/'\"…-]|(?<![^\W_])_|_(?![^\W_])")
 # GitHub makes links of these, and tells whoever is mentioned.

@@ -189,7 +189,7 @@ def test_a_model_is_that_of_the_merge_where_both_hold_the_same_files(github: Git
 
     github.trees = {COMMIT: "tree", RELEASED: "tree", OTHER: "other"}
     merged(0, f"{COMMIT} holds what {RELEASED} does", RELEASED)
-    merged(1, f"{COMMIT} holds other files than {OTHER}, of which the model was made", OTHER)
+    merged(1, f"{COMMIT} holds other files than {OTHER}, from which the model was made", OTHER)
     merged(1, f"{'d' * 40}: is not a commit of team/project", "d" * 40)
 
 

@@ -96,7 +96,7 @@ def test_other_sources_and_targets(project: Path, spark: SparkSession, kind: str
         (["--csv", "data/rows.csv", "--output", "9.toml"], "kind", "a pipeline can't be called '9'"),
         (["--csv", "data/rows.csv", "--encoding", "cp1252"], "kind", "encoding"),
         (["--csv", "data/added.csv"], "kind", "column 'model_version' has the name of one that scoring adds"),
-        (["--csv", "data/rows.csv"], "rare", "class 'once' of column 'rare' has 1 rows, of which training gets"),
+        (["--csv", "data/rows.csv"], "rare", "class 'once' of column 'rare' has 1 rows; training gets"),
     ],
 )
 def test_a_mistake_ends_in_one_line(project: Path, arguments: list[str], target: str, message: str) -> None:
