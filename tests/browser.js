@@ -51,8 +51,8 @@
     if (size < 11) found.push(`text is ${size} px high: ${name(node.parentElement)}`);
   }
 
-  // A word that fits on a line must not be broken.
-  for (const node of all) {
+  // A word that fits on a line must not be broken; output of programs is one long word.
+  for (const node of all.filter((node) => !node.parentElement.closest("pre, code"))) {
     for (const { index, 0: word } of node.textContent.matchAll(/[\p{L}\p{N}]{2,12}(?![\p{L}\p{N}_])/gu)) {
       if (index && /[\p{L}\p{N}_]/u.test(node.textContent[index - 1])) continue;
       const range = document.createRange();
