@@ -183,7 +183,7 @@ def mistakes() -> Iterator[tuple[type[BaseModel], str, Any]]:
                 tables.add(path)
                 if "Any" not in str(field.annotation):
                     yield model, f"{path}.{key}".strip("."), [[]]
-        for path in tables:
+        for path in sorted(tables):
             yield model, f"{path}.no_such_key".strip("."), 1
 
 
