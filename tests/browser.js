@@ -53,8 +53,8 @@
 
   // A word that fits on a line must not be broken; output of programs is one long word.
   for (const node of all.filter((node) => !node.parentElement.closest("pre, code"))) {
-    for (const { index, 0: word } of node.textContent.matchAll(/[\p{L}\p{N}]{2,12}(?![\p{L}\p{N}_])/gu)) {
-      if (index && /[\p{L}\p{N}_]/u.test(node.textContent[index - 1])) continue;
+    for (const { index, 0: word } of node.textContent.matchAll(/[\p{L}\p{N}](?:\S*[\p{L}\p{N}])?/gu)) {
+      if (word.length > 12) continue;
       const range = document.createRange();
       range.setStart(node, index);
       range.setEnd(node, index + word.length);
