@@ -11,7 +11,7 @@ from ml_pipeline.names import FAILED, INCONCLUSIVE
 from ml_pipeline.registry.diagnostics import Diagnostics
 from ml_pipeline.registry.evidence import ClassMetrics, Comparison, TableVersion, Validation
 from ml_pipeline.reports.behaviour import Behaviour
-from ml_pipeline.reports.entries import ClassRow, Entry, Side, summary
+from ml_pipeline.reports.entries import ClassRow, Entry, Notice, Served, Side, summary
 from ml_pipeline.reports.plots import Axis, Plot, Point, number, trend
 from ml_pipeline.reports.rendering import REDACTED, cut, intervals, names_a_secret
 
@@ -23,23 +23,6 @@ _MOST_PLOTTED = 10
 MOST_ASKED = 50
 """Runs of the branch that are asked for: the report of a long history takes no longer."""
 _MOST_CLASSES, _MOST_PARAMS = 200, 100
-
-
-@dataclass(frozen=True, kw_only=True)
-class Notice:
-    """What a reviewer must not miss besides the verdict."""
-
-    verdict: str
-    title: str
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Served:
-    """The version that has the alias ``champion`` now, which may not be the one that the run was compared with."""
-
-    version: str
-    run_id: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What the tables of a scorecard hold: a table that the run was measured on, a model, a class."""
+"""The parts of a scorecard: a table that the run was measured on, a model, a class, a notice."""
 
 from __future__ import annotations
 
@@ -146,6 +146,23 @@ class ClassRow:
             return ""
         mark = "worse" if change < 0 else "better"
         return mark if mark == self.verdict else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notice:
+    """What a reviewer must not miss besides the verdict."""
+
+    verdict: str
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """The version that has the alias ``champion`` now, which may not be the one that the run was compared with."""
+
+    version: str
+    run_id: str
 
 
 def summary(rows: Sequence[ClassRow]) -> str:

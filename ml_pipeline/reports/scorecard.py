@@ -13,7 +13,8 @@ from ml_pipeline.names import CHAMPION
 from ml_pipeline.registry import models, runs
 from ml_pipeline.registry.diagnostics import Diagnostics
 from ml_pipeline.registry.evidence import Comparison, PerClass, Validation
-from ml_pipeline.reports.card import MOST_ASKED, Scorecard, Served
+from ml_pipeline.reports.card import MOST_ASKED, Scorecard
+from ml_pipeline.reports.entries import Served
 from ml_pipeline.reports.rendering import render
 
 if TYPE_CHECKING:

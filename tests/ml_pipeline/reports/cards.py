@@ -21,7 +21,8 @@ from ml_pipeline.names import PREDICTION
 from ml_pipeline.registry.diagnostics import Diagnostics
 from ml_pipeline.registry.evidence import ClassMetrics, ComparedChampion, Comparison, Decision, Validation
 from ml_pipeline.reports.batch_report import BatchReport
-from ml_pipeline.reports.card import Scorecard, Served
+from ml_pipeline.reports.card import Scorecard
+from ml_pipeline.reports.entries import Served
 
 MODEL, METRIC = "prod_ml.customer_churn.churn_model", "f1_macro"
 RULE: dict[str, Any] = {"tolerance": 0.01, "significance": 0.05}
