@@ -102,9 +102,9 @@ def _who(feature: str, plural: str, singular: str) -> str:
 
 
 def quarantine(rows: int, set_aside: int, limit: float) -> Finding:
-    """Share of the batch's rows that were set aside."""
+    """Share of the batch's rows that were quarantined."""
     share = set_aside / (set_aside + rows)
-    detail = f"{share:.1%} of the rows were set aside (> {limit:.1%})"
+    detail = f"{share:.1%} of the rows were quarantined (> {limit:.1%})"
     of: dict[str, Any] = {"kind": "quarantine", "rows": set_aside, "of_rows": set_aside + rows}
     return _limited("quarantine_share", share, limit, detail, **of)
 

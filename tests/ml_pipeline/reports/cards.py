@@ -229,7 +229,7 @@ def batch(*, passed: bool = False) -> BatchReport:
             PREDICTION, ["stays", "churns", "(other)"], [7000, 2000, 0], [700, 200, 0] if passed else [520, 390, 0]
         ),
     ]
-    alarm = "20.1% of the rows were set aside (> 5.0%)"
+    alarm = "20.1% of the rows were quarantined (> 5.0%)"
     return BatchReport(
         model=MODEL,
         model_version=7,

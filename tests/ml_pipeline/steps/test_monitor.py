@@ -196,7 +196,7 @@ def test_history_and_quarantine(flown: State) -> None:
     aside = [("a", ["size: is missing", "color: not accepted"]), ("b", ["size: is missing"])] * 10
     rows = session.spark().createDataFrame(aside, "id string, quarantine_reasons array<string>")
     batches.replace(rows, "local.test.quarantine", column="batch_date", value=DAY)
-    with flown.refuses("11.8% of the rows were set aside", CheckFailedError):
+    with flown.refuses("11.8% of the rows were quarantined", CheckFailedError):
         watch(flown)
     text = (runs.read_file(flown.batch_runs()[0], "batch_report.md") or b"").decode()
     assert "| size: is missing | 20 |" in text
