@@ -300,7 +300,7 @@ def test_labels_that_arrive_late_and_in_parts(labelled: State) -> None:
     assert 0.85 < low < 0.9333
     run = labelled.batch_runs()[0]
     text = (runs.read_file(run, "batch_report.md") or b"").decode()
-    assert "Realised performance" in text
+    assert "Realised metric" in text
     assert f"batch {DAY}, model version 1: accuracy 0.9333" in text
 
 
