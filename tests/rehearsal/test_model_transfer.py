@@ -133,7 +133,7 @@ def test_a_model_goes_to_the_workspace_and_from_it(
     report = (project.folder / "a report" / "report.md").read_text()
     assert report.startswith(f"# {MODEL}: passed")
     assert "c1" in report
-    assert str(champion.run_id) in report  # As the champion, which this commit's run is not.
+    assert f"version {champion.version}" in report  # The champion, which this commit's run is not.
 
     # From the workspace it goes on, with all that was logged.
     project.ok("export-model", "--commit", "c2", *there, "--output", "on")
