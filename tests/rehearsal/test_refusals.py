@@ -245,9 +245,8 @@ def test_a_cluster_repeats_no_tag_of_its_pool(
 @pytest.mark.parametrize("group", ["users", "admins"])
 def test_unity_catalog_knows_no_group_of_the_workspace(client: WorkspaceClient, group: str) -> None:
     """docs.databricks.com, "Principal"; public reports show the message."""
-    client.schemas.create("granted", "main")
+    schema = client.schemas.create(f"granted_to_{group}", "main").full_name
     change = catalog.PermissionsChange(principal=group, add=[catalog.Privilege.USE_SCHEMA])
     with pytest.raises(DatabricksError, match=f"Could not find principal with name {group}") as caught:
-        client.grants.update("schema", "main.granted", changes=[change])
+        client.grants.update("schema", str(schema), changes=[change])
     assert caught.value.error_code == "PRINCIPAL_DOES_NOT_EXIST"
-    client.schemas.delete("main.granted", force=True)
