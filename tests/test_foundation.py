@@ -158,7 +158,9 @@ def test_a_commit_subject_is_imperative_and_short(message: str, accepted: bool, 
 
 def test_make_help_is_aligned_and_fits_a_terminal() -> None:
     # A make that runs the tests would have this one name its directories.
-    done = subprocess.run(["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     lines = done.stdout.splitlines()
     starts = {re.match(r"[a-z-]+ +", line).end() for line in lines}  # type: ignore[union-attr]
 

@@ -13,6 +13,7 @@ _KINDS = {
     "FINISHED": "good",
     "passed": "good",
     "failed": "bad",
+    "inconclusive": "busy",
     **dict.fromkeys(("FAILED", "INTERNAL_ERROR", "TIMEDOUT", "KILLED"), "bad"),
     **dict.fromkeys(("RUNNING", "PENDING", "QUEUED", "TERMINATING"), "busy"),
 }

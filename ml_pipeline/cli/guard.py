@@ -61,6 +61,8 @@ def quieten(*, verbose: bool) -> None:
     if verbose or sys.warnoptions:
         return
     warnings.simplefilter("ignore", FutureWarning)
+    # Its warning: the first plot on a machine takes longer.
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     # A plot draws a box for a character that its font lacks. The report's text and tables show the character.
     warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from", category=UserWarning)
 

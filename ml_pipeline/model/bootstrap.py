@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from ml_pipeline.errors import InputError
 from ml_pipeline.model.metrics import Responses, Values, metric_value
+from ml_pipeline.wording import signed
 
 RESAMPLES = 1000
 """Bootstrap resamples of the validation rows. Fixed, as is their seed, so that any two runs are resampled alike."""
@@ -21,6 +23,7 @@ MOST_ROWS = 20_000
 """Rows that the bootstrap takes at most: its cost grows with them, and a slightly wide interval misleads nobody."""
 POWER = 0.9
 _PSEUDO = 2
+_BEST = {"positive_likelihood_ratio": math.inf}
 
 
 def bootstrap(metric: str, responses: Responses, truth: NDArray[np.int64]) -> Values:
@@ -54,15 +57,21 @@ class Measured(NamedTuple):
     """Rows that were resampled."""
 
     def interval(self, metric: str, significance: float) -> tuple[float, float]:
-        """Bounds that hold the metric with probability 1 - significance; at most its best value."""
+        """Bounds that hold the metric with probability 1 - significance; the upper one is at most its best value."""
         half = _half_width(self.resampled, self.rows, significance)
         # scikit-learn's scorers of losses are negated.
-        best = 0.0 if metric.startswith("neg_") else 1.0
+        best = 0.0 if metric.startswith("neg_") else _BEST.get(metric, 1.0)
         return self.value - half, max(self.value, min(self.value + half, best))
 
 
 def measure(metric: str, responses: Responses, truth: NDArray[np.int64]) -> Measured:
-    """The metric of a model's responses, and how certain it is."""
+    """The metric of a model's responses, and how certain it is.
+
+    Raises:
+        InputError: there are no rows, or the metric can't be computed for this target or this kind of model.
+    """
+    if not len(truth):
+        raise InputError(f"{metric} can't be measured: the table has no rows")
     # A prediction outside the classes is wrong, whatever the truth; scorers expect one of the classes.
     wrong = (truth + 1) % len(responses.classes.values)
     responses = replace(responses, labels=np.where(responses.labels < 0, wrong, responses.labels))
@@ -85,7 +94,8 @@ def _half_width(resampled: Values, rows: int, significance: float) -> float:
     Percentiles of resamples are too narrow on small tables, and have no width if no row differs: equal models would
     seem different. A row more on either side, as in the interval of Bonett and Price for paired proportions, adds 2/n²
     to the variance (Adjusted Wald confidence interval for a difference of binomial proportions based on paired data,
-    2012; Hesterberg, What teachers should know about the bootstrap, 2015, on the quantile and the bias).
+    2012; Hesterberg, What teachers should know about the bootstrap, 2015, on the quantile and the bias). The row counts
+    as one that changes the metric by 1/n, as a prediction does; of unbounded metrics, it may change it by more.
     """
     return _quantile(rows, significance) * math.sqrt(_variance(resampled, rows) + _PSEUDO / rows**2)
 
@@ -97,12 +107,23 @@ def rows_needed(mine: Measured, other: Measured, *, tolerance: float, significan
     power together, in standard errors (Chow, Shao, Wang and Lokhnygina, Sample Size Calculations in Clinical Research,
     2017, section 3.1), which shrink with the rows as those of ``_half_width`` do.
     """
-    rows, normal = min(mine.rows, other.rows), NormalDist()
-    quantiles = (normal.inv_cdf(1 - significance / 2) + normal.inv_cdf(POWER)) ** 2
-    of_a_row = quantiles * _variance(mine.resampled - other.resampled, rows) * rows
+    quantiles, of_a_row = _of_a_row(mine, other, significance)
     margin = tolerance**2
     needed = of_a_row + math.sqrt(of_a_row**2 + 4 * margin * _PSEUDO * quantiles)
     return math.ceil(needed / (2 * margin)) if margin and math.isfinite(needed / margin) else None
+
+
+def least_tolerance(mine: Measured, other: Measured, *, significance: float) -> float:
+    """The least tolerance that ``MOST_ROWS`` rows can show, by the same formula."""
+    quantiles, of_a_row = _of_a_row(mine, other, significance)
+    return math.sqrt(of_a_row / MOST_ROWS + _PSEUDO * quantiles / MOST_ROWS**2)
+
+
+def _of_a_row(mine: Measured, other: Measured, significance: float) -> tuple[float, float]:
+    """The square of both quantiles' sum, and what a single row adds to that many variances."""
+    rows, normal = min(mine.rows, other.rows), NormalDist()
+    quantiles = (normal.inv_cdf(1 - significance / 2) + normal.inv_cdf(POWER)) ** 2
+    return quantiles, quantiles * _variance(mine.resampled - other.resampled, rows) * rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +150,7 @@ class Difference:
         return "worse" if self.high < 0 else "indistinguishable"
 
     def __str__(self) -> str:
-        return f"{self.value:+.4f} [{self.low:+.4f}, {self.high:+.4f}], {self.verdict}"
+        return f"{signed(self.value)} [{signed(self.low)}, {signed(self.high)}], {self.verdict}"
 
 
 def f1_leads(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from ml_pipeline.model.bootstrap import Difference, Measured, rows_needed
+from ml_pipeline.model.bootstrap import MOST_ROWS, Difference, Measured, least_tolerance, rows_needed
 from ml_pipeline.names import FAILED, INCONCLUSIVE, PASSED
 from ml_pipeline.registry.evidence import Decision, Outcome, RivalRow
+from ml_pipeline.wording import counted, number
 
 OnInconclusive = Literal["pass", "fail"]
 _ROOM = 1e-12
@@ -15,15 +18,34 @@ _ROOM = 1e-12
 _MOST_NAMED = 3
 
 
-def rival(
-    name: str, run_id: str, mine: Measured, theirs: Measured, *, tolerance: float, significance: float
-) -> RivalRow:
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a model must keep to."""
+
+    metric: str
+    """Its name; the greater value is better."""
+    threshold: float
+    """The least value that is accepted."""
+    tolerance: float
+    """How far the model may fall below a rival."""
+    significance: float
+    """Of the intervals."""
+    on_inconclusive: OnInconclusive = "pass"
+    """What becomes of a model that the rows can't decide about."""
+
+    def shared(self, count: int) -> Limits:
+        """The limits of a comparison with so many rivals, which share the significance (Bonferroni)."""
+        return replace(self, significance=self.significance / max(1, count))
+
+
+def rival(name: str, run_id: str, mine: Measured, theirs: Measured, limits: Limits) -> RivalRow:
     """The comparison of a model, measured as ``mine``, with another one on the same rows.
 
     It is a test for non-inferiority whose margin is the tolerance: the model failed if the whole interval of the
     difference is below the margin, and passed if it is above (Food and Drug Administration, Non-Inferiority Clinical
     Trials to Establish Effectiveness, 2016). An equal model fails in at most ``significance / 2`` of all tables.
     """
+    tolerance, significance = limits.tolerance, limits.significance
     lead = Difference.between(mine, theirs, significance=significance)
     outcome: Outcome = INCONCLUSIVE
     if lead.high < -tolerance - _ROOM:
@@ -40,48 +62,37 @@ def rival(
         verdict=lead.verdict,
         outcome=outcome,
         rows_needed=rows_needed(mine, theirs, tolerance=tolerance, significance=significance),
+        least_tolerance=least_tolerance(mine, theirs, significance=significance),
     )
 
 
 def decide(
-    metric: str,
-    mine: Measured,
-    rivals: Sequence[RivalRow],
-    *,
-    threshold: float,
-    tolerance: float,
-    significance: float,
-    on_inconclusive: OnInconclusive = "pass",
-    left_out: str = "",
-    side: str = "",
+    limits: Limits, mine: Measured, rivals: Sequence[RivalRow], *, left_out: str = "", side: str = ""
 ) -> Decision:
     """Reject a model that misses the threshold, or that is provably worse than a rival by more than the tolerance.
 
-    Of a metric the greater value is better. The threshold is a limit of the measured value. A rival that the rows can't
-    decide about makes the verdict ``inconclusive``, or ``failed`` if ``on_inconclusive`` is ``fail``.
+    The threshold is a limit of the measured value. A rival that the rows can't decide about makes the verdict
+    ``inconclusive``, or ``failed`` if ``on_inconclusive`` is ``fail``.
 
     Args:
-        metric: Its name.
-        mine: The model's.
+        limits: What the model must keep to.
+        mine: Its metric.
         rivals: The other models on the same rows.
-        threshold: The least value that is accepted.
-        tolerance: How far the model may fall below a rival.
-        significance: Of the intervals.
-        on_inconclusive: What becomes of a model that the rows can't decide about.
         left_out: Who could not be compared, and why; part of the reason.
         side: Put before the metric in the reason, such as ``test``.
     """
-    measured = f"{side} {metric} {mine.value:.4f}".lstrip()
+    metric, threshold, significance = limits.metric, limits.threshold, limits.significance
+    measured = f"{side} {metric} {number(mine.value)}".lstrip()
     low, high = mine.interval(metric, significance)
     failed, open_ = ([rival for rival in rivals if rival.outcome == outcome] for outcome in (FAILED, INCONCLUSIVE))
     reasons = [f"{measured} misses the threshold {threshold:g}"] if mine.value < threshold else []
     if failed:
-        reasons.append(_worse(measured, failed, tolerance))
+        reasons.append(_worse(measured, failed, limits.tolerance))
     verdict: Outcome = FAILED if reasons else PASSED
     if open_ and not reasons:
-        reasons = [_undecided(measured, mine.rows, open_, tolerance)]
+        reasons = [_undecided(measured, mine.rows, open_, limits.tolerance)]
         verdict = INCONCLUSIVE
-        if on_inconclusive == "fail":
+        if limits.on_inconclusive == "fail":
             verdict = FAILED
             reasons.append('on_inconclusive = "fail" rejects it')
     if verdict == PASSED:
@@ -90,8 +101,8 @@ def decide(
     warning = ""
     if low < threshold <= mine.value:
         warning = (
-            f"{mine.rows:,} rows are too few to show that {metric} reaches the threshold {threshold:g}: "
-            f"its interval is {low:.4f} to {high:.4f}"
+            f"{counted(mine.rows, 'row')} can't show that {metric} reaches the threshold {threshold:g}: "
+            f"its interval is {number(low)} to {number(high)}"
         )
     return Decision(
         metric=metric,
@@ -100,7 +111,7 @@ def decide(
         high=high,
         rows=mine.rows,
         threshold=threshold,
-        tolerance=tolerance,
+        tolerance=limits.tolerance,
         significance=significance,
         rivals=list(rivals),
         verdict=verdict,
@@ -110,23 +121,32 @@ def decide(
 
 
 def _worse(measured: str, rivals: Sequence[RivalRow], tolerance: float) -> str:
-    needed = max(rival.value for rival in rivals) - tolerance
+    within = max(rival.value for rival in rivals) - tolerance
     return (
         f"{measured} is worse by more than the tolerance {tolerance:g} than {_named(rivals, _MOST_NAMED)}; "
-        f"at least {needed:.4f} is needed"
+        f"{number(within)} would be within the tolerance"
     )
 
 
 def _undecided(measured: str, rows: int, rivals: Sequence[RivalRow], tolerance: float) -> str:
-    # Two digits, for it is an estimate.
-    needed = int(float(f"{max(rival.rows_needed or 0 for rival in rivals):.2g}"))
-    remedy = f"about {needed:,} rows would show it" if needed else "set a tolerance above 0"
+    hardest = max(rivals, key=lambda rival: rival.rows_needed or 0)
     return (
-        f"{rows:,} rows can't show whether {measured} is within the tolerance {tolerance:g} of {_named(rivals, 1)}; "
-        f"{remedy}"
+        f"{counted(rows, 'row')} can't show whether {measured} is within the tolerance {tolerance:g} of "
+        f"{_named(rivals, 1)}; {_remedy(rows, hardest.rows_needed or 0, hardest.least_tolerance or 0.0)}"
     )
 
 
+def _remedy(rows: int, needed: int, least: float) -> str:
+    if needed > MOST_ROWS:
+        # Two digits, for it is an estimate, and rounded up: a hair less would not do.
+        digits = 1 - math.floor(math.log10(least))
+        enough = math.ceil(least * 10**digits) / 10**digits
+        return f"set a tolerance of at least {enough:g}: of more than {MOST_ROWS:,} rows, {MOST_ROWS:,} are compared"
+    if needed > rows:
+        return f"about {int(float(f'{needed:.2g}')):,} rows would show it of an equal model"
+    return "the difference is too close to the tolerance to tell" if needed else "set a tolerance above 0"
+
+
 def _named(rivals: Sequence[RivalRow], most: int) -> str:
-    some = "; ".join(f"{rival.name} ({rival.value:.4f}; {rival.change})" for rival in rivals[:most])
+    some = "; ".join(f"{rival.name} ({number(rival.value)}; {rival.change})" for rival in rivals[:most])
     return f"{some} and {len(rivals) - most} more" if len(rivals) > most else some

@@ -19,6 +19,7 @@ from ml_pipeline.monitoring.findings import Finding
 from ml_pipeline.names import LABEL, PREDICTION, SCORES
 from ml_pipeline.registry import runs
 from ml_pipeline.registry.evidence import Evaluation
+from ml_pipeline.wording import number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +69,7 @@ def _measure(matched: Matched, batch: LabelledBatch, *, metric: str, significanc
         responses, truth = _responses(matched.frame(batch), runs.run(batch.run_id))
         measured = measure(metric, responses, truth)
         value, (low, high) = measured.value, measured.interval(metric, significance)
-        text += f"{metric} {value:.4f} [{low:.4f}, {high:.4f}]"
+        text += f"{metric} {number(value)} [{number(low)}, {number(high)}]"
     except InputError as error:
         # A metric that these labels don't allow, or that probabilities are missing for, does not stop the others.
         kept = "" if matched.scored else "; with 'probabilities = true' in [batch_inference] they are kept"

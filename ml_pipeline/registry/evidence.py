@@ -18,6 +18,7 @@ from ml_pipeline.names import FAILED, PASSED
 from ml_pipeline.registry import runs, tracking
 from ml_pipeline.settings import messages
 from ml_pipeline.settings.types import Settings
+from ml_pipeline.wording import number, signed
 
 if TYPE_CHECKING:
     from ml_pipeline.registry import Run
@@ -138,16 +139,19 @@ class RivalRow(Settings):
     """Whether the run's model is worse by more than the tolerance; earlier releases kept none."""
     rows_needed: int | None = None
     """Rows that would show an equal model to be within the tolerance; ``None`` if the tolerance is 0."""
+    least_tolerance: float | None = None
+    """The least tolerance that as many rows as are compared at most would show; earlier releases kept none."""
 
     @property
     def change(self) -> str:
         """The difference with its interval."""
-        return f"difference {self.difference:+.4f}, interval {self.low:+.4f} to {self.high:+.4f}"
+        return f"difference {signed(self.difference)}, interval {signed(self.low)} to {signed(self.high)}"
 
     def __str__(self) -> str:
         side = "below" if self.difference < 0 else "above"
-        lead = f"{abs(self.difference):.4f} {side}" if self.difference else "level with"
-        return f"{lead} {self.name} ({self.value:.4f}; {self.verdict})"
+        lead = number(abs(self.difference))
+        stands = "level with" if lead == number(0) else f"{lead} {side}"
+        return f"{stands} {self.name} ({number(self.value)}; {self.verdict})"
 
 
 class ComparedChampion(Settings):
@@ -270,6 +274,11 @@ class TableVersion:
     def rows(self) -> int:
         """Rows of the whole table; 0 if it has no fingerprint."""
         return Digest.parse(self.fingerprint).rows if self.fingerprint else 0
+
+    @property
+    def taken(self) -> int:
+        """Rows that the run took of it; 0 if it has no fingerprint."""
+        return self.sample.rows if self.sample else self.rows
 
     @property
     def tags(self) -> dict[str, str]:

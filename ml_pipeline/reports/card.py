@@ -12,8 +12,9 @@ from ml_pipeline.registry.diagnostics import Diagnostics
 from ml_pipeline.registry.evidence import ClassMetrics, Comparison, TableVersion, Validation
 from ml_pipeline.reports.behaviour import Behaviour
 from ml_pipeline.reports.entries import ClassRow, Entry, Notice, Served, Side, summary
-from ml_pipeline.reports.plots import Axis, Plot, Point, number, trend
+from ml_pipeline.reports.plots import Axis, Plot, Point, limit, number, trend
 from ml_pipeline.reports.rendering import REDACTED, cut, intervals, names_a_secret
+from ml_pipeline.wording import counted
 
 if TYPE_CHECKING:
     from ml_pipeline.registry import Run
@@ -97,9 +98,23 @@ class Scorecard:
         return self.comparison.threshold if self.comparison else self.test.threshold if self.test else None
 
     @property
-    def tolerance(self) -> float:
-        """How far the run may fall below a rival."""
-        return (self.comparison.tolerance if self.comparison else None) or 0.0
+    def threshold_text(self) -> str:
+        """The threshold as it was set."""
+        return "not known" if self.threshold is None else limit(self.threshold)
+
+    @property
+    def tolerance(self) -> float | None:
+        """How far the run may fall below a rival; ``None`` if no document has it."""
+        return self.comparison.tolerance if self.comparison else self.test.tolerance if self.test else None
+
+    @property
+    def tolerance_note(self) -> str:
+        """The tolerance in words; empty if it is not known."""
+        return "" if self.tolerance is None else f"tolerance {limit(self.tolerance)}"
+
+    @property
+    def _margin(self) -> float | None:
+        return None if self.tolerance is None else -self.tolerance
 
     @property
     def champion(self) -> str:
@@ -146,12 +161,12 @@ class Scorecard:
         values = [mark for side in self.sides for mark in side.values]
         differences = [mark for side in self.sides for mark in side.differences]
         plots = [
-            Plot(title=self.metric, marks=values, limit=self.threshold, limit_label="threshold"),
+            Plot(title=self.metric, marks=values, limit=self.threshold, limit_label=f"threshold {self.threshold_text}"),
             Plot(
                 title=f"difference of {self.metric}: this run minus the other model",
                 marks=differences,
-                limit=-self.tolerance,
-                limit_label="tolerance" if self.tolerance else "no tolerance",
+                limit=self._margin,
+                limit_label=self.tolerance_note,
                 differences=True,
             ),
         ]
@@ -187,7 +202,7 @@ class Scorecard:
     def differences(self) -> Plot:
         """All differences from other models on the validation table."""
         marks = [entry.mark for entry in self.entries if entry.mark]
-        return Plot(title="difference", marks=marks, limit=-self.tolerance, differences=True)
+        return Plot(title="difference", marks=marks, limit=self._margin, differences=True)
 
     @property
     def trend(self) -> tuple[Axis, list[Point]] | None:
@@ -223,7 +238,7 @@ class Scorecard:
                 name=name,
                 measured=measured,
                 champion=theirs.get(name),
-                tolerance=self.tolerance,
+                tolerance=self.tolerance or 0.0,
                 verdict=verdicts.get(name, ""),
             )
             for name, measured in self.per_class.items()
@@ -282,4 +297,4 @@ def _started(entry: Entry) -> int:
 def _version(table: TableVersion | None) -> str:
     if table is None:
         return ""
-    return f"version {table.version}, {table.rows:,} rows" if table.fingerprint else f"version {table.version}"
+    return f"version {table.version}, {counted(table.rows, 'row')}" if table.fingerprint else f"version {table.version}"

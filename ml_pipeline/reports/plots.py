@@ -9,25 +9,28 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from ml_pipeline import wording
+
 _STEPS = (1, 2, 2.5, 5, 10)
 _FLAT = 1e-3
 """The least span of an axis: below it, differences are rounding."""
+_LARGE = 1e5
 MINUS = "\N{MINUS SIGN}"
 
 
-def number(value: float | None, digits: int = 4) -> str:
-    """A number as text; empty without one, and zero has no sign."""
-    if value is None:
-        return ""
-    text = f"{value:.{digits}f}"
-    return text.replace("-", MINUS if float(text) else "")
+def number(value: float | None) -> str:
+    """A number as text; empty without one."""
+    return "" if value is None else wording.number(value).replace("-", MINUS)
 
 
-def signed(value: float | None, digits: int = 4) -> str:
-    """A difference as text; zero has no sign."""
-    if value is None:
-        return ""
-    return number(value, digits) if abs(value) < 0.5 * 10**-digits else f"{value:+.{digits}f}".replace("-", MINUS)
+def signed(value: float | None) -> str:
+    """A difference as text; empty without one."""
+    return "" if value is None else wording.signed(value).replace("-", MINUS)
+
+
+def limit(value: float) -> str:
+    """A number that a person set, as it was written."""
+    return f"{value:g}".replace("-", MINUS)
 
 
 def percent(share: float) -> str:
@@ -41,6 +44,12 @@ def short(count: int) -> str:
         if count >= size:
             return f"{count / size:.1f}{unit}" if count < 10 * size else f"{count // size}{unit}"
     return str(count)
+
+
+def _tick(value: float, shape: str) -> str:
+    text = format(value, shape).replace("e+0", "e")
+    # Zero has no sign.
+    return text.replace("-", MINUS) if float(text) else text.lstrip("+-")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +80,12 @@ class Axis:
 
     def ticks(self, *, sign: bool = False) -> list[tuple[float, str]]:
         """The place and the text of each tick."""
-        digits = max(0, -math.floor(math.log10(self.step) + 1e-9))
-        digits += not math.isclose(round(self.step, digits), self.step)
         values = [self.low + i * self.step for i in range(round((self.high - self.low) / self.step) + 1)]
-        return [(self.at(value), (signed if sign else number)(value, digits)) for value in values]
+        power, most = math.floor(math.log10(self.step) + 1e-9), max(map(abs, values))
+        digits = max(0, -power)
+        digits += not math.isclose(round(self.step, digits), self.step)
+        shape = f".{digits}f" if most < _LARGE else f".{math.floor(math.log10(most)) - power + 2}g"
+        return [(self.at(value), _tick(value, f"{'+' if sign else ''}{shape}")) for value in values]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from ml_pipeline.reports.plots import number, percent, short, signed
+from ml_pipeline.reports.plots import limit, number, percent, short, signed
+from ml_pipeline.wording import counted
 
 _CODE, _PROSE = 60, 1_500
 """Characters that a name, and that a sentence, has at most."""
@@ -94,9 +95,9 @@ def _entity(found: re.Match[str]) -> str:
     return found[0] if found[0] == _BREAK else f"&#{ord(found[0])};"
 
 
-def intervals(rows: Sequence[tuple[str, float, float, float]], *, tolerance: float) -> str:
+def intervals(rows: Sequence[tuple[str, float, float, float]], *, tolerance: float | None) -> str:
     """A plot in text of names, differences and the bounds of their intervals; zero and the tolerance are lines."""
-    reach = max([tolerance, _LEAST_REACH, *(abs(bound) for row in rows for bound in row[1:])])
+    reach = max([tolerance or 0.0, _LEAST_REACH, *(abs(bound) for row in rows for bound in row[1:])])
 
     def column(value: float) -> int:
         return round(_HALF * value / reach) + _HALF
@@ -107,7 +108,8 @@ def intervals(rows: Sequence[tuple[str, float, float, float]], *, tolerance: flo
         line = [" "] * (2 * _HALF + 1)
         first, last = column(low), column(high)
         line[first : last + 1] = "─" * (last + 1 - first)
-        line[column(-tolerance)] = "┊"
+        if tolerance is not None:
+            line[column(-tolerance)] = "┊"
         line[column(0.0)] = "┼" if low < 0 < high else "│"
         line[first], line[last] = "├", "┤"
         line[column(value)] = "●"
@@ -121,10 +123,6 @@ def _finalize(value: Any) -> Any:
     return redact(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _cell(text: Any) -> str:
-    return str(text).replace("|", "\\|").replace("\n", " ")
-
-
 def render(name: str, **values: Any) -> str:
     """The text of a file from its template, ``NAME.j2``; in a page, values are escaped."""
     environment = jinja2.Environment(
@@ -136,6 +134,14 @@ def render(name: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        cell=_cell, code=code, cut=cut, number=number, percent=percent, prose=prose, short=short, signed=signed
+        code=code,
+        counted=counted,
+        cut=cut,
+        limit=limit,
+        number=number,
+        percent=percent,
+        prose=prose,
+        short=short,
+        signed=signed,
     )
     return environment.get_template(f"{name}.j2").render(**values)

@@ -13,8 +13,8 @@ from ml_pipeline.data.features import Features
 from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import CheckFailedError, PipelineError
 from ml_pipeline.model import predictor
-from ml_pipeline.model.bootstrap import MOST_ROWS, Measured, f1_verdicts, measure
-from ml_pipeline.model.decision import OnInconclusive, decide, rival
+from ml_pipeline.model.bootstrap import MOST_ROWS, RESAMPLES, Measured, f1_verdicts, measure
+from ml_pipeline.model.decision import Limits, OnInconclusive, decide, rival
 from ml_pipeline.model.metrics import Classes, Metric, Responses, by_class
 from ml_pipeline.names import CHAMPION, DEVELOPMENT, GIT_COMMIT, PASSED, REASON, VALIDATE, VALIDATION_SIDE
 from ml_pipeline.registry import evidence, models, runs
@@ -51,21 +51,18 @@ def compare(
     from ml_pipeline.reports import figures
 
     run = runs.the_run(experiment, job_run_id=job_run_id)
-    mine = measured(run, metric)
-    champion, left_out = _champion(run, mine, model, metric, tolerance=tolerance, significance=significance)
-    rivals = [champion[0]] if champion else []
-    served = {row.run_id for row in rivals}
-    rivals += _branch(experiment, run, mine, metric, besides=served, tolerance=tolerance, significance=significance)
-    decision = decide(
-        metric,
-        mine,
-        rivals,
+    limits = Limits(
+        metric=metric,
         threshold=threshold,
         tolerance=tolerance,
         significance=significance,
         on_inconclusive=on_inconclusive,
-        left_out=left_out,
     )
+    mine = measured(run, metric)
+    champion, left_out = _champion(run, mine, model, limits)
+    rivals = [champion[0]] if champion else []
+    rivals += _branch(experiment, run, mine, limits, besides={row.run_id for row in rivals})
+    decision = decide(limits, mine, rivals, left_out=left_out)
     Comparison(**decision.model_dump(), champion=champion[1] if champion else None).log(run)
     picture = figures.comparison(mine.value, rivals, metric=metric, threshold=threshold)
     runs.log_figures(run, {"comparison": picture})
@@ -79,12 +76,22 @@ def compare(
 
 
 def measured(run: Run, metric: str) -> Measured:
-    """The metric of a run on its validation rows."""
-    evaluation = Evaluation.read(run)
+    """The metric of a run on its validation rows.
+
+    Raises:
+        CheckFailedError: the run measured another metric, or an earlier release measured it too differently.
+    """
+    evaluation, where = Evaluation.read(run), f"run {run.info.run_id}"
     if evaluation.metric != metric:
-        raise CheckFailedError(f"run {run.info.run_id} measured {evaluation.metric}, not {metric}; train it anew")
-    # Earlier releases kept no count. With a single row the interval shows nothing.
-    rows = evaluation.rows or len(evaluation.labels) or 1
+        raise CheckFailedError(f"{where} measured {evaluation.metric}, not {metric}; train it anew")
+    side = TableVersion.find(run, VALIDATION_SIDE)
+    # Earlier releases kept no count.
+    rows = evaluation.rows or len(evaluation.labels) or (side.taken if side else 0)
+    if not rows:
+        raise CheckFailedError(f"{where} does not say how many rows it was measured on; train it anew")
+    if len(evaluation.bootstrap) != RESAMPLES:
+        resamples = len(evaluation.bootstrap)
+        raise CheckFailedError(f"{where} has {resamples:,} resamples; expected {RESAMPLES:,}; train it anew")
     return Measured(evaluation.value, np.asarray(evaluation.bootstrap), min(rows, MOST_ROWS))
 
 
@@ -92,31 +99,26 @@ def _branch(
     experiment: str,
     run: Run,
     mine: Measured,
-    metric: str,
+    limits: Limits,
     *,
     besides: Collection[str],
-    tolerance: float,
-    significance: float,
 ) -> list[RivalRow]:
-    """The best runs of the branch; they share the significance (Bonferroni), so that many of them reject no more."""
+    """The best runs of the branch; they share the significance, so that many of them reject no more."""
     same_rows = evidence.same_rows(run, VALIDATION_SIDE)
     others: list[tuple[Run, Measured]] = []
-    for other in runs.of_branch(experiment, run, metric, most=MOST_RUNS, **same_rows):
+    for other in runs.of_branch(experiment, run, limits.metric, most=MOST_RUNS, **same_rows):
         if other.info.run_id in besides:
             continue
         try:
-            others.append((other, measured(other, metric)))
+            others.append((other, measured(other, limits.metric)))
         except PipelineError as error:
             print(f"run {other.info.run_name} is left out of the comparison: {error}", flush=True)
-    share = significance / max(1, len(others))
-    return [
-        rival(f"run {other.info.run_name}", other.info.run_id, mine, theirs, tolerance=tolerance, significance=share)
-        for other, theirs in others
-    ]
+    share = limits.shared(len(others))
+    return [rival(f"run {other.info.run_name}", other.info.run_id, mine, theirs, share) for other, theirs in others]
 
 
 def _champion(
-    run: Run, mine: Measured, model: str, metric: str, *, tolerance: float, significance: float
+    run: Run, mine: Measured, model: str, limits: Limits
 ) -> tuple[tuple[RivalRow, ComparedChampion] | None, str]:
     """The champion on the rows that the run was measured on, or why it is left out.
 
@@ -139,12 +141,12 @@ def _champion(
     frame = hashing.sampled(rows, [*columns, rows[quote(target)]], side.sample)
     truth = classes.encode(frame[target])
     responses = Responses.of(served.model, frame[list(served.kinds)], classes)
-    theirs = measure(metric, responses, truth)
-    row = rival(name, run_id, mine, theirs, tolerance=tolerance, significance=significance)
+    theirs = measure(limits.metric, responses, truth)
+    row = rival(name, run_id, mine, theirs, limits)
     compared = ComparedChampion(
         version=str(champion.version),
         run_id=run_id,
         per_class=by_class(responses, truth),
-        verdicts=f1_verdicts(truth, evaluation.labels, responses, significance=significance),
+        verdicts=f1_verdicts(truth, evaluation.labels, responses, significance=limits.significance),
     )
     return (row, compared), ""

@@ -29,6 +29,7 @@ from ml_pipeline.names import CLASSES, EVALUATOR, PREDICTION, TRAIN_SIDE, VALIDA
 from ml_pipeline.registry import models, runs
 from ml_pipeline.registry.evidence import Evaluation, PerClass, Reference, TableVersion
 from ml_pipeline.settings.types import ClassName, Columns, Folds, Rows, Seed
+from ml_pipeline.wording import number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,7 +121,7 @@ def train(
         _log_figures(run, trained, grid, metric)
         _log_model(run, trained, sides[0])
     sampled = {f"{side.side} rows": str(side.sample) for side in sides if side.sample}
-    return {"MLflow run": run.info.run_id, f"validation {metric}": f"{evaluation.value:.4f}", **sampled}
+    return {"MLflow run": run.info.run_id, f"validation {metric}": number(evaluation.value), **sampled}
 
 
 def _sampled(run: Run, side: str, *, key: list[str], most: int) -> TableVersion:

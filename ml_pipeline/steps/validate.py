@@ -9,7 +9,7 @@ from ml_pipeline.entry_point import Results
 from ml_pipeline.errors import CheckFailedError, InputError
 from ml_pipeline.model import predictor
 from ml_pipeline.model.bootstrap import measure
-from ml_pipeline.model.decision import OnInconclusive, decide, rival
+from ml_pipeline.model.decision import Limits, OnInconclusive, decide, rival
 from ml_pipeline.model.metrics import Classes, Metric
 from ml_pipeline.names import CHALLENGER, CHAMPION, GIT_COMMIT, TEST, TEST_SIDE
 from ml_pipeline.registry import models, runs, tracking
@@ -44,6 +44,13 @@ def validate(
     rows = tables.read(test_table, version=version)
     if target not in rows.columns:
         raise InputError(f"target: table {test_table} has no column '{target}'; accepted: {', '.join(rows.columns)}")
+    limits = Limits(
+        metric=metric,
+        threshold=threshold,
+        tolerance=tolerance,
+        significance=significance,
+        on_inconclusive=on_inconclusive,
+    )
     classes = Classes(tuple(Evaluation.read(run).classes))
     ask = functools.partial(predictor.responses, rows, target=target, classes=classes, where=f"table {test_table}")
     responses, truth = ask(predictor.load(models.run_uri(run)))
@@ -57,19 +64,8 @@ def validate(
             left_out = f"{name} is left out of the comparison: {misfit}"
         else:
             theirs = measure(metric, *ask(served))
-            limits = {"tolerance": tolerance, "significance": significance}
-            rivals.append(rival(name, str(champion.run_id), mine, theirs, **limits))
-    decision = decide(
-        metric,
-        mine,
-        rivals,
-        threshold=threshold,
-        tolerance=tolerance,
-        significance=significance,
-        on_inconclusive=on_inconclusive,
-        left_out=left_out,
-        side="test",
-    )
+            rivals.append(rival(name, str(champion.run_id), mine, theirs, limits))
+    decision = decide(limits, mine, rivals, left_out=left_out, side="test")
     tags = decision.tags(TEST) | side.tags
     runs.set_tags(run, tags)
     tracking.client().log_metric(run.info.run_id, f"test_{metric}", mine.value)

@@ -21,7 +21,7 @@ from scipy.stats import t as student
 
 from ml_pipeline.model import bootstrap
 from ml_pipeline.model.bootstrap import Measured, measure
-from ml_pipeline.model.decision import decide, rival
+from ml_pipeline.model.decision import Limits, decide, rival
 from ml_pipeline.model.metrics import Classes, Responses, metric_value
 
 SIGNIFICANCE = 0.05
@@ -103,10 +103,10 @@ def resolvable_harm(metric: str, rows: int, random: np.random.Generator) -> floa
 
 def fails(metric: str, mine: Measured, *others: Measured) -> bool:
     """Whether a model fails against others that share the significance."""
-    limits = {"tolerance": TOLERANCE, "significance": SIGNIFICANCE / len(others)}
-    rivals = [rival(f"run {number}", str(number), mine, other, **limits) for number, other in enumerate(others)]
-    decided = decide(metric, mine, rivals, threshold=-np.inf, tolerance=TOLERANCE, significance=SIGNIFICANCE)
-    return not decided.passed
+    limits = Limits(metric=metric, threshold=-np.inf, tolerance=TOLERANCE, significance=SIGNIFICANCE)
+    share = limits.shared(len(others))
+    rivals = [rival(f"run {number}", str(number), mine, other, share) for number, other in enumerate(others)]
+    return not decide(limits, mine, rivals).passed
 
 
 def simulate(case: tuple[str, int, int]) -> tuple[float, float | None, float]:

@@ -41,7 +41,13 @@ TARGET = "the `kind`"
 
 
 def finished(
-    name: str, value: float, *, rows: int | None = 1000, params: dict[str, str] | None = None, **tags: str
+    name: str,
+    value: float,
+    *,
+    rows: int | None = 1000,
+    resamples: int = RESAMPLES,
+    params: dict[str, str] | None = None,
+    **tags: str,
 ) -> Run:
     """A run as training leaves it."""
     default = {"git_branch": "main", "git_commit": "c1", "validation_fingerprint": "2-ab", "reason": "ci"}
@@ -49,7 +55,7 @@ def finished(
     with resumed(run):
         log_params({"metric": "accuracy", "target": TARGET} | (params or {}))
         log_metrics({"validation_accuracy": value})
-    Evaluation(metric="accuracy", value=value, bootstrap=[value] * RESAMPLES, classes=["a", "b"], rows=rows).log(run)
+    Evaluation(metric="accuracy", value=value, bootstrap=[value] * resamples, classes=["a", "b"], rows=rows).log(run)
     return the_run(EXPERIMENT, job_run_id=name)
 
 
@@ -136,11 +142,26 @@ def test_another_runs_wrong_metric_is_refused(state: State) -> None:
     assert (measured.value, measured.rows, type(measured.resampled)) == (0.9, 1000, np.ndarray)
 
 
-@pytest.mark.usefixtures("state")
-def test_a_run_that_kept_no_rows_can_not_be_told_apart() -> None:
+def test_a_run_that_does_not_say_how_many_rows_it_was_measured_on_is_left_out(
+    state: State, capsys: pytest.CaptureFixture[str]
+) -> None:
     finished("earlier", 0.99, rows=None)
-    finished("mine", 0.85)
-    assert compared("mine")["verdict"].startswith("inconclusive: ")
+    finished("other", 0.99, resamples=500)
+    run = finished("mine", 0.85)
+    assert compared("mine")["verdict"].startswith("passed: ")
+    said = capsys.readouterr().out
+    assert "run earlier is left out of the comparison: run " in said
+    assert " does not say how many rows it was measured on; train it anew\n" in said
+    assert f" has 500 resamples; expected {RESAMPLES:,}; train it anew\n" in said
+    assert Comparison.read(run).rivals == []
+    with state.refuses("^run .* does not say how many rows it was measured on; train it anew$", CheckFailedError):
+        compared("earlier")
+
+
+@pytest.mark.usefixtures("state")
+def test_the_rows_of_an_earlier_release_are_those_of_its_table() -> None:
+    table: Any = {"validation_table": "t", "validation_version": "0", "validation_fingerprint": "2500-ab"}
+    assert compare.measured(finished("earlier", 0.9, rows=None, **table), "accuracy").rows == 2500
 
 
 def test_the_champion_is_measured_on_the_version_of_the_table_that_the_run_read(state: State) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
 from pathlib import Path
@@ -129,6 +130,13 @@ def test_a_character_that_the_font_of_a_plot_lacks_is_no_warning() -> None:
         quieten(verbose=False)
         figures.png(_titled("日本"))
     assert [str(warning.message) for warning in caught if "Glyph" in str(warning.message)] == []
+
+
+def test_the_first_plot_on_a_machine_prints_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    quieten(verbose=False)
+    # As matplotlib does once building its cache of fonts takes five seconds.
+    logging.getLogger("matplotlib.font_manager").warning("Matplotlib is building the font cache")
+    assert caplog.messages == []
 
 
 def _titled(title: str) -> Any:

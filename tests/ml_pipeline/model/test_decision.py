@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -7,12 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ml_pipeline.errors import InputError
 from ml_pipeline.model import bootstrap, decision
 from ml_pipeline.model.bootstrap import Difference, Measured
-from ml_pipeline.model.decision import decide
+from ml_pipeline.model.decision import Limits, OnInconclusive, decide
+from ml_pipeline.model.metrics import Classes, Responses
 from ml_pipeline.registry.evidence import Decision, RivalRow
 
 ROWS = 1000
+LIMITS = Limits(metric="f1", threshold=0.8, tolerance=0.01, significance=0.05)
 ROUNDING = 1e-12
 """The largest fall that is taken for rounding."""
 
@@ -36,15 +40,23 @@ def rival(
     return RivalRow(name=name, run_id=f"id of {name}", verdict=verdict, **row)
 
 
-def judge(value: float, *rivals: RivalRow, threshold: float = 0.8, tolerance: float = 0.01, **options: Any) -> Decision:
-    return decide("f1", measured(value), rivals, threshold=threshold, tolerance=tolerance, significance=0.05, **options)
+def judge(
+    value: float,
+    *rivals: RivalRow,
+    threshold: float = 0.8,
+    tolerance: float = 0.01,
+    on_inconclusive: OnInconclusive = "pass",
+    **options: Any,
+) -> Decision:
+    limits = replace(LIMITS, threshold=threshold, tolerance=tolerance, on_inconclusive=on_inconclusive)
+    return decide(limits, measured(value), rivals, **options)
 
 
 def outcome(difference: float, *, noise: float = 0.0, rows: int = ROWS, tolerance: float = 0.01) -> str | None:
     """Of a model with this difference, whose resamples deviate from it by so much."""
     resampled = difference + noise * np.tile([-1.0, 1.0], 50)
     mine, theirs = Measured(0.5 + difference, resampled, rows), Measured(0.5, np.zeros(100), rows)
-    return decision.rival("other", "id", mine, theirs, tolerance=tolerance, significance=0.05).outcome
+    return decision.rival("other", "id", mine, theirs, replace(LIMITS, tolerance=tolerance)).outcome
 
 
 @pytest.mark.parametrize(
@@ -170,7 +182,7 @@ def test_a_rejection_names_the_evidence_and_what_is_needed() -> None:
     assert decided.verdict == "failed"
     assert decided.reason == (
         "test f1 0.8500 is worse by more than the tolerance 0.01 than "
-        "run b (0.9000; difference -0.0500, interval -0.0700 to -0.0300); at least 0.8900 is needed"
+        "run b (0.9000; difference -0.0500, interval -0.0700 to -0.0300); 0.8900 would be within the tolerance"
     )
 
 
@@ -187,7 +199,7 @@ def test_of_many_rivals_three_are_named_and_the_others_counted(count: int, named
     rivals = [rival(-0.05, f"run {name}", half=0.02, outcome="failed") for name in "abcdef"[:count]]
 
     fallen = "; ".join(f"run {name} (0.9000; difference -0.0500, interval -0.0700 to -0.0300)" for name in named)
-    assert f" than {fallen}{more}; at least" in judge(0.85, *rivals).reason
+    assert f" than {fallen}{more}; 0.8900 would be" in judge(0.85, *rivals).reason
 
 
 def test_an_inconclusive_verdict_says_how_many_rows_would_tell() -> None:
@@ -198,7 +210,7 @@ def test_an_inconclusive_verdict_says_how_many_rows_would_tell() -> None:
     assert (decided.verdict, decided.passed) == ("inconclusive", True)
     assert decided.reason == (
         "1,000 rows can't show whether f1 0.9000 is within the tolerance 0.01 of the champion, version 3 (0.9000; "
-        "difference +0.0000, interval -0.0200 to +0.0200); about 4,300 rows would show it"
+        "difference 0.0000, interval -0.0200 to +0.0200); about 4,300 rows would show it of an equal model"
     )
 
 
@@ -208,7 +220,9 @@ def test_an_inconclusive_verdict_fails_if_the_settings_say_so() -> None:
     decided = judge(0.9, undecided, on_inconclusive="fail")
 
     assert (decided.verdict, decided.passed) == ("failed", False)
-    assert decided.reason.endswith('about 4,300 rows would show it; on_inconclusive = "fail" rejects it')
+    assert decided.reason.endswith(
+        'about 4,300 rows would show it of an equal model; on_inconclusive = "fail" rejects it'
+    )
 
 
 def test_without_tolerance_the_remedy_is_a_tolerance() -> None:
@@ -222,20 +236,63 @@ def test_who_was_left_out_is_part_of_the_reason() -> None:
 
 @pytest.mark.parametrize(("rows", "warned"), [(8, True), (25, True), (50, False)])
 def test_a_table_that_is_too_small_for_the_threshold_is_warned_of(rows: int, warned: bool) -> None:
-    decided = decide("accuracy", measured(1.0, rows=rows), [], threshold=0.9, tolerance=0.01, significance=0.05)
+    decided = decide(replace(LIMITS, metric="accuracy", threshold=0.9), measured(1.0, rows=rows), [])
 
     assert (decided.verdict, bool(decided.warning)) == ("passed", warned)
     assert decided.high == 1
     if warned:
-        expected = f"{rows} rows are too few to show that accuracy reaches the threshold 0.9: its interval is 0."
+        expected = f"{rows} rows can't show that accuracy reaches the threshold 0.9: its interval is 0."
         assert decided.warning.startswith(expected)
         assert decided.results["warning"] == decided.warning
 
 
-@pytest.mark.parametrize(("metric", "value", "high"), [("accuracy", 1.0, 1.0), ("neg_log_loss", -0.001, 0.0)])
+def test_a_single_row_is_no_plural() -> None:
+    assert decide(LIMITS, measured(1.0, rows=1), []).warning.startswith("1 row can't show that f1 ")
+
+
+@pytest.mark.parametrize(
+    ("rows", "needed", "least", "remedy"),
+    [
+        pytest.param(1000, 1001, 0.02, "about 1,000 rows would show it of an equal model", id="a row more"),
+        pytest.param(1000, 1000, 0.02, "the difference is too close to the tolerance to tell", id="enough rows"),
+        pytest.param(1000, 20_000, 0.01, "about 20,000 rows would show it of an equal model", id="all rows compared"),
+        pytest.param(
+            20_000,
+            20_001,
+            0.012301,
+            "set a tolerance of at least 0.013: of more than 20,000 rows, 20,000 are compared",
+            id="more than are compared",
+        ),
+    ],
+)
+def test_an_inconclusive_verdict_asks_for_what_can_be_had(rows: int, needed: int, least: float, remedy: str) -> None:
+    undecided = rival(0.0, outcome="inconclusive", rows_needed=needed, least_tolerance=least)
+    assert decide(LIMITS, measured(0.9, rows=rows), [undecided]).reason.endswith(f"; {remedy}")
+
+
+@pytest.mark.parametrize("deviation", [0.0, 0.01, 0.2])
+def test_the_least_tolerance_is_what_the_most_rows_show(deviation: float) -> None:
+    mine, other = measured(0.5, np.tile([-deviation, deviation], 5)), measured(0.5, np.zeros(10))
+
+    least = bootstrap.least_tolerance(mine, other, significance=0.05)
+
+    needed = bootstrap.rows_needed(mine, other, tolerance=least, significance=0.05)
+    assert needed == pytest.approx(bootstrap.MOST_ROWS, abs=1)
+
+
+def test_an_empty_table_measures_nothing() -> None:
+    responses = Responses(Classes(("a", "b")), np.zeros(0, np.int64), None)
+    with pytest.raises(InputError, match=r"^accuracy can't be measured: the table has no rows$"):
+        bootstrap.measure("accuracy", responses, np.zeros(0, np.int64))
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "high"),
+    [("accuracy", 1.0, 1.0), ("neg_log_loss", -0.001, 0.0), ("positive_likelihood_ratio", 12.0, 12.320)],
+)
 def test_an_interval_ends_at_the_best_value_of_the_metric(metric: str, value: float, high: float) -> None:
     low, top = measured(value, rows=10).interval(metric, 0.05)
-    assert low < value <= top == high
+    assert low < value <= top == pytest.approx(high, abs=0.001)
 
 
 @pytest.mark.parametrize(
@@ -347,7 +404,7 @@ def test_a_rival_holds_its_own_value_and_how_much_better_the_model_is() -> None:
 
     difference = Difference.between(mine, theirs, significance=0.05)
     assert difference.value == pytest.approx(-0.05)
-    row = decision.rival("the champion", "abc", mine, theirs, tolerance=0.01, significance=0.05)
+    row = decision.rival("the champion", "abc", mine, theirs, LIMITS)
     assert row.model_dump() == {
         "name": "the champion",
         "run_id": "abc",
@@ -358,6 +415,7 @@ def test_a_rival_holds_its_own_value_and_how_much_better_the_model_is() -> None:
         "verdict": "worse",
         "outcome": "failed",
         "rows_needed": bootstrap.rows_needed(mine, theirs, tolerance=0.01, significance=0.05),
+        "least_tolerance": bootstrap.least_tolerance(mine, theirs, significance=0.05),
     }
 
 
@@ -365,6 +423,10 @@ def test_a_rival_holds_its_own_value_and_how_much_better_the_model_is() -> None:
     ("compared", "text"),
     [
         pytest.param(rival(0.0, "run b"), "level with run b (0.9000; indistinguishable)", id="level"),
+        pytest.param(rival(1e-16, "run b"), "level with run b (0.9000; indistinguishable)", id="rounding"),
+        pytest.param(
+            rival(-3.21e-5, "run b"), "3.2e-05 below run b (0.9000; indistinguishable)", id="less than four decimals"
+        ),
         pytest.param(rival(0.025, "run b", half=0.01), "0.0250 above run b (0.9000; better)", id="above"),
         pytest.param(rival(-0.025, "run b", half=0.01), "0.0250 below run b (0.9000; worse)", id="below"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,7 @@ from mlflow.entities import Metric, Param, Run, RunData, RunInfo, RunTag
 
 from ml_pipeline.data.histograms import Histogram
 from ml_pipeline.model.bootstrap import Measured
-from ml_pipeline.model.decision import decide, rival
+from ml_pipeline.model.decision import Limits, decide, rival
 from ml_pipeline.model.diagnostics import diagnose
 from ml_pipeline.model.metrics import Classes, Responses, by_class
 from ml_pipeline.monitoring import drift
@@ -25,7 +26,7 @@ from ml_pipeline.reports.card import Scorecard
 from ml_pipeline.reports.entries import Served
 
 MODEL, METRIC = "prod_ml.customer_churn.churn_model", "f1_macro"
-RULE: dict[str, Any] = {"tolerance": 0.01, "significance": 0.05}
+LIMITS = Limits(metric=METRIC, threshold=0.8, tolerance=0.01, significance=0.05)
 NAMES = {
     2: ["stays", "churns"],
     3: ["setosa", "versicolor", "virginica"],
@@ -86,10 +87,10 @@ def decided(value: float, others: dict[str, float], *, rows: int, side: str = ""
     rivals = [
         # Models on the same rows are resampled alike: most of the spread is in common.
         rival(name, f"{number:032x}", mine, mine._replace(value=other, resampled=other - value + mine.resampled
-              + measured(other, rows=rows, seed=number + 1, spread=0.6).resampled - other), **RULE)
+              + measured(other, rows=rows, seed=number + 1, spread=0.6).resampled - other), LIMITS)
         for number, (name, other) in enumerate(others.items(), 1)
     ]  # fmt: skip
-    return decide(METRIC, mine, rivals, threshold=threshold, **RULE, side=side)
+    return decide(replace(LIMITS, threshold=threshold), mine, rivals, side=side)
 
 
 def diagnosed(names: list[str], *, rows: int = 600, candidates: int = 18) -> tuple[Diagnostics, Responses, Any]:
@@ -170,6 +171,18 @@ def _others(champion: float, runs: int = 3) -> dict[str, float]:
     }
 
 
+def _times(decision: Decision, factor: float) -> Decision:
+    """A decision about a metric of another size."""
+    values = {name: factor * getattr(decision, name) for name in ("value", "low", "high", "threshold", "tolerance")}
+    rivals = [
+        rival.model_copy(
+            update={name: factor * getattr(rival, name) for name in ("value", "difference", "low", "high")}
+        )
+        for rival in decision.rivals
+    ]
+    return decision.model_copy(update={**values, "tolerance": abs(values["tolerance"]), "rivals": rivals})
+
+
 def scorecards() -> dict[str, Scorecard]:
     """A scorecard of each kind that a reviewer meets, by name."""
     champion = {"the champion, version 7": 0.9}
@@ -181,6 +194,8 @@ def scorecards() -> dict[str, Scorecard]:
             "low": None,
             "high": None,
             "rows": None,
+            "threshold": None,
+            "tolerance": None,
             "significance": None,
             "rivals": [row.model_copy(update={"outcome": None, "rows_needed": None}) for row in good.rivals],
         }
@@ -202,6 +217,7 @@ def scorecards() -> dict[str, Scorecard]:
         ),
         "not-compared": scorecard(None, branch=0, with_champion=False),
         "earlier-release": scorecard(old, branch=1),
+        "large-numbers": scorecard(_times(good, -1.2e7), branch=1),
     }
     for name, card in cards.items():
         if name == "earlier-release":

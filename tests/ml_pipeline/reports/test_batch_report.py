@@ -82,9 +82,9 @@ def test_the_verdict_is_on_top_and_everything_is_there() -> None:
             assert said in text
         assert "Challenger" not in text
         assert "quarantine_share" not in text
-        assert ">x<" in text or "| x | 90.0% | 5.0% |" in text
+        assert ">x<" in text or "| `x` | 90.0% | 5.0% |" in text
     assert "1,100 rows, 7 quarantined" in markdown
-    assert r"| a <b>\|</b> |" in markdown
+    assert "| <code>a &#60;b&#62;&#124;&#60;&#47;b&#62;</code> |" in markdown
     assert "<b>" not in html
     pictures = batch_report.pictures(made())
     assert sorted(pictures) == ["drift.png", "drift_history.png"]

@@ -20,6 +20,15 @@ def test_an_axis_holds_its_values_between_few_round_ticks(values: list[float]) -
     assert (ticks[0][0], ticks[-1][0]) == (0, 100)
 
 
+def test_ticks_of_large_numbers_are_short() -> None:
+    assert [text for _, text in Axis.around([0.0, -1.2e7]).ticks()] == [
+        f"{MINUS}1.5e7",
+        f"{MINUS}1e7",
+        f"{MINUS}5e6",
+        "0",
+    ]
+
+
 def test_differences_that_are_rounding_have_an_axis_with_numbers() -> None:
     texts = [text for _, text in Axis.around([0.0, 1e-17]).ticks(sign=True)]
     assert texts == [f"{MINUS}0.0010", f"{MINUS}0.0005", "0.0000", "+0.0005", "+0.0010"]
@@ -27,7 +36,13 @@ def test_differences_that_are_rounding_have_an_axis_with_numbers() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.04171, "+0.0417"), (-0.04171, f"{MINUS}0.0417"), (-0.00001, "0.0000"), (0.0, "0.0000"), (None, "")],
+    [
+        (0.04171, "+0.0417"),
+        (-0.04171, f"{MINUS}0.0417"),
+        (-0.00001, f"{MINUS}1e{MINUS}05"),
+        (0.0, "0.0000"),
+        (None, ""),
+    ],
 )
 def test_a_difference_has_a_sign_unless_it_is_none(value: float | None, text: str) -> None:
     assert signed(value) == text
