@@ -177,7 +177,7 @@ def test_classes_that_are_written_anew_are_never_called_wrong(learned: State, wr
     train(learned, "\n".join(lines) + "\n", **{**AGAIN, "tolerance": 0.0})
     reason = learned.newest().data.tags["validate.reason"]
     apart = "its classes are of type long, and now they are of type boolean"
-    assert apart in reason if written[0] == "false" else "; difference +0.0000, interval " in reason
+    assert apart in reason if written[0] == "false" else "; difference 0.0000, interval " in reason
 
 
 def test_a_challenger_that_reads_a_column_otherwise_does_not_stop_the_champion(learned: State) -> None:
