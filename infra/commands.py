@@ -116,6 +116,7 @@ def _declare_github(commands: Any) -> None:
     of_commit["mark"].add_argument("environment", choices=("staging", "prod"))
     of_commit["merged"].add_argument("--head", required=True, metavar="SHA")
     of_commit["newest"].add_argument("branch", metavar="BRANCH")
+    of_commit["check"].add_argument("--branch", default="", metavar="BRANCH", help="reject a branch of another version")
     _command(release, "deployed", _release, "List the environments that have a tag deployed/ENVIRONMENT.")
 
     instances = _group(commands.add_parser("instances", help="Find the instances of pull requests."))
@@ -197,7 +198,7 @@ def _release(given: Given) -> str:
     repository = _repository()
     match given.command:
         case "check":
-            text = release.check(repository, commit=given.commit)
+            text = release.check(repository, commit=given.commit, branch=given.branch)
         case "source":
             found = release.source(repository, commit=given.commit)
             text = "\n".join(f"{name}={value}" for name, value in found.items())

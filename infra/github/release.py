@@ -13,7 +13,8 @@ from ml_pipeline.errors import CheckFailedError, InputError
 
 _PROJECT = Path("pyproject.toml")
 _CHANGELOG = Path("CHANGELOG.md")
-_BUILDS = "cd-staging.yml"
+_BUILDS, DEPLOYS = "cd-staging.yml", "Deploy to staging"
+"""The workflow of staging, and its job that deploys and validates; a merge need not wait for later jobs."""
 _BRANCHES = ("release/", "hotfix/")
 _ENVIRONMENTS = ("staging", "prod")
 
@@ -49,14 +50,16 @@ def notes(version: str, changelog: Path = _CHANGELOG) -> str:
     return said
 
 
-def check(repository: api.Repository, *, commit: str) -> str:
+def check(repository: api.Repository, *, commit: str, branch: str = "") -> str:
     """The tag of the version, which may be released with this commit.
 
     Raises:
-        InputError: the version can't be released, or has no notes.
+        InputError: the version can't be released, has no notes, or is not that of the branch.
         CheckFailedError: it is released with another commit.
     """
     released = version()
+    if branch and branch not in (own := [f"{kind}{released}" for kind in _BRANCHES]):
+        raise InputError(f"branch {branch}: {_PROJECT} has version {released}; accepted: {' or '.join(own)}")
     notes(released)
     tag = f"v{released}"
     other = _tagged(repository, tag)
@@ -95,15 +98,19 @@ def source(repository: api.Repository, *, commit: str) -> dict[str, str]:
             f"{commit} holds other files than {built}, which went through staging; accepted: a release branch cut "
             "from development after main was merged there, or a hotfix branch into which main was merged"
         )
-    runs = repository.get(f"actions/workflows/{_BUILDS}/runs", head_sha=built, status="success", event="push")
-    found = [one for one in (runs or {}).get("workflow_runs", []) if one["head_branch"].startswith(_BRANCHES)]
-    if not found:
-        raise CheckFailedError(
-            f"no run of {_BUILDS} has passed for {built}; accepted: a commit of a branch release/* or hotfix/* that "
-            "went through staging"
-        )
-    newest = max(found, key=lambda one: int(one["id"]))
-    return {"commit": built, "run-id": str(newest["id"])}
+    runs = (repository.get(f"actions/workflows/{_BUILDS}/runs", head_sha=built, event="push") or {})["workflow_runs"]
+    for run in sorted(runs, key=lambda one: int(one["id"]), reverse=True):
+        if run["head_branch"].startswith(_BRANCHES) and _deployed(repository, run):
+            return {"commit": built, "run-id": str(run["id"])}
+    raise CheckFailedError(
+        f"in no run of {_BUILDS} for {built} has the job '{DEPLOYS}' passed; accepted: a commit of a branch "
+        "release/* or hotfix/* that went through staging"
+    )
+
+
+def _deployed(repository: api.Repository, run: dict[str, Any]) -> bool:
+    listed = repository.get(f"actions/runs/{run['id']}/jobs", per_page="100") or {"jobs": []}
+    return any(job["name"] == DEPLOYS and job["conclusion"] == "success" for job in listed["jobs"])
 
 
 def _tree(repository: api.Repository, commit: str) -> str:

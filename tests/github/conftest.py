@@ -43,6 +43,7 @@ class GitHub:
     requests: list[dict[str, Any]] = field(default_factory=list)
     """All pull requests, as their list has them."""
     runs: list[dict[str, Any]] = field(default_factory=list)
+    """Of workflows, each with its ``jobs``."""
     releases: list[dict[str, Any]] = field(default_factory=list)
     assets: dict[str, bytes] = field(default_factory=dict)
     changes: list[str] = field(default_factory=list)
@@ -112,6 +113,12 @@ class GitHub:
                 return next((one for one in self.requests if str(one["number"]) == number), None)
             case "GET", ["git", "commits", commit]:
                 return {"tree": {"sha": self.trees[commit]}} if commit in self.trees else None
+        return self._workflow(method, path, query)
+
+    def _workflow(self, method: str, path: str, query: dict[str, str]) -> Any:
+        match method, path.split("/"):
+            case "GET", ["actions", "runs", number, "jobs"]:
+                return next(({"jobs": one["jobs"]} for one in self.runs if str(one["id"]) == number), None)
             case "GET", ["actions", "workflows", workflow, "runs"]:
                 return {
                     "workflow_runs": [one for one in self.runs if one["path"].endswith(workflow) and _fits(one, query)]
@@ -174,8 +181,7 @@ def _page(items: list[dict[str, Any]], query: dict[str, str]) -> list[dict[str, 
 
 
 def _fits(run: dict[str, Any], query: dict[str, str]) -> bool:
-    asked = {"head_sha": query["head_sha"], "conclusion": query["status"], "event": query["event"]}
-    return all(run[key] == value for key, value in asked.items())
+    return all(run[key] == query[key] for key in ("head_sha", "event"))
 
 
 def _changed(items: list[dict[str, Any]], number: str, sent: dict[str, Any]) -> dict[str, Any] | None:

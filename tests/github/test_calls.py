@@ -126,12 +126,17 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_a_version_is_released_once_and_with_notes(github: GitHub, project: Path) -> None:
-    def check(code: int, said: str) -> None:
-        done = github.call("release", "check", "--commit", COMMIT, folder=project)
+    def check(code: int, said: str, *more: str) -> None:
+        done = github.call("release", "check", "--commit", COMMIT, *more, folder=project)
         assert (done.returncode, done.stderr.count("\n")) == (code, int(code != 0)), done.stderr
         assert said in done.stdout + done.stderr
 
     check(0, "v1.2.0")
+    for kind in ("release", "hotfix"):
+        check(0, "v1.2.0", "--branch", f"{kind}/1.2.0")
+    for branch in ("release/9.9.9", "release/1.2", "release/1.2.0-rc", "feature/1.2.0"):
+        said = f"branch {branch}: pyproject.toml has version 1.2.0; accepted: release/1.2.0 or hotfix/1.2.0"
+        check(2, said, "--branch", branch)
     github.refs["v1.2.0"] = {"type": "tag", "sha": "annotated"}
     github.annotated["annotated"] = COMMIT
     check(0, "v1.2.0")
@@ -158,7 +163,7 @@ def test_what_main_brings_is_what_went_through_staging(github: GitHub) -> None:
         assert said in done.stdout + done.stderr
 
     github.trees = {COMMIT: "tree", RELEASED: "tree", OTHER: "other"}
-    source(1, f"no run of cd-staging.yml has passed for {COMMIT}")
+    source(1, f"in no run of cd-staging.yml for {COMMIT} has the job 'Deploy to staging' passed")
     pull = {"merged_at": "2026-01-01", "merge_commit_sha": COMMIT, "head": {"ref": "release/1", "sha": RELEASED}}
     github.pulls[COMMIT] = [{**pull, "merge_commit_sha": OTHER}, {**pull, "head": {"ref": "other", "sha": OTHER}}, pull]
     run = {
@@ -166,12 +171,14 @@ def test_what_main_brings_is_what_went_through_staging(github: GitHub) -> None:
         "head_sha": RELEASED,
         "head_branch": "release/1",
         "event": "push",
-        "conclusion": "failure",
+        "jobs": [{"name": "Wheel", "conclusion": "success"}, {"name": "Deploy to staging", "conclusion": "failure"}],
         "id": 5,
     }
-    github.runs = [run, {**run, "conclusion": "success", "head_branch": "elsewhere"}]
-    source(1, f"no run of cd-staging.yml has passed for {RELEASED}")
-    github.runs += [{**run, "conclusion": "success", "id": number} for number in (6, 8, 7)]
+    # The job that marks what is deployed may still run when the last check that a merge needs has passed.
+    passed = [{"name": "Deploy to staging", "conclusion": "success"}, {"name": "Mark", "conclusion": None}]
+    github.runs = [run, {**run, "id": 4, "jobs": passed, "head_branch": "elsewhere"}]
+    source(1, f"in no run of cd-staging.yml for {RELEASED} has the job 'Deploy to staging' passed")
+    github.runs += [{**run, "id": number, "jobs": passed} for number in (6, 8, 7)] + [{**run, "id": 9}]
     source(0, f"commit={RELEASED}\nrun-id=8\n")
     pull["head"] = {"ref": "hotfix/1", "sha": OTHER}
     source(

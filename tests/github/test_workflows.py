@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from infra.github import release
 from ml_pipeline.cli.main import cli
 from tests.github.conftest import ROOT
 
@@ -190,6 +191,22 @@ def a_cancelled_step_ends_its_program(workflow: Workflow) -> Iterator[str]:
                 yield f"{job.name}: {step['run']}: goes on in the workspace if the step is cancelled; expected exec"
 
 
+def a_scorecard_is_shown_if_it_was_written(workflow: Workflow) -> Iterator[str]:
+    for job in workflow.jobs:
+        for step in job.steps:
+            condition = str(step.get("if", ""))
+            writes = "ml-pipeline report" in str(step.get("run", ""))
+            reads = step.get("with", {}).get("path") == "scorecard" or "cat scorecard/" in str(step.get("run", ""))
+            if "upload" not in str(step.get("uses", "upload")):
+                continue
+            if writes and not (
+                "!cancelled()" in condition and re.search(r"steps\.\w+\.outcome != 'skipped'", condition)
+            ):
+                yield f"{job.name}: {step['name']}: also runs if there is no model to write about"
+            if reads and "!cancelled() && steps.scorecard.outcome == 'success'" not in condition:
+                yield f"{job.name}: {step['name']}: also runs if there is no scorecard"
+
+
 def no_expression_is_run(workflow: Workflow) -> Iterator[str]:
     for job in workflow.jobs:
         if "${{" in job.runs:
@@ -240,6 +257,7 @@ RULES: list[Callable[[Workflow], Iterator[str]]] = [
     what_is_deployed_is_what_was_built,
     no_deployment_is_interrupted,
     a_cancelled_step_ends_its_program,
+    a_scorecard_is_shown_if_it_was_written,
     no_expression_is_run,
     no_credentials_stay_in_the_clone,
     versions_are_text,
@@ -312,6 +330,18 @@ BREAKS: list[tuple[Callable[[Workflow], Iterator[str]], str, str, str]] = [
         "ci.yml",
         "exec .venv/bin/ml-pipeline launch training",
         ".venv/bin/ml-pipeline launch training",
+    ),
+    (
+        a_scorecard_is_shown_if_it_was_written,
+        "ci.yml",
+        "!cancelled() && steps.scorecard.outcome == 'success'",
+        "!cancelled()",
+    ),
+    (
+        a_scorecard_is_shown_if_it_was_written,
+        "cd-staging.yml",
+        "!cancelled() && steps.validate.outcome != 'skipped'",
+        "!cancelled()",
     ),
     (no_expression_is_run, "ci.yml", 'make "$TARGET"', "make ${{ matrix.target }}"),
     (no_credentials_stay_in_the_clone, "ci.yml", "persist-credentials: false", "clean: true"),
@@ -538,6 +568,9 @@ def test_the_checks_that_a_branch_requires_are_those_that_report_there(
 
 
 def test_the_wheel_of_production_is_taken_from_the_run_of_staging() -> None:
+    # `infra release source` asks for the job of this name.
+    (deploys,) = [job for job in read("cd-staging.yml").jobs if "make deploy" in job.runs]
+    assert deploys.content["name"] == release.DEPLOYS
     (source, *_) = read("cd-prod.yml").jobs
     (taken,) = [step for step in source.steps if "download-artifact" in step.get("uses", "")]
     (kept,) = [step for step in source.steps if "upload-artifact" in step.get("uses", "")]
