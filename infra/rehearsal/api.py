@@ -18,7 +18,9 @@ Mlflow = Callable[[str, str, Document], tuple[Document, int]]
 """Calls MLflow's server with method, path below ``/api/2.0/mlflow/`` and content; returns its answer and the status."""
 
 USER = "rehearsal@localhost"
-"""The only user of the rehearsal workspace."""
+"""The only user of the rehearsal workspace, and its administrator."""
+CALLER = "rehearsal.caller"
+"""Where a request's WSGI environment holds who sends it."""
 
 
 class ApiError(Exception):
@@ -49,6 +51,11 @@ def exists(message: str) -> ApiError:
 def not_implemented(what: str) -> ApiError:
     """Databricks may do it; the rehearsal workspace does not."""
     return ApiError(501, "NOT_IMPLEMENTED", f"the rehearsal workspace does not implement {what}")
+
+
+def caller() -> str:
+    """Who sends the request: the user, or a service principal by its application id."""
+    return str(request.environ.get(CALLER, USER))
 
 
 def body() -> Document:

@@ -10,7 +10,7 @@ from flask import Flask, Response, current_app, jsonify, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from infra.rehearsal import sign_in
-from infra.rehearsal.api import ApiError, not_implemented
+from infra.rehearsal.api import CALLER, USER, ApiError, not_implemented
 from infra.rehearsal.sign_in import SignIn
 
 if TYPE_CHECKING:
@@ -56,20 +56,45 @@ class Gate:
                 return _error(ApiError(403, "PERMISSION_DENIED", "a page of another origin may not ask"))
             return self._open() or self._unknown()
 
-    @staticmethod
-    def _open() -> Response | None:
+    def _open(self) -> Response | None:
         """What is answered to everybody."""
+        oidc = f"{request.host_url}oidc"
         if request.path == "/healthz":
             return Response("ok", mimetype="text/plain")
         if request.path == "/.well-known/databricks-config":
             # The SDKs ask before they have read their token; there is nothing to discover.
-            return jsonify({"workspace_id": "1", "oidc_endpoint": f"{request.host_url}oidc"})
+            return jsonify({"workspace_id": "1", "oidc_endpoint": oidc})
+        if request.path == "/oidc/.well-known/oauth-authorization-server":
+            endpoints = {"authorization_endpoint": f"{oidc}/v1/authorize", "token_endpoint": f"{oidc}/v1/token"}
+            return jsonify(endpoints)
+        if request.path == "/oidc/v1/token":
+            return self._exchanged()
         return None
+
+    def _exchanged(self) -> Response:
+        """The token of a service principal, for the workspace's own in place of an identity provider's.
+
+        docs.databricks.com, "Authenticate access to Databricks using OAuth token federation".
+        """
+        client_id = request.form.get("client_id")
+        if not client_id or not sign_in.same(request.form.get("subject_token", ""), self._token):
+            answer = jsonify({"error": "invalid_request", "error_description": "needs client_id and subject_token"})
+            answer.status_code = 400
+            return answer
+        return jsonify({"access_token": f"{self._token}.{client_id}", "token_type": "Bearer", "expires_in": 3600})
+
+    def _caller(self, token: str) -> str | None:
+        if sign_in.same(token, self._token):
+            return USER
+        head, _, client_id = token.rpartition(".")
+        return client_id if sign_in.same(head, self._token) else None
 
     def _unknown(self) -> Response | None:
         """What is answered to who has no token; ``None`` for who has it."""
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        if scheme == "Bearer" and sign_in.same(given.strip(), self._token):
+        caller = self._caller(given.strip()) if scheme == "Bearer" else None
+        if caller:
+            request.environ[CALLER] = caller
             return None
         if _is_page():
             answer = self._signing.answer()

@@ -12,10 +12,10 @@ from flask import Blueprint, request
 
 from infra.rehearsal import shapes
 from infra.rehearsal.api import (
-    USER,
     ApiError,
     Document,
     body,
+    caller,
     flag,
     invalid,
     not_implemented,
@@ -204,7 +204,8 @@ def blueprint(workspace: Workspace, cancel_all: Callable[[int], None]) -> Bluepr
 
     @routes.post("/create")
     def create() -> Document:
-        new = {"job_id": store.number(), "creator_user_name": USER, "run_as_user_name": USER, "created_time": now()}
+        me = caller()
+        new = {"job_id": store.number(), "creator_user_name": me, "run_as_user_name": me, "created_time": now()}
         keep(new, body())
         return {"job_id": new["job_id"]}
 

@@ -1,4 +1,4 @@
-"""Who asks, which is always the one user, and access control lists: kept as Databricks shows them, never enforced."""
+"""Who asks, and access control lists: kept as Databricks shows them, and enforced only for the lists themselves."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import NamedTuple
 from flask import Blueprint, request
 
 from infra.rehearsal import shapes
-from infra.rehearsal.api import USER, Document, Mlflow, body, invalid, missing
+from infra.rehearsal.api import USER, ApiError, Document, Mlflow, body, caller, invalid, missing
 from infra.rehearsal.files import Files
 from infra.rehearsal.store import Store
+from ml_pipeline.settings.workspace import APPLICATION_ID
 
 _EQUALS = re.compile(r"\s*\w+\s+eq\s+[\"']?(.*?)[\"']?\s*", re.IGNORECASE)
 
@@ -38,6 +39,9 @@ _KINDS = {
 }
 _STORED = {"jobs": "jobs", "instance-pools": "pools", "clusters": "clusters", "repos": "repos"}
 _MLFLOW = {"experiments": "experiment_id", "registered-models": "name"}
+_ALONE = ("jobs", "instance-pools", "clusters")
+"""Objects outside of folders. Whoever deploys inherits the right to manage the others from their folder."""
+_MANAGES = ("IS_OWNER", "CAN_MANAGE")
 
 
 def identity() -> Blueprint:
@@ -46,8 +50,10 @@ def identity() -> Blueprint:
 
     @routes.get("/Me")
     def me() -> Document:
-        groups = [{"display": name, "value": str(number)} for number, name in enumerate(("admins", "users"), 1)]
-        return {"id": "1", "userName": USER, "displayName": "Rehearsal", "active": True, "groups": groups}
+        # The user name of a service principal is its application id.
+        names = ("admins", "users") if caller() == USER else ("users",)
+        groups = [{"display": name, "value": str(number)} for number, name in enumerate(names, 1)]
+        return {"id": "1", "userName": caller(), "displayName": "Rehearsal", "active": True, "groups": groups}
 
     @routes.get("/ServicePrincipals")
     def service_principals() -> Document:
@@ -59,15 +65,14 @@ def identity() -> Blueprint:
     return routes
 
 
-def _owner(kind: str) -> Document:
-    return {"user_name": USER, "permission_level": "IS_OWNER" if kind == "jobs" else "CAN_MANAGE"}
-
-
 def _principal(entry: Document) -> tuple[str, str]:
     found = [(key, str(entry[key])) for key in shapes.PRINCIPALS if entry.get(key)]
     if len(found) != 1:
         raise invalid(f"an access control entry names exactly one of {', '.join(shapes.PRINCIPALS)}")
-    return found[0]
+    ((key, name),) = found
+    # Whichever field names a service principal, the answer has it in its own: the provider sends the user name of who
+    # applies, and finds the service principal (its permissions/permissions_test.go, TestAccPermissions_Job).
+    return ("service_principal_name" if re.fullmatch(APPLICATION_ID, name) else key), name
 
 
 def _checked(kind: str, given: list[Document]) -> list[Document]:
@@ -81,15 +86,17 @@ def _checked(kind: str, given: list[Document]) -> list[Document]:
     return list(entries.values())
 
 
-def _complete(kind: str, entries: list[Document]) -> list[Document]:
-    """Reject a job without its one owner; leave the creator of anything else a manager."""
-    if kind == "jobs":
-        if [entry["permission_level"] for entry in entries].count("IS_OWNER") != 1:
-            raise invalid("The job must have exactly one owner.")
-        return entries
-    if any(entry.get("user_name") == USER for entry in entries):
-        return entries
-    return [*entries, _owner(kind)]
+def _check_owner(kind: str, entries: list[Document]) -> None:
+    if kind == "jobs" and [entry["permission_level"] for entry in entries].count("IS_OWNER") != 1:
+        raise invalid("The job must have exactly one owner.")
+
+
+def _check_manager(kind: str, object_id: str, entries: list[Document]) -> None:
+    """Reject readers of a list who may not manage the object (databricks/cli, bundle/permissions/folder_acl.go)."""
+    managers = {USER, *(_principal(entry)[1] for entry in entries if entry["permission_level"] in _MANAGES)}
+    if kind in _ALONE and caller() not in managers:
+        message = f"{caller()} does not have Manage permissions on {_KINDS[kind].object_type} {object_id}. "
+        raise ApiError(403, "PERMISSION_DENIED", message + "Please contact the owner or an administrator for access.")
 
 
 def _shown(kind: str, object_id: str, entries: list[Document]) -> Document:
@@ -121,7 +128,16 @@ def blueprint(store: Store, files: Files, mlflow: Mlflow) -> Blueprint:
         if not exists(kind, object_id):
             raise missing(f"{_KINDS[kind].object_type} with id {object_id} does not exist")
         kept = store.get("permissions", f"{kind}/{object_id}")
-        return [_owner(kind)] if kept is None else list(kept["entries"])
+        found = _created(kind, object_id) if kept is None else list(kept["entries"])
+        _check_manager(kind, object_id, found)
+        return found
+
+    def _created(kind: str, object_id: str) -> list[Document]:
+        """The list that an object begins with: its creator manages it."""
+        # Of a job it is known who that is. Anything else gets its list from whoever deploys it.
+        job = store.get("jobs", object_id) if kind == "jobs" else None
+        key, name = _principal({"user_name": job["creator_user_name"] if job else caller()})
+        return [{key: name, "permission_level": "IS_OWNER" if job else "CAN_MANAGE"}]
 
     @routes.get("/<kind>/<object_id>")
     def get_permissions(kind: str, object_id: str) -> Document:
@@ -142,7 +158,7 @@ def blueprint(store: Store, files: Files, mlflow: Mlflow) -> Blueprint:
             if request.method == "PATCH":
                 taken = {_principal(entry) for entry in new}
                 new = [entry for entry in old if _principal(entry) not in taken] + new
-            new = _complete(kind, new)
+            _check_owner(kind, new)
             store.put("permissions", f"{kind}/{object_id}", {"entries": new})
         return _shown(kind, object_id, new)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import signal
 import socket
@@ -60,6 +61,23 @@ def test_the_token_opens(served: server.Served) -> None:
     status, _, _ = ask(served, "/api/2.2/jobs/list", Authorization=f"Bearer {served.token}")
 
     assert status == 200
+
+
+@pytest.mark.parametrize(
+    ("form", "status"),
+    [
+        ("subject_token={token}&client_id=me", 200),
+        ("subject_token={token}", 400),
+        ("subject_token=no&client_id=me", 400),
+    ],
+)
+def test_the_token_is_exchanged_for_that_of_a_service_principal(served: server.Served, form: str, status: int) -> None:
+    body, kind = form.format(token=served.token), {"Content-Type": "application/x-www-form-urlencoded"}
+    answer, content, _ = ask(served, "/oidc/v1/token", method="POST", body=body, **kind)
+    assert answer == status
+    if status == 200:
+        token = json.loads(content)["access_token"]
+        assert '"userName":"me"' in ask(served, "/api/2.0/preview/scim/v2/Me", Authorization=f"Bearer {token}")[1]
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil.ex:1"])

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 from databricks.sdk import WorkspaceClient
+from databricks.sdk.errors import PermissionDenied
 from databricks.sdk.errors.base import DatabricksError
 from databricks.sdk.service import catalog, iam, jobs, workspace
 
+from infra.rehearsal import server
 from infra.rehearsal.clusters import NODE_TYPES
 from tests.rehearsal import user
 from tests.rehearsal.user import task
@@ -217,7 +219,7 @@ def test_grants(client: WorkspaceClient) -> None:
 
 def levels(found: iam.ObjectPermissions) -> dict[str, tuple[str, bool]]:
     return {
-        str(entry.user_name or entry.group_name): (
+        str(entry.user_name or entry.group_name or entry.service_principal_name): (
             str(one.permission_level and one.permission_level.value),
             bool(one.inherited),
         )
@@ -243,6 +245,26 @@ def test_permissions_of_a_job(client: WorkspaceClient) -> None:
     assert levels(before) == {"rehearsal@localhost": owner, "admins": admins}
     assert updated == {"rehearsal@localhost": owner, "users": ("CAN_VIEW", False), "admins": admins}
     assert levels(client.permissions.get("jobs", job_id)) == levels(before)
+
+
+PRINCIPAL = "00000000-0000-0000-0000-000000000001"
+
+
+def test_permissions_are_those_of_managers(client: WorkspaceClient, served: server.Served) -> None:
+    principal = WorkspaceClient(host=served.host, token=f"{served.token}.{PRINCIPAL}", auth_type="pat")
+    own, others = (str(user.create(each, task("one", "say"))) for each in (principal, client))
+    manage, view = iam.PermissionLevel.CAN_MANAGE, iam.PermissionLevel.CAN_VIEW
+
+    assert principal.current_user.me().user_name == PRINCIPAL
+    assert levels(principal.permissions.get("jobs", own))[PRINCIPAL] == ("IS_OWNER", False)
+    for level in (view, manage):
+        entry = iam.AccessControlRequest(user_name=PRINCIPAL, permission_level=level)
+        client.permissions.update("jobs", others, access_control_list=[entry])
+        if level is view:
+            with pytest.raises(PermissionDenied, match="does not have Manage permissions"):
+                principal.permissions.get("jobs", others)
+    found = principal.permissions.get("jobs", others)
+    assert [entry.service_principal_name for entry in found.access_control_list or []][1] == PRINCIPAL
 
 
 def test_permissions_of_others(client: WorkspaceClient) -> None:
