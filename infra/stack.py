@@ -90,7 +90,13 @@ class EnvironmentStack(TerraformStack):
         of_jobs = {"deployment": environment.full_name, "commit": commit}
         _jobs(self, environment, machines=machines, wheel=built, model=catalog.model, tags=of_jobs)
         run_as = environment.workspace.run_as
-        shared = partial(AccessControl, self, roles=environment.permissions.workspace, service_principal=run_as)
+        shared = partial(
+            AccessControl,
+            self,
+            roles=environment.permissions.workspace,
+            deployer=environment.deployer,
+            service_principal=run_as,
+        )
         shared(of="folder", levels=permissions.FOLDER, directory_path=environment.folder, after=folder)
         shared(of="experiment", levels=permissions.EXPERIMENT, experiment_id=experiment.id)
         if machines.pool:
@@ -128,7 +134,12 @@ def _jobs(
             tags=tags,
         ).job
         AccessControl(
-            stack, roles=environment.permissions.workspace, of=job.name, levels=permissions.JOB, job_id=deployed.id
+            stack,
+            roles=environment.permissions.workspace,
+            deployer=environment.deployer,
+            of=job.name,
+            levels=permissions.JOB,
+            job_id=deployed.id,
         )
         _output(stack, f"job_{job.name}", deployed.id, f"Id of the job {job.name}")
         if job.name == SCHEDULED and environment.schedule and environment.schedule.engine == "airflow":

@@ -26,6 +26,7 @@ class AccessControl(Construct):
         of: str,
         roles: tables.Roles,
         levels: Mapping[str, str],
+        deployer: str | None,
         service_principal: str | None = None,
         job_id: str | None = None,
         experiment_id: str | None = None,
@@ -34,12 +35,14 @@ class AccessControl(Construct):
         after: Directory | None = None,
     ) -> None:
         super().__init__(scope, f"{of}-permissions")
-        access = [
-            _entry(principal, level) for role, level in levels.items() for principal in sorted(getattr(roles, role))
-        ]
-        if service_principal:
+        access = {principal: level for role, level in levels.items() for principal in sorted(getattr(roles, role))}
+        if service_principal and service_principal not in roles.managers:
             # Jobs that run as it read the wheel, log to the experiment, and start clusters from the pool.
-            access.append(_entry(service_principal, levels["runners"]))
+            access[service_principal] = levels["runners"]
+        if deployer:
+            # The provider adds whoever applies to the list, and omits whoever reads from what it read, unless the list
+            # names them (its permissions/permission_definitions.go, prepareResponse): two readers would see two lists.
+            access[deployer] = "IS_OWNER" if job_id else "CAN_MANAGE"
         if not access:
             return
         Permissions(
@@ -50,7 +53,7 @@ class AccessControl(Construct):
             instance_pool_id=instance_pool_id,
             directory_path=directory_path,
             depends_on=[after] if after else None,
-            access_control=access,
+            access_control=[_entry(principal, level) for principal, level in access.items()],
         )
 
 

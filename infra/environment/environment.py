@@ -44,6 +44,8 @@ class Environment:
     instance: str
     """Name of the copy; empty for the environment itself."""
     workspace: Workspace
+    deployer: str | None
+    """Service principal that deploys, whoever signs in; ``None`` if a person may."""
     compute: Compute
     schedule: Schedule | None
     catalog: Catalog
@@ -100,6 +102,7 @@ def load(file: Path, *, instance: str = "") -> Environment:
         name=file.stem,
         instance=instance,
         workspace=tables.workspace,
+        deployer=tables.workspace.client_id,
         compute=tables.compute,
         schedule=_schedule(tables.schedule, pipeline.schedule),
         catalog=tables.catalog,

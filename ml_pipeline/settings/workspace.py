@@ -93,7 +93,7 @@ class Workspace(Settings):
     auth: Literal["github-oidc", "profile", "environment"]
     """Sign-in: the GitHub workflow by OpenID Connect, a profile of ``~/.databrickscfg``, or the SDK's variables."""
     client_id: ApplicationId | None = None
-    """Service principal of the GitHub workflow, with ``auth = "github-oidc"``."""
+    """Service principal that deploys, from the GitHub workflow, with ``auth = "github-oidc"``. It owns the jobs."""
     profile: NonEmpty | None = None
     """Name of the profile, with ``auth = "profile"``."""
     production: bool = False

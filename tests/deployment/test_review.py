@@ -7,6 +7,9 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +22,13 @@ PROBLEM = missing()
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROBLEM is not None, reason=str(PROBLEM))]
 
 
-def review(deployment: Deployment, project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def review(
+    deployment: Deployment, project: Path, *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "infra", *arguments],
         cwd=project,
-        env=deployment.environment(PYTHONPATH=str(ROOT)),
+        env=deployment.environment(PYTHONPATH=str(ROOT), **environment),
         capture_output=True,
         text=True,
         check=False,
@@ -97,6 +102,54 @@ def test_what_was_reviewed_is_applied_and_nothing_else(deployment: Deployment, p
     done = review(deployment, project, "drift", "rehearsal")
     assert done.returncode == 2
     assert "to update" in done.stdout
+
+
+DEPLOYER, MANAGER, VIEWER = (f"00000000-0000-0000-0000-00000000000{number}" for number in range(1, 4))
+
+
+@pytest.fixture
+def github(deployment: Deployment) -> Iterator[dict[str, str]]:
+    """The variables of a workflow's job that signs in; its identity is what the rehearsal workspace accepts."""
+
+    class Issuer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = json.dumps({"value": deployment.token}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (its own name)
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Issuer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/?"
+        yield {"ACTIONS_ID_TOKEN_REQUEST_URL": url, "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "job", "DATABRICKS_TOKEN": ""}
+        server.shutdown()
+
+
+def test_whoever_may_read_the_permissions_makes_the_deployer_s_plan(
+    deployment: Deployment, project: Path, tmp_path: Path, github: dict[str, str]
+) -> None:
+    def run(principal: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return review(deployment, project, *arguments, **github, DATABRICKS_CLIENT_ID=principal)
+
+    sign_in = f'auth = "github-oidc"\nhost = "{deployment.host}"\nclient_id = "{DEPLOYER}"'
+    edit(project, 'auth = "environment"', sign_in)
+    edit(project, "[permissions.workspace]\n", f'[permissions.workspace]\nmanagers = ["{MANAGER}"]\n')
+    reviewed = tmp_path / "reviewed"
+    done = run(MANAGER, "plan", "rehearsal", "--output", str(reviewed))
+    assert done.returncode == 0, done.stderr
+    done = run(DEPLOYER, "apply", "rehearsal", "--reviewed", str(reviewed / "changes.json"))
+    assert done.returncode == 0, done.stderr
+    for principal in (DEPLOYER, MANAGER):
+        done = run(principal, "drift", "rehearsal")
+        assert done.returncode == 0, f"{principal}: {done.stdout}{done.stderr}"
+    # Databricks shows a list of permissions only to whoever may manage the object.
+    done = run(VIEWER, "drift", "rehearsal")
+    assert done.returncode == 1
+    assert f"cannot read permissions: {VIEWER} does not have Manage permissions on job" in " ".join(done.stderr.split())
 
 
 def test_a_stack_that_there_is_not_and_a_review_that_is_none(

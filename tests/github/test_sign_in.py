@@ -26,6 +26,7 @@ READER = "11111111-2222-3333-4444-555555555555"
 def test_a_job_that_only_reads_plans_as_somebody_else() -> None:
     prod = environment.load(ROOT / "tests" / "environments" / "prod.toml")
     assert prod.signed_in_as(READER).workspace.client_id == READER
+    assert prod.signed_in_as(READER).deployer == prod.deployer != READER
     assert prod.signed_in_as("") == prod
     dev = environment.load(ROOT / "tests" / "environments" / "dev.toml")
     assert dev.signed_in_as(READER) == dev

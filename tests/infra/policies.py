@@ -256,6 +256,10 @@ def whoever_runs_the_jobs_manages_the_model(stack: Stack, _: Environment) -> Ite
     yield from (name for name in run_as if "MANAGE" not in granted.get(name, []))
 
 
+def _principal(entry: dict[str, str]) -> str:
+    return next(value for key, value in entry.items() if key != "permission_level")
+
+
 @rule("Jobs run what lies in the folder: who may write there runs code as production.")
 def only_who_deploys_writes_the_folder(stack: Stack, environment: Environment) -> Iterator[str]:
     if environment.workspace.production:
@@ -266,7 +270,17 @@ def only_who_deploys_writes_the_folder(stack: Stack, environment: Environment) -
         )
     for permissions in resources(stack, "databricks_permissions").values():
         if "directory_path" in permissions:
-            yield from (str(one) for one in permissions["access_control"] if one["permission_level"] != "CAN_READ")
+            others = (one for one in permissions["access_control"] if _principal(one) != environment.deployer)
+            yield from (str(one) for one in others if one["permission_level"] != "CAN_READ")
+
+
+@rule("The provider hides whoever reads a list from themselves, unless the list names them: plans would differ.")
+def permissions_name_who_deploys(stack: Stack, environment: Environment) -> Iterator[str]:
+    for name, permissions in resources(stack, "databricks_permissions").items():
+        levels = {_principal(entry): entry["permission_level"] for entry in permissions["access_control"]}
+        expected = "IS_OWNER" if "job_id" in permissions else "CAN_MANAGE"
+        if environment.deployer and levels.get(environment.deployer) != expected:
+            yield name
 
 
 @rule("What everybody may attach to, everybody may fill.")

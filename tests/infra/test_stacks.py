@@ -233,6 +233,10 @@ BREACHES: dict[str, list[tuple[str, Callable[[Stack], object]]]] = {
         ("prod", lambda stack: _first(stack, "databricks_workspace_file").update(path="/Shared/x/wheels/1/a.whl")),
         ("dev", lambda stack: _permissions(stack, "directory_path").update(_everybody("CAN_MANAGE"))),
     ],
+    "permissions_name_who_deploys": [
+        ("prod", lambda stack: _permissions(stack, "instance_pool_id").update(_everybody("CAN_ATTACH_TO"))),
+        ("prod", lambda stack: _permissions(stack, "job_id")["access_control"][-1].update(permission_level="CAN_VIEW")),
+    ],
     "only_runners_use_the_pool": [
         (
             "dev",
