@@ -117,14 +117,15 @@ def prod_needs_its_environment(workflow: Workflow) -> Iterator[str]:
             continue
         if job.environments == {"$ENVIRONMENT"}:
             said = job.content["env"]["ENVIRONMENT"]
-            reads = not _changes(job) and f"{said[3:-3].strip()} == 'prod' && 'prod-read' ||" in job.environment
+            reads = not _changes(job) and f"{said[3:-3].strip()} == 'prod' && 'prod-plan' ||" in job.environment
             if job.environment != said and not reads:
                 yield f"{job.name}: works in {said} with the credentials of {job.environment}"
         elif len(job.environments) > 1:
             yield f"{job.name}: works in {sorted(job.environments)}, with the credentials of one"
         else:
             (one,) = job.environments
-            accepted = {one} if _changes(job) else {one, f"{one}-read"}
+            plans = "make plan" in job.runs
+            accepted = {one} if _changes(job) else {one, f"{one}-plan" if plans else f"{one}-read"}
             if job.environment not in accepted:
                 yield f"{job.name}: works in {one} with the credentials of '{job.environment}'"
 
@@ -275,6 +276,7 @@ BREAKS: list[tuple[Callable[[Workflow], Iterator[str]], str, str, str]] = [
     (prod_needs_its_environment, "cd-prod.yml", "    environment: prod\n", ""),
     (prod_needs_its_environment, "cd-prod.yml", "    environment: prod\n", "    environment: prod-read\n"),
     (prod_needs_its_environment, "cd-staging.yml", "    environment: prod-read\n", "    environment: staging\n"),
+    (prod_needs_its_environment, "cd-staging.yml", "    environment: prod-read\n", "    environment: prod-plan\n"),
     (
         prod_needs_its_environment,
         "cd-staging.yml",
@@ -526,7 +528,7 @@ def signs_in(file: str) -> set[str]:
             "${{ inputs.environment }}": options,
             "${{ matrix.environment }}": matrix,
             # Of those that `infra release deployed` gives.
-            "${{ matrix.environment == 'prod' && 'prod-read' || matrix.environment }}": ["staging", "prod-read"],
+            "${{ matrix.environment == 'prod' && 'prod-plan' || matrix.environment }}": ["staging", "prod-plan"],
         }
         found |= set(named.get(job.environment, [job.environment]))
     return found
@@ -534,19 +536,21 @@ def signs_in(file: str) -> set[str]:
 
 def test_the_set_up_says_which_workflow_uses_which_environment() -> None:
     used = {file: signs_in(file) for file in FILES}
-    for environment in ("dev", "staging", "prod", "prod-read", "quality", "github-pages"):
+    environments = {"dev", "staging", "prod", "prod-plan", "prod-read", "quality", "github-pages"}
+    for environment in environments:
         said = spans(row(environment)[1])
         assert said == {file for file, names in used.items() if environment in names}, environment
-    assert set().union(*used.values()) == {"dev", "staging", "prod", "prod-read", "quality", "github-pages"}
+    assert set().union(*used.values()) == environments
 
 
 def test_a_branch_that_is_deployed_is_one_that_the_environment_takes() -> None:
     pushed = {file: set(read(file).content["on"]["push"]["branches"]) for file in ("cd-staging.yml", "cd-prod.yml")}
     # In the environments' rules no wildcard matches a slash.
     assert not any("**" in branch for branches in pushed.values() for branch in branches)
-    for environment in ("staging", "prod-read"):
-        assert spans(row(environment)[0]) == pushed["cd-staging.yml"] | pushed["cd-prod.yml"]
-    assert spans(row("prod")[0]) == pushed["cd-prod.yml"]
+    assert spans(row("staging")[0]) == pushed["cd-staging.yml"] | pushed["cd-prod.yml"]
+    assert spans(row("prod-read")[0]) == pushed["cd-staging.yml"]
+    # No branch that nobody has reviewed yet gets the rights of who deploys prod.
+    assert spans(row("prod")[0]) == spans(row("prod-plan")[0]) == pushed["cd-prod.yml"]
 
 
 @pytest.mark.parametrize(
