@@ -69,6 +69,8 @@ class Connection:
         from databricks.sdk import WorkspaceClient
         from databricks.sdk.config import Config
 
+        from ml_pipeline.workspace.sign_in import Credentials
+
         # It warns of what it tries before it fails, or before it goes on without.
         logging.getLogger("databricks.sdk").setLevel(logging.ERROR)
         chosen: dict[str, Any] = {"host": self._settings.host}
@@ -85,7 +87,9 @@ class Connection:
             raise InputError(f"{self._file}: workspace.host: is missing, and so is the variable DATABRICKS_HOST")
         try:
             # Trying again is this module's business; it prints each attempt.
-            config = Config(**chosen, retry_timeout_seconds=1, http_timeout_seconds=30)
+            config = Config(
+                **chosen, credentials_strategy=Credentials(), retry_timeout_seconds=1, http_timeout_seconds=30
+            )
         except ValueError as error:
             # The SDK goes on with where to read more, and with the whole of its configuration.
             message = re.split(r", please check|\. (?:Config|Env): ", " ".join(str(error).split()))[0]
@@ -141,11 +145,14 @@ class Connection:
         from databricks.sdk import errors
         from databricks.sdk.errors.base import DatabricksError
 
+        from ml_pipeline.workspace.sign_in import SignInError
+
         # Of the SDK's own attempts only the reason is of interest.
-        error = error.__cause__ if error and isinstance(error.__cause__, OSError) else error
+        error = error.__cause__ if isinstance(error, TimeoutError) and error.__cause__ else error
         host, said = self.host or "the workspace", " ".join(str(error).split())
-        if isinstance(error, errors.Unauthenticated) or "Invalid access token" in said:
-            return PipelineError(f"{host}: rejects the credentials: {said}; {self._hint()}")
+        if isinstance(error, errors.Unauthenticated | SignInError) or "Invalid access token" in said:
+            problem = "can't sign in" if isinstance(error, SignInError) else "rejects the credentials"
+            return PipelineError(f"{host}: {problem}: {said:.200}; {self._hint()}")
         if isinstance(error, errors.PermissionDenied):
             return PipelineError(f"{host}: permission denied: {said}; ask for the permission, or see who signs in")
         if isinstance(error, errors.NotFound):
@@ -167,7 +174,8 @@ class Connection:
             PipelineError: the workspace rejects them, or can't be reached.
         """
         self.ask(self._client.current_user.me)
-        scheme, _, token = self._client.config.authenticate().get("Authorization", "").partition(" ")
+        headers = self.ask(self._client.config.authenticate)
+        scheme, _, token = headers.get("Authorization", "").partition(" ")
         if scheme != "Bearer":
             raise InputError(f"{self._file}: workspace: signs in without a token; {self._hint()}")
         for attribute in self._client.config.attributes():

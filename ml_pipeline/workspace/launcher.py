@@ -20,7 +20,7 @@ from ml_pipeline.errors import InputError, PipelineError
 from ml_pipeline.jobs import deployed_name
 from ml_pipeline.settings import messages
 from ml_pipeline.workspace import one_time_run
-from ml_pipeline.workspace.connection import LONGEST_PAUSE, PATIENCE, Connection
+from ml_pipeline.workspace.connection import LONGEST_PAUSE, Connection
 from ml_pipeline.workspace.follower import ENDED, Follower, life_of, state_of
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class Launcher(Connection):
             run = self._run(run_id)
             self._say(f"run {run_id}: {escape(run.run_page_url or self.host)}")
             if wait:
-                self._follow(run_id, job)
+                self._follow(run_id, job, page=run.run_page_url or self.host)
         except KeyboardInterrupt:
             if run_id is None:
                 raise
@@ -170,15 +170,19 @@ class Launcher(Connection):
             return 130
         return 0
 
-    def _run(self, run_id: int, *, patience: float = PATIENCE) -> Run:
-        return self.ask(lambda: self._client.jobs.get_run(run_id), patience=patience)
+    def _run(self, run_id: int, page: str = "") -> Run:
+        try:
+            return self.ask(lambda: self._client.jobs.get_run(run_id))
+        except PipelineError as error:
+            message = f"run {run_id} goes on, but can't be followed: {error}; see {page or self.host}"
+            raise PipelineError(message) from error
 
-    def _follow(self, run_id: int, job: str) -> None:
+    def _follow(self, run_id: int, job: str, page: str) -> None:
         follower = Follower(job)
         pause = 1.0
         with self._console.status("") as status:
             while True:
-                run = self._run(run_id)
+                run = self._run(run_id, page)
                 changes = follower.changes(run)
                 for line, failed in changes:
                     self._say(line)
@@ -192,9 +196,7 @@ class Launcher(Connection):
         if state_of(run.state) != "SUCCESS":
             because = (run.state and run.state.state_message) or "no reason given"
             message = " ".join(because.split())
-            raise PipelineError(
-                f"{job}: run {run_id} is {state_of(run.state)}: {message}; {run.run_page_url or self.host}"
-            )
+            raise PipelineError(f"{job}: run {run_id} is {state_of(run.state)}: {message}; {page}")
 
     def _show_output(self, run_id: int) -> None:
         try:
@@ -221,7 +223,7 @@ class Launcher(Connection):
                 wait=tenacity.wait_fixed(1),
                 stop=tenacity.stop_after_delay(_SHORT_PATIENCE),
             )
-            run = retrying(self._run, run_id, patience=_SHORT_PATIENCE)
+            run = retrying(self.ask, lambda: self._client.jobs.get_run(run_id), patience=_SHORT_PATIENCE)
             self._say(f"run {run_id} is {state_of(run.state)}")
         except tenacity.RetryError:
             self._say(f"run {run_id} is about to be cancelled, and not yet ended")

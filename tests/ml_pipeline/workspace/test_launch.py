@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
+import http.client
+import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +23,7 @@ from databricks.sdk.config import Config
 from databricks.sdk.service.jobs import JobSettings, Run, RunType
 from databricks.sdk.service.workspace import ImportFormat
 
+from ml_pipeline.workspace.connection import Connection
 from tests import commands
 
 if TYPE_CHECKING:
@@ -493,3 +498,91 @@ def test_a_task_that_runs_another_job_is_followed(
     assert len(started) == (given == "fail")
     said = [line for line in lines if line.startswith("it ran another job")]
     assert said == ([f"it ran another job, as run {started[0].run_id}"] if inside == "fail" else [])
+
+
+TOKEN, GITHUB = "/oidc/v1/token", "/github"
+
+
+class Proxy(ThreadingHTTPServer):
+    """The workspace, and GitHub's issuer of tokens; while a run is followed, either of them fails to issue some."""
+
+    def __init__(self, workspace: Served) -> None:
+        super().__init__(("127.0.0.1", 0), Forward)
+        self.host, self.workspace = f"http://127.0.0.1:{self.server_port}", workspace
+        self.followed = False
+        self.failures: list[tuple[str, int]] = []
+        """Path and status of each failure, in their order; with status 0 there is no answer."""
+
+
+class Forward(BaseHTTPRequestHandler):
+    server: Proxy
+
+    def do_GET(self) -> None:
+        content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        failures = self.server.failures
+        if self.server.followed and failures and self.path.startswith(failures[0][0]):
+            _, status = failures.pop(0)
+            if status:
+                self._answer(status, b"<html>later</html>", "text/html")
+            self.close_connection = True
+        elif self.path.startswith(GITHUB):
+            self._answer(200, json.dumps({"value": self.server.workspace.token}).encode(), "application/json")
+        else:
+            connection = http.client.HTTPConnection(self.server.workspace.host.removeprefix("http://"), timeout=60)
+            connection.request(self.command, self.path, content, dict(self.headers))
+            answer = connection.getresponse()
+            self._answer(answer.status, answer.read(), answer.headers["Content-Type"])
+            connection.close()
+            self.server.followed |= "/runs/get" in self.path
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def _answer(self, status: int, content: bytes, kind: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (its own name)
+        """Say nothing."""
+
+
+@pytest.fixture
+def proxy(served: Served) -> Iterator[Proxy]:
+    with Proxy(served) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def launch_as_a_workflow(
+    project: Project, proxy: Proxy, failures: list[tuple[str, int]]
+) -> subprocess.CompletedProcess[str]:
+    sign_in = 'auth = "github-oidc"\nclient_id = "00000000-0000-0000-0000-000000000001"'
+    project.change('auth = "environment"', sign_in)
+    project.change(project.host, proxy.host)
+    proxy.failures = failures
+    github = {"ACTIONS_ID_TOKEN_REQUEST_URL": f"{proxy.host}{GITHUB}?", "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "job"}
+    return project.launch("training", DATABRICKS_TOKEN="", **github)
+
+
+def test_a_run_is_followed_though_for_a_while_no_token_is_issued(project: Project, proxy: Proxy) -> None:
+    project.deploy()
+    done = launch_as_a_workflow(project, proxy, [(TOKEN, 503), (TOKEN, 429), (TOKEN, 0), (GITHUB, 503)])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(f"WAITING  {proxy.host}: can't sign in: ") == 4, done.stdout
+    assert proxy.failures == []
+
+
+def test_a_run_that_can_no_longer_be_followed_is_named(
+    project: Project, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(Connection.ask.__kwdefaults__ or {}, "patience", 2.0)
+    job_id = project.deploy()
+    done = launch_as_a_workflow(project, proxy, 20 * [(TOKEN, 503)])
+    (run,) = project.runs(job_id)
+    assert done.returncode == 1
+    assert f"run {run.run_id} goes on, but can't be followed: {proxy.host}: can't sign in: " in error_line(done)
+    assert error_line(done).endswith(f"; see {run.run_page_url}")
