@@ -77,7 +77,7 @@ def synthesize(
         InputError: a mistake in an environment file, or there is no wheel; nothing is written then.
     """
     environments = environment.load_all(_ENVIRONMENTS, instance=os.environ.get("INSTANCE", ""))
-    # A job of the workflow that only plans signs in as somebody who may do no more.
+    # Another manager than the service principal that deploys may make a plan.
     client_id = os.environ.get("DATABRICKS_CLIENT_ID", "")
     environments = [each.signed_in_as(client_id) for each in environments]
     built = distribution.sealed(_WHEELS).resolve()
