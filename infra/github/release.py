@@ -10,12 +10,15 @@ from typing import Any
 from infra import distribution
 from infra.github import api
 from ml_pipeline.errors import CheckFailedError, InputError
+from ml_pipeline.wording import counted
 
 _PROJECT = Path("pyproject.toml")
 _CHANGELOG = Path("CHANGELOG.md")
 _BUILDS, DEPLOYS = "cd-staging.yml", "Deploy to staging"
 """The workflow of staging, and its job that deploys and validates; a merge need not wait for later jobs."""
-_BRANCHES = ("release/", "hotfix/")
+_REVIEWED, _DEVELOPMENT = "release/", "development"
+"""Branches that hold commits of this one alone. A hotfix is reviewed when it is merged to main."""
+_BRANCHES = (_REVIEWED, "hotfix/")
 _ENVIRONMENTS = ("staging", "prod")
 
 
@@ -55,11 +58,13 @@ def check(repository: api.Repository, *, commit: str, branch: str = "") -> str:
 
     Raises:
         InputError: the version can't be released, has no notes, or is not that of the branch.
-        CheckFailedError: it is released with another commit.
+        CheckFailedError: it is released with another commit, or the branch holds what nobody reviewed.
     """
     released = version()
     if branch and branch not in (own := [f"{kind}{released}" for kind in _BRANCHES]):
         raise InputError(f"branch {branch}: {_PROJECT} has version {released}; accepted: {' or '.join(own)}")
+    if branch.startswith(_REVIEWED):
+        _check_reviewed(repository, commit=commit, branch=branch)
     notes(released)
     tag = f"v{released}"
     other = _tagged(repository, tag)
@@ -69,6 +74,17 @@ def check(repository: api.Repository, *, commit: str, branch: str = "") -> str:
             f"is not released, with its notes in {_CHANGELOG}"
         )
     return tag
+
+
+def _check_reviewed(repository: api.Repository, *, commit: str, branch: str) -> None:
+    compared = repository.get(f"compare/{_DEVELOPMENT}...{commit}")
+    if compared is None:
+        raise CheckFailedError(f"{_DEVELOPMENT} or {commit}: is not in {repository.name}")
+    if compared["ahead_by"]:
+        raise CheckFailedError(
+            f"branch {branch} holds {counted(compared['ahead_by'], 'commit')} that {_DEVELOPMENT} does not; accepted: "
+            f"a commit of {_DEVELOPMENT}, which was reviewed there"
+        )
 
 
 def _tagged(repository: api.Repository, tag: str) -> str | None:
@@ -159,7 +175,11 @@ def publish(repository: api.Repository, *, commit: str, wheel: Path) -> str:
     if release is not None and not release["draft"]:
         return str(release["html_url"])
     said = notes(tag.removeprefix("v"))
-    content = {"tag_name": tag, "target_commitish": commit, "name": tag, "body": api.fitting(said)}
+    content = {"tag_name": tag, "name": tag, "body": api.fitting(said)}
+    if _tagged(repository, tag) is None:
+        # A release that makes its tag itself needs the permission `workflows` if the commit changes a workflow
+        # (docs.github.com, "Create a release"), which the token of a workflow can't have.
+        repository.send("POST", "git/refs", ref=f"refs/tags/{tag}", sha=commit)
     if release is None:
         release = repository.send("POST", "releases", **content, draft=True)
     # It is a draft until it is whole: nobody sees a release without its wheel.

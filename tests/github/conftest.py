@@ -37,6 +37,8 @@ class GitHub:
     """Of each tag object, its commit."""
     branches: dict[str, str] = field(default_factory=dict)
     """Of each branch, its last commit."""
+    ahead: dict[str, int] = field(default_factory=dict)
+    """Of each ``BASE...HEAD``, how many commits the head has that the base has not."""
     trees: dict[str, str] = field(default_factory=dict)
     pulls: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """Of each commit, those that brought it."""
@@ -105,6 +107,9 @@ class GitHub:
         match method, path.split("/"):
             case "GET", ["commits", commit, "pulls"]:
                 return _page(self.pulls.get(commit, []), query)
+            case "GET", ["compare", *_]:
+                compared = path.removeprefix("compare/")
+                return {"ahead_by": self.ahead[compared]} if compared in self.ahead else None
             case "GET", ["pulls"]:
                 assert (query["sort"], query["direction"]) == ("updated", "desc")
                 listed = [one for one in self.requests if one["state"] == query["state"]]
@@ -163,7 +168,8 @@ class GitHub:
             case "PATCH", ["releases", number]:
                 release = _changed(self.releases, number, sent)
                 if release and not release["draft"]:
-                    self.refs.setdefault(release["tag_name"], {"type": "commit", "sha": release["target_commitish"]})
+                    # GitHub would make the tag of the release, of the default branch where nothing else is asked for.
+                    assert release["tag_name"] in self.refs
                 return release
         return None
 

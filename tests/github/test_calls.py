@@ -132,8 +132,15 @@ def test_a_version_is_released_once_and_with_notes(github: GitHub, project: Path
         assert said in done.stdout + done.stderr
 
     check(0, "v1.2.0")
-    for kind in ("release", "hotfix"):
-        check(0, "v1.2.0", "--branch", f"{kind}/1.2.0")
+    check(0, "v1.2.0", "--branch", "hotfix/1.2.0")
+    check(1, f"development or {COMMIT}: is not in team/project", "--branch", "release/1.2.0")
+    for ahead, code, said in (
+        (0, 0, "v1.2.0"),
+        (1, 1, "branch release/1.2.0 holds 1 commit that development does not; accepted: a commit of development"),
+        (1200, 1, "branch release/1.2.0 holds 1,200 commits that development does not"),
+    ):
+        github.ahead = {f"development...{COMMIT}": ahead}
+        check(code, said, "--branch", "release/1.2.0")
     for branch in ("release/9.9.9", "release/1.2", "release/1.2.0-rc", "feature/1.2.0"):
         said = f"branch {branch}: pyproject.toml has version 1.2.0; accepted: release/1.2.0 or hotfix/1.2.0"
         check(2, said, "--branch", branch)
@@ -234,14 +241,14 @@ def test_a_release_has_tag_notes_and_wheel_and_is_made_once(github: GitHub, proj
     github.changes.clear()
 
     assert publish() == "https://example.com/releases/1"
-    assert github.changes == ["POST releases/1/assets", "PATCH releases/1"]
+    assert github.changes == ["POST git/refs", "POST releases/1/assets", "PATCH releases/1"]
     (release,) = github.releases
-    assert (release["draft"], release["body"], release["target_commitish"]) == (False, "### Added\n\n- a thing", COMMIT)
+    assert (release["draft"], release["body"]) == (False, "### Added\n\n- a thing")
     assert github.refs["v1.2.0"]["sha"] == COMMIT
     assert github.assets == {wheel.name: wheel.read_bytes(), f"{wheel.name}.sha256": b"sealed"}
 
     assert publish() == "https://example.com/releases/1"
-    assert len(github.changes) == 2
+    assert len(github.changes) == 3
 
 
 def test_a_release_that_nothing_was_begun_of_is_a_draft_until_it_is_whole(
@@ -249,7 +256,11 @@ def test_a_release_that_nothing_was_begun_of_is_a_draft_until_it_is_whole(
 ) -> None:
     arguments = ("release", "publish", "--commit", COMMIT, "--wheel", str(wheel))
     assert github.call(*arguments, folder=project).returncode == 0
-    assert [change.split("/")[0] for change in github.changes] == ["POST releases"] * 3 + ["PATCH releases"]
+    assert [change.partition("/")[0] for change in github.changes] == [
+        "POST git",
+        *["POST releases"] * 3,
+        "PATCH releases",
+    ]
 
 
 def test_what_is_deployed_is_marked(github: GitHub) -> None:

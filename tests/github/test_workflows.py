@@ -268,7 +268,7 @@ RULES: list[Callable[[Workflow], Iterator[str]]] = [
 ]
 # A rule, a workflow, and a change of it by which the rule no longer holds.
 BREAKS: list[tuple[Callable[[Workflow], Iterator[str]], str, str, str]] = [
-    (forks_get_no_credentials, "ci.yml", f"    if: {OWN} && {NO_BOT}\n", ""),
+    (forks_get_no_credentials, "ci.yml", f"      {OWN} && {NO_BOT}\n      && ", "      "),
     (forks_get_no_credentials, "ci.yml", f"{OWN} && {NO_BOT}", OWN),
     (forks_get_no_credentials, "ci.yml", f"{OWN} && {NO_BOT}", f"true || {OWN} && {NO_BOT}"),
     (forks_get_no_credentials, "ci.yml", "  pull_request:", "  pull_request_target:"),
@@ -430,6 +430,22 @@ def test_what_is_swept_is_not_deployed_meanwhile_and_needs_no_code_of_the_pull_r
     assert sweep.content["concurrency"]["group"] == sweep.content["env"]["INSTANCE_NAME"] == "${{ matrix.instance }}"
     assert [step["with"]["ref"] for step in sweep.steps if "checkout@" in step.get("uses", "")] == ["development"]
     assert sweep.runs == 'make destroy ENV=dev INSTANCE="$INSTANCE_NAME" OPTIONS=--auto-approve'
+
+
+def test_a_draft_trains_nothing_and_its_tests_run() -> None:
+    ci = read("ci.yml")
+    held = {job.name for job in ci.jobs if "!github.event.pull_request.draft" in job.condition}
+    assert held == {job.name for job in ci.jobs if job.environment == "dev"} | {"comment"}
+    assert "ready_for_review" in ci.content["on"]["pull_request"]["types"]
+
+
+def test_without_its_variable_there_is_no_quality_gate() -> None:
+    scans = [job for file in FILES for job in read(file).jobs if any("sonarqube" in str(step) for step in job.steps)]
+    assert len(scans) == 2
+    assert "vars.SONAR_PROJECT_KEY != ''" in scans[0].condition
+    # The job before it runs for the gate alone.
+    (before,) = [job for job in read("quality.yml").jobs if job.name == "test"]
+    assert before.condition == "vars.SONAR_PROJECT_KEY != ''"
 
 
 def test_nothing_is_deployed_before_it_was_seen_that_the_pull_request_is_open() -> None:
