@@ -101,22 +101,23 @@ def _half_width(resampled: Values, rows: int, significance: float) -> float:
 
 
 def rows_needed(mine: Measured, other: Measured, *, tolerance: float, significance: float) -> int | None:
-    """Rows that show, nine times of ten, that an equal model is within the tolerance; ``None`` without a tolerance.
+    """Rows that decide, nine times of ten, if the true difference is the measured one; ``None`` if it is the margin.
 
-    That is the sample size of a test for non-inferiority: the margin is as wide as the quantiles of significance and
-    power together, in standard errors (Chow, Shao, Wang and Lokhnygina, Sample Size Calculations in Clinical Research,
-    2017, section 3.1), which shrink with the rows as those of ``_half_width`` do.
+    That is the sample size of a test for non-inferiority: the distance from the margin is as wide as the quantiles of
+    significance and power together, in standard errors (Chow, Shao, Wang and Lokhnygina, Sample Size Calculations in
+    Clinical Research, 2017, section 3.1), which shrink with the rows as those of ``_half_width`` do.
     """
     quantiles, of_a_row = _of_a_row(mine, other, significance)
-    margin = tolerance**2
-    needed = of_a_row + math.sqrt(of_a_row**2 + 4 * margin * _PSEUDO * quantiles)
-    return math.ceil(needed / (2 * margin)) if margin and math.isfinite(needed / margin) else None
+    distance = (mine.value - other.value + tolerance) ** 2
+    needed = of_a_row + math.sqrt(of_a_row**2 + 4 * distance * _PSEUDO * quantiles)
+    return math.ceil(needed / (2 * distance)) if distance and math.isfinite(needed / distance) else None
 
 
 def least_tolerance(mine: Measured, other: Measured, *, significance: float) -> float:
-    """The least tolerance that ``MOST_ROWS`` rows can show, by the same formula."""
+    """The least tolerance that ``MOST_ROWS`` rows show a model to be within, by the same formula."""
     quantiles, of_a_row = _of_a_row(mine, other, significance)
-    return math.sqrt(of_a_row / MOST_ROWS + _PSEUDO * quantiles / MOST_ROWS**2)
+    distance = math.sqrt(of_a_row / MOST_ROWS + _PSEUDO * quantiles / MOST_ROWS**2)
+    return distance - (mine.value - other.value)
 
 
 def _of_a_row(mine: Measured, other: Measured, significance: float) -> tuple[float, float]:

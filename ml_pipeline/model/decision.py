@@ -129,22 +129,21 @@ def _worse(measured: str, rivals: Sequence[RivalRow], tolerance: float) -> str:
 
 
 def _undecided(measured: str, rows: int, rivals: Sequence[RivalRow], tolerance: float) -> str:
-    hardest = max(rivals, key=lambda rival: rival.rows_needed or 0)
+    hardest = max(rivals, key=lambda rival: rival.rows_needed or math.inf)
     return (
         f"{counted(rows, 'row')} can't show whether {measured} is within the tolerance {tolerance:g} of "
-        f"{_named(rivals, 1)}; {_remedy(rows, hardest.rows_needed or 0, hardest.least_tolerance or 0.0)}"
+        f"{_named(rivals, 1)}; {_remedy(hardest)}"
     )
 
 
-def _remedy(rows: int, needed: int, least: float) -> str:
-    if needed > MOST_ROWS:
-        # Two digits, for it is an estimate, and rounded up: a hair less would not do.
-        digits = 1 - math.floor(math.log10(least))
-        enough = math.ceil(least * 10**digits) / 10**digits
-        return f"set a tolerance of at least {enough:g}: of more than {MOST_ROWS:,} rows, {MOST_ROWS:,} are compared"
-    if needed > rows:
-        return f"about {int(float(f'{needed:.2g}')):,} rows would show it of an equal model"
-    return "the difference is too close to the tolerance to tell" if needed else "set a tolerance above 0"
+def _remedy(hardest: RivalRow) -> str:
+    """What would decide. Estimates have two digits; a tolerance is rounded up, because a little less would not do."""
+    if hardest.rows_needed and hardest.rows_needed <= MOST_ROWS:
+        return f"about {int(float(f'{hardest.rows_needed:.2g}')):,} rows would, if the difference stays the same"
+    least = hardest.least_tolerance or 0.0
+    digits = 1 - math.floor(math.log10(least))
+    enough = math.ceil(least * 10**digits) / 10**digits
+    return f"{MOST_ROWS:,} rows, the most that are compared, would with a tolerance of {enough:g}"
 
 
 def _named(rivals: Sequence[RivalRow], most: int) -> str:

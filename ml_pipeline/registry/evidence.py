@@ -138,9 +138,9 @@ class RivalRow(Settings):
     outcome: Outcome | None = None
     """Whether the run's model is worse by more than the tolerance; earlier releases kept none."""
     rows_needed: int | None = None
-    """Rows that would show an equal model to be within the tolerance; ``None`` if the tolerance is 0."""
+    """Rows that would decide if the difference stays the same; ``None`` if it is the tolerance itself."""
     least_tolerance: float | None = None
-    """The least tolerance that as many rows as are compared at most would show; earlier releases kept none."""
+    """The least tolerance that the most rows that are compared would show; earlier releases kept none."""
 
     @property
     def change(self) -> str:

@@ -1,5 +1,7 @@
 import random
+import re
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -35,7 +37,8 @@ def rival(
     **fields: Any,
 ) -> RivalRow:
     low, high = difference - half, difference + half
-    row = {"value": value, "difference": difference, "low": low, "high": high, "outcome": outcome, **fields}
+    row: dict[str, Any] = {"value": value, "difference": difference, "low": low, "high": high, "outcome": outcome}
+    row |= {"rows_needed": 4321, **fields}
     verdict = Difference(value=difference, low=low, high=high).verdict
     return RivalRow(name=name, run_id=f"id of {name}", verdict=verdict, **row)
 
@@ -210,7 +213,7 @@ def test_an_inconclusive_verdict_says_how_many_rows_would_tell() -> None:
     assert (decided.verdict, decided.passed) == ("inconclusive", True)
     assert decided.reason == (
         "1,000 rows can't show whether f1 0.9000 is within the tolerance 0.01 of the champion, version 3 (0.9000; "
-        "difference 0.0000, interval -0.0200 to +0.0200); about 4,300 rows would show it of an equal model"
+        "difference 0.0000, interval -0.0200 to +0.0200); about 4,300 rows would, if the difference stays the same"
     )
 
 
@@ -221,13 +224,20 @@ def test_an_inconclusive_verdict_fails_if_the_settings_say_so() -> None:
 
     assert (decided.verdict, decided.passed) == ("failed", False)
     assert decided.reason.endswith(
-        'about 4,300 rows would show it of an equal model; on_inconclusive = "fail" rejects it'
+        'about 4,300 rows would, if the difference stays the same; on_inconclusive = "fail" rejects it'
     )
 
 
-def test_without_tolerance_the_remedy_is_a_tolerance() -> None:
-    reason = judge(0.9, rival(0.0, outcome="inconclusive"), tolerance=0).reason
-    assert reason.endswith("; set a tolerance above 0")
+@pytest.mark.parametrize("tolerance", [0.0, 0.0001])
+def test_if_no_table_decides_the_remedy_is_a_tolerance(tolerance: float) -> None:
+    mine, theirs = measured(0.9, np.tile([0.85, 0.95], 5)), measured(0.9, np.full(10, 0.9))
+    limits = replace(LIMITS, tolerance=tolerance)
+
+    reason = decide(limits, mine, [decision.rival("other", "id", mine, theirs, limits)]).reason
+
+    (enough,) = re.findall(r"; 20,000 rows, the most that are compared, would with a tolerance of (\S+)$", reason)
+    enough_rows = partial(bootstrap.rows_needed, mine, theirs, significance=0.05)
+    assert (enough_rows(tolerance=float(enough)) or 0) <= 20_000 < (enough_rows(tolerance=float(enough) - 0.001) or 0)
 
 
 def test_who_was_left_out_is_part_of_the_reason() -> None:
@@ -251,28 +261,34 @@ def test_a_single_row_is_no_plural() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "needed", "least", "remedy"),
+    ("needed", "remedy"),
     [
-        pytest.param(1000, 1001, 0.02, "about 1,000 rows would show it of an equal model", id="a row more"),
-        pytest.param(1000, 1000, 0.02, "the difference is too close to the tolerance to tell", id="enough rows"),
-        pytest.param(1000, 20_000, 0.01, "about 20,000 rows would show it of an equal model", id="all rows compared"),
-        pytest.param(
-            20_000,
-            20_001,
-            0.012301,
-            "set a tolerance of at least 0.013: of more than 20,000 rows, 20,000 are compared",
-            id="more than are compared",
-        ),
+        (1234, "about 1,200 rows would, if the difference stays the same"),
+        (20_000, "about 20,000 rows would, if the difference stays the same"),
+        (20_001, "20,000 rows, the most that are compared, would with a tolerance of 0.013"),
+        (None, "20,000 rows, the most that are compared, would with a tolerance of 0.013"),
     ],
 )
-def test_an_inconclusive_verdict_asks_for_what_can_be_had(rows: int, needed: int, least: float, remedy: str) -> None:
-    undecided = rival(0.0, outcome="inconclusive", rows_needed=needed, least_tolerance=least)
-    assert decide(LIMITS, measured(0.9, rows=rows), [undecided]).reason.endswith(f"; {remedy}")
+def test_an_inconclusive_verdict_asks_for_what_can_be_had(needed: int | None, remedy: str) -> None:
+    undecided = rival(0.0, outcome="inconclusive", rows_needed=needed, least_tolerance=0.012301)
+    assert judge(0.9, undecided).reason.endswith(f"; {remedy}")
+
+
+@pytest.mark.parametrize("difference", [-0.1, -0.02, 0.0, 0.02])
+def test_more_rows_are_needed_the_closer_the_difference_is_to_the_tolerance(difference: float) -> None:
+    mine = measured(0.5 + difference, 0.5 + difference + np.tile([-0.05, 0.05], 5))
+
+    needed = bootstrap.rows_needed(mine, measured(0.5), tolerance=0.03, significance=0.05)
+
+    of_an_equal_model = bootstrap.rows_needed(
+        measured(0.5, mine.resampled), measured(0.5), tolerance=abs(difference + 0.03), significance=0.05
+    )
+    assert needed == of_an_equal_model
 
 
 @pytest.mark.parametrize("deviation", [0.0, 0.01, 0.2])
 def test_the_least_tolerance_is_what_the_most_rows_show(deviation: float) -> None:
-    mine, other = measured(0.5, np.tile([-deviation, deviation], 5)), measured(0.5, np.zeros(10))
+    mine, other = measured(0.5 - deviation, np.tile([-deviation, deviation], 5)), measured(0.5, np.zeros(10))
 
     least = bootstrap.least_tolerance(mine, other, significance=0.05)
 
@@ -395,7 +411,7 @@ def test_with_the_rows_that_are_needed_an_equal_model_passes_nine_times_of_ten(
     assert passed == pytest.approx(0.9, abs=0.035)
 
 
-def test_no_number_of_rows_shows_that_an_equal_model_is_better() -> None:
+def test_no_number_of_rows_decides_about_a_difference_that_is_the_margin() -> None:
     assert bootstrap.rows_needed(measured(0.5), measured(0.5), tolerance=0, significance=0.05) is None
 
 
