@@ -107,24 +107,12 @@ def rows_needed(mine: Measured, other: Measured, *, tolerance: float, significan
     significance and power together, in standard errors (Chow, Shao, Wang and Lokhnygina, Sample Size Calculations in
     Clinical Research, 2017, section 3.1), which shrink with the rows as those of ``_half_width`` do.
     """
-    quantiles, of_a_row = _of_a_row(mine, other, significance)
+    rows, normal = min(mine.rows, other.rows), NormalDist()
+    quantiles = (normal.inv_cdf(1 - significance / 2) + normal.inv_cdf(POWER)) ** 2
+    of_a_row = quantiles * _variance(mine.resampled - other.resampled, rows) * rows
     distance = (mine.value - other.value + tolerance) ** 2
     needed = of_a_row + math.sqrt(of_a_row**2 + 4 * distance * _PSEUDO * quantiles)
     return math.ceil(needed / (2 * distance)) if distance and math.isfinite(needed / distance) else None
-
-
-def least_tolerance(mine: Measured, other: Measured, *, significance: float) -> float:
-    """The least tolerance that ``MOST_ROWS`` rows show a model to be within, by the same formula."""
-    quantiles, of_a_row = _of_a_row(mine, other, significance)
-    distance = math.sqrt(of_a_row / MOST_ROWS + _PSEUDO * quantiles / MOST_ROWS**2)
-    return distance - (mine.value - other.value)
-
-
-def _of_a_row(mine: Measured, other: Measured, significance: float) -> tuple[float, float]:
-    """The square of both quantiles' sum, and what a single row adds to that many variances."""
-    rows, normal = min(mine.rows, other.rows), NormalDist()
-    quantiles = (normal.inv_cdf(1 - significance / 2) + normal.inv_cdf(POWER)) ** 2
-    return quantiles, quantiles * _variance(mine.resampled - other.resampled, rows) * rows
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ml_pipeline.model.bootstrap import MOST_ROWS, Difference, Measured, least_tolerance, rows_needed
+from ml_pipeline.model.bootstrap import MOST_ROWS, Difference, Measured, rows_needed
 from ml_pipeline.names import FAILED, INCONCLUSIVE, PASSED
 from ml_pipeline.registry.evidence import Decision, Outcome, RivalRow
 from ml_pipeline.wording import counted, number
@@ -62,7 +62,6 @@ def rival(name: str, run_id: str, mine: Measured, theirs: Measured, limits: Limi
         verdict=lead.verdict,
         outcome=outcome,
         rows_needed=rows_needed(mine, theirs, tolerance=tolerance, significance=significance),
-        least_tolerance=least_tolerance(mine, theirs, significance=significance),
     )
 
 
@@ -121,10 +120,11 @@ def decide(
 
 
 def _worse(measured: str, rivals: Sequence[RivalRow], tolerance: float) -> str:
-    within = max(rival.value for rival in rivals) - tolerance
+    # From there on, the interval of the difference would reach the tolerance.
+    enough = max(rival.value - tolerance - (rival.high - rival.difference) for rival in rivals)
     return (
         f"{measured} is worse by more than the tolerance {tolerance:g} than {_named(rivals, _MOST_NAMED)}; "
-        f"{number(within)} would be within the tolerance"
+        f"about {number(enough)} would not fail"
     )
 
 
@@ -139,11 +139,11 @@ def _undecided(measured: str, rows: int, rivals: Sequence[RivalRow], tolerance: 
 def _remedy(hardest: RivalRow) -> str:
     """What would decide. Estimates have two digits; a tolerance is rounded up, because a little less would not do."""
     if hardest.rows_needed and hardest.rows_needed <= MOST_ROWS:
-        return f"about {int(float(f'{hardest.rows_needed:.2g}')):,} rows would, if the difference stays the same"
-    least = hardest.least_tolerance or 0.0
-    digits = 1 - math.floor(math.log10(least))
-    enough = math.ceil(least * 10**digits) / 10**digits
-    return f"{MOST_ROWS:,} rows, the most that are compared, would with a tolerance of {enough:g}"
+        needed = int(float(f"{hardest.rows_needed:.2g}"))
+        return f"a table of about {needed:,} rows would, if the difference stays the same"
+    shown = -hardest.low
+    digits = 1 - math.floor(math.log10(shown))
+    return f"the least tolerance that they can show is {math.ceil(shown * 10**digits) / 10**digits:g}"
 
 
 def _named(rivals: Sequence[RivalRow], most: int) -> str:

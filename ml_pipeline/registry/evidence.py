@@ -139,8 +139,6 @@ class RivalRow(Settings):
     """Whether the run's model is worse by more than the tolerance; earlier releases kept none."""
     rows_needed: int | None = None
     """Rows that would decide if the difference stays the same; ``None`` if it is the tolerance itself."""
-    least_tolerance: float | None = None
-    """The least tolerance that the most rows that are compared would show; earlier releases kept none."""
 
     @property
     def change(self) -> str:

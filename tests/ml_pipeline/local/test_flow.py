@@ -102,7 +102,7 @@ def test_a_second_run_of_the_same_repeats_the_first(flown: State) -> None:
     # No row tells the two models apart, and 28 rows show nothing.
     assert (second.data.tags["validate"], second.data.tags["test"]) == ("inconclusive", "inconclusive")
     assert re.search(
-        r"^28 rows can't show .* of the champion, version 1 \(.*difference 0.0000, interval .*about 460 rows would,",
+        r"^28 rows can't show .* of the champion, version 1 \(.*difference 0.0000, .*a table of about 460 rows would,",
         second.data.tags["validate.reason"],
     )
     assert second.data.tags["validate.compared_with"] == first.info.run_id

@@ -1,7 +1,6 @@
 import random
 import re
 from dataclasses import replace
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -185,7 +184,7 @@ def test_a_rejection_names_the_evidence_and_what_is_needed() -> None:
     assert decided.verdict == "failed"
     assert decided.reason == (
         "test f1 0.8500 is worse by more than the tolerance 0.01 than "
-        "run b (0.9000; difference -0.0500, interval -0.0700 to -0.0300); 0.8900 would be within the tolerance"
+        "run b (0.9000; difference -0.0500, interval -0.0700 to -0.0300); about 0.8700 would not fail"
     )
 
 
@@ -202,7 +201,7 @@ def test_of_many_rivals_three_are_named_and_the_others_counted(count: int, named
     rivals = [rival(-0.05, f"run {name}", half=0.02, outcome="failed") for name in "abcdef"[:count]]
 
     fallen = "; ".join(f"run {name} (0.9000; difference -0.0500, interval -0.0700 to -0.0300)" for name in named)
-    assert f" than {fallen}{more}; 0.8900 would be" in judge(0.85, *rivals).reason
+    assert f" than {fallen}{more}; about 0.8700 would not fail" in judge(0.85, *rivals).reason
 
 
 def test_an_inconclusive_verdict_says_how_many_rows_would_tell() -> None:
@@ -213,7 +212,8 @@ def test_an_inconclusive_verdict_says_how_many_rows_would_tell() -> None:
     assert (decided.verdict, decided.passed) == ("inconclusive", True)
     assert decided.reason == (
         "1,000 rows can't show whether f1 0.9000 is within the tolerance 0.01 of the champion, version 3 (0.9000; "
-        "difference 0.0000, interval -0.0200 to +0.0200); about 4,300 rows would, if the difference stays the same"
+        "difference 0.0000, interval -0.0200 to +0.0200); "
+        "a table of about 4,300 rows would, if the difference stays the same"
     )
 
 
@@ -224,20 +224,21 @@ def test_an_inconclusive_verdict_fails_if_the_settings_say_so() -> None:
 
     assert (decided.verdict, decided.passed) == ("failed", False)
     assert decided.reason.endswith(
-        'about 4,300 rows would, if the difference stays the same; on_inconclusive = "fail" rejects it'
+        'a table of about 4,300 rows would, if the difference stays the same; on_inconclusive = "fail" rejects it'
     )
 
 
 @pytest.mark.parametrize("tolerance", [0.0, 0.0001])
 def test_if_no_table_decides_the_remedy_is_a_tolerance(tolerance: float) -> None:
     mine, theirs = measured(0.9, np.tile([0.85, 0.95], 5)), measured(0.9, np.full(10, 0.9))
-    limits = replace(LIMITS, tolerance=tolerance)
 
-    reason = decide(limits, mine, [decision.rival("other", "id", mine, theirs, limits)]).reason
+    def judged(tolerance: float) -> Decision:
+        limits = replace(LIMITS, tolerance=tolerance)
+        return decide(limits, mine, [decision.rival("other", "id", mine, theirs, limits)])
 
-    (enough,) = re.findall(r"; 20,000 rows, the most that are compared, would with a tolerance of (\S+)$", reason)
-    enough_rows = partial(bootstrap.rows_needed, mine, theirs, significance=0.05)
-    assert (enough_rows(tolerance=float(enough)) or 0) <= 20_000 < (enough_rows(tolerance=float(enough) - 0.001) or 0)
+    (enough,) = re.findall(r"; the least tolerance that they can show is (\S+)$", judged(tolerance).reason)
+    assert judged(float(enough)).verdict == "passed"
+    assert judged(0.98 * float(enough)).verdict == "inconclusive"
 
 
 def test_who_was_left_out_is_part_of_the_reason() -> None:
@@ -263,14 +264,14 @@ def test_a_single_row_is_no_plural() -> None:
 @pytest.mark.parametrize(
     ("needed", "remedy"),
     [
-        (1234, "about 1,200 rows would, if the difference stays the same"),
-        (20_000, "about 20,000 rows would, if the difference stays the same"),
-        (20_001, "20,000 rows, the most that are compared, would with a tolerance of 0.013"),
-        (None, "20,000 rows, the most that are compared, would with a tolerance of 0.013"),
+        (1234, "a table of about 1,200 rows would, if the difference stays the same"),
+        (20_000, "a table of about 20,000 rows would, if the difference stays the same"),
+        (20_001, "the least tolerance that they can show is 0.13"),
+        (None, "the least tolerance that they can show is 0.13"),
     ],
 )
 def test_an_inconclusive_verdict_asks_for_what_can_be_had(needed: int | None, remedy: str) -> None:
-    undecided = rival(0.0, outcome="inconclusive", rows_needed=needed, least_tolerance=0.012301)
+    undecided = rival(0.0, outcome="inconclusive", rows_needed=needed, half=0.12301)
     assert judge(0.9, undecided).reason.endswith(f"; {remedy}")
 
 
@@ -284,16 +285,6 @@ def test_more_rows_are_needed_the_closer_the_difference_is_to_the_tolerance(diff
         measured(0.5, mine.resampled), measured(0.5), tolerance=abs(difference + 0.03), significance=0.05
     )
     assert needed == of_an_equal_model
-
-
-@pytest.mark.parametrize("deviation", [0.0, 0.01, 0.2])
-def test_the_least_tolerance_is_what_the_most_rows_show(deviation: float) -> None:
-    mine, other = measured(0.5 - deviation, np.tile([-deviation, deviation], 5)), measured(0.5, np.zeros(10))
-
-    least = bootstrap.least_tolerance(mine, other, significance=0.05)
-
-    needed = bootstrap.rows_needed(mine, other, tolerance=least, significance=0.05)
-    assert needed == pytest.approx(bootstrap.MOST_ROWS, abs=1)
 
 
 def test_an_empty_table_measures_nothing() -> None:
@@ -431,7 +422,6 @@ def test_a_rival_holds_its_own_value_and_how_much_better_the_model_is() -> None:
         "verdict": "worse",
         "outcome": "failed",
         "rows_needed": bootstrap.rows_needed(mine, theirs, tolerance=0.01, significance=0.05),
-        "least_tolerance": bootstrap.least_tolerance(mine, theirs, significance=0.05),
     }
 
 
