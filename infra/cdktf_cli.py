@@ -6,6 +6,7 @@ cdktf prints them between its own progress, or loses them as it closes Terraform
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,9 @@ _SHIM = """#!/bin/sh
 exec "$ML_PIPELINE_TERRAFORM" "$@" 2>> "$ML_PIPELINE_ERRORS"
 """
 """cdktf calls this instead of Terraform; it calls Terraform with its errors redirected to a file."""
+_WARNING = re.compile(
+    r"(?:There are some problems with the CLI configuration:\n+)?╷\n│ (?:\x1b\[[\d;]*m)*Warning: .*?╵\S*\n?", re.DOTALL
+)
 
 
 def run(verb: str, stack: str, options: Sequence[str]) -> int:
@@ -50,10 +54,15 @@ def run(verb: str, stack: str, options: Sequence[str]) -> int:
             "ML_PIPELINE_ERRORS": str(errors),
         }
         code = _call(["npx", "--no-install", "cdktf", verb, stack, *options], shell)
-        message = errors.read_text(encoding="utf-8", errors="replace").strip() if errors.exists() else ""
+        message = without_warnings(errors.read_text(encoding="utf-8", errors="replace")) if errors.exists() else ""
     if message:
         print(f"\n{verb} {stack}:\n{message}", file=sys.stderr)
     return code
+
+
+def without_warnings(text: str) -> str:
+    """What Terraform printed, without its warnings: of one that each call prints, a person sees nothing else."""
+    return _WARNING.sub("", text).strip()
 
 
 def _call(command: list[str], shell: dict[str, str]) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from infra import cdktf_cli
 from infra.rehearsal import server
 from tests import commands
 
@@ -64,6 +65,20 @@ def test_terraforms_reason_comes_last(verb: str, workspace: server.Served, tmp_p
     assert done.returncode == 1, done.stdout + done.stderr
     assert done.stderr.splitlines()[-2:] == ["| Error: the reason", "| on line 1"]
     assert f"{verb} rehearsal:" in done.stderr.splitlines()
+
+
+def test_a_warning_does_not_hide_the_reason() -> None:
+    unread = "There are some problems with the CLI configuration:\n" + box(
+        "Warning: Unable to open CLI configuration file"
+    )
+    error, coloured = box("Error: Failed to query"), box("\x1b[33mWarning: \x1b[0m\x1b[0mDeprecated", "│ a line")
+    assert cdktf_cli.without_warnings(unread + unread) == ""
+    assert cdktf_cli.without_warnings(unread + error + coloured + error) == f"{error}{error}".strip()
+    assert cdktf_cli.without_warnings("terraform: not found\n") == "terraform: not found"
+
+
+def box(*lines: str) -> str:
+    return "\n".join(["╷", f"│ {lines[0]}", *lines[1:], "╵", ""])
 
 
 @pytest.mark.parametrize(("instance", "stack"), [("", "nope"), ("pr-1", "nope-pr-1")])
