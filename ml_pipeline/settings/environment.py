@@ -139,7 +139,7 @@ class Airflow(Settings):
     connection: ConnectionId = "databricks_default"
     """Name of Airflow's connection to the workspace."""
     retries: Count = 1
-    """Number of retries of a failed run, in addition to the retries of the job's tasks."""
+    """Number of retries if the run can't be started or followed; a run that failed is not repeated."""
 
 
 class Scheduler(Settings):

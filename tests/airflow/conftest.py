@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 sys.path.append(str(ROOT))
 
 VERSIONS = {"3": "3.0.6", "2": "2.11.0"}
@@ -33,6 +36,42 @@ def airflow(major: str, home: Path, *arguments: str | Path, **more: str) -> subp
     )
 
 
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def runner(major: str, home: Path, host: str, token: str) -> Run:
+    """Run ``dag.test()`` with a connection to the workspace, which exists only in the environment of the process."""
+    migrated = airflow(major, home, "-m", "airflow", "db", "migrate")
+    assert migrated.returncode == 0, migrated.stderr
+    address = urlsplit(host)
+    parts = {"schema": address.scheme, "host": address.hostname, "port": address.port, "password": token}
+    connection = json.dumps({"conn_type": "databricks", **parts})
+
+    def run(folder: Path, *runs: Mapping[str, object]) -> subprocess.CompletedProcess[str]:
+        arguments = HERE / "run.py", folder, json.dumps(runs)
+        done = airflow(major, home, *arguments, AIRFLOW_CONN_DATABRICKS_DEFAULT=connection)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    return run
+
+
+def log(done: subprocess.CompletedProcess[str]) -> str:
+    """The output on one line, without the colours and frames that are for a screen."""
+    return " ".join(re.sub(r"\x1b\[[\d;]*m|│", " ", done.stdout + done.stderr).split())
+
+
+INSTALLED = [
+    pytest.param(
+        major,
+        id=version,
+        marks=pytest.mark.skipif(
+            not python(major).exists() or shutil.which("node") is None,
+            reason=f"Airflow {version} is not installed (make test-airflow installs it), or Node is missing",
+        ),
+    )
+    for major, version in VERSIONS.items()
+]
 Deliver = Callable[..., Path]
 
 

@@ -49,9 +49,8 @@ def described(dag: Any) -> dict[str, Any]:
         "job": task.json["job_name"],
         "parameters": task.json["job_parameters"],
         "connection": task.databricks_conn_id,
-        "deferrable": task.deferrable,
         "retries": task.retries,
-        "timeout_seconds": task.execution_timeout.total_seconds(),
+        "timeout_seconds": sys.modules[type(task).__module__].LIMIT.total_seconds(),
     }
 
 

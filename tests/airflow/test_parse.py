@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.airflow.conftest import VERSIONS, Deliver, airflow, python, said
-
-HERE = Path(__file__).parent
-INSTALLED = [
-    pytest.param(
-        major,
-        id=version,
-        marks=pytest.mark.skipif(
-            not python(major).exists() or shutil.which("node") is None,
-            reason=f"Airflow {version} is not installed (make test-airflow installs it), or Node is missing",
-        ),
-    )
-    for major, version in VERSIONS.items()
-]
+from tests.airflow.conftest import HERE, INSTALLED, VERSIONS, Deliver, airflow, said
 
 
 @pytest.fixture(params=INSTALLED)
@@ -54,7 +40,6 @@ def test_the_dag_of_production_parses_fast_and_says_what_the_file_says(
             "job": "prod-batch_inference",
             "parameters": {"batch_date": "{{ ds if ds is defined else dag_run.run_after | ds }}"},
             "connection": "databricks_default",
-            "deferrable": True,
             "retries": 1,
             "timeout_seconds": 5 * 3600,
         }
