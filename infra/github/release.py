@@ -114,8 +114,8 @@ def source(repository: api.Repository, *, commit: str) -> dict[str, str]:
             f"{commit} holds other files than {built}, which went through staging; accepted: a release branch cut "
             "from development after main was merged there, or a hotfix branch into which main was merged"
         )
-    runs = (repository.get(f"actions/workflows/{_BUILDS}/runs", head_sha=built, event="push") or {})["workflow_runs"]
-    for run in sorted(runs, key=lambda one: int(one["id"]), reverse=True):
+    listed = repository.get(f"actions/workflows/{_BUILDS}/runs", head_sha=built, event="push") or {"workflow_runs": []}
+    for run in sorted(listed["workflow_runs"], key=lambda one: int(one["id"]), reverse=True):
         if run["head_branch"].startswith(_BRANCHES) and _deployed(repository, run):
             return {"commit": built, "run-id": str(run["id"])}
     raise CheckFailedError(

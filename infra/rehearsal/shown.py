@@ -54,14 +54,9 @@ def size(number: int) -> str:
     return f"{amount:.1f} GB"
 
 
-def plural(number: int, noun: str) -> str:
-    """A number with its noun."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def pages(name: str) -> Blueprint:
     """A blueprint whose templates have these filters."""
     routes = Blueprint(name, __name__)
-    for helper in (duration, moment, result, kind, size, plural):
+    for helper in (duration, moment, result, kind, size):
         routes.add_app_template_filter(helper)
     return routes
