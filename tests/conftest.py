@@ -122,7 +122,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 
     os.environ["ML_PIPELINE_STATE"] = str(tmp_path_factory.mktemp("spark"))
     opened = session.spark()
-    session.interpret_queries()
+    session.suit_small_tables()
     yield opened
     session.close()
 

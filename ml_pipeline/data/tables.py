@@ -63,6 +63,8 @@ def exists(name: str) -> bool:
     path = _path(name)
     if path is None:
         return spark().catalog.tableExists(_identifier(name))
+    if "/" not in name:
+        return bool(_commits(path))
     from delta.tables import DeltaTable
 
     return DeltaTable.isDeltaTable(spark(), path)
@@ -91,13 +93,16 @@ def absent(name: str) -> InputError:
 def last_write(name: str) -> tuple[int, str]:
     """The table's latest version, and the fingerprint that was left with it (empty if none was)."""
     path = _path(name)
-    # As Delta's protocol has it: one file a commit, named by its version. Spark takes a second to say the same.
-    commits = sorted(Path(path, "_delta_log").glob(f"{'[0-9]' * 20}.json")) if path else []
-    if commits:
+    if path and (commits := _commits(path)):
         return int(commits[-1].stem), _fingerprint(commits[-1])
     row = spark().sql(f"DESCRIBE HISTORY {_identifier(name)} LIMIT 1").select("version", "userMetadata").first()
     assert row is not None, "a Delta table has a history"
     return int(row["version"]), row["userMetadata"] or ""
+
+
+def _commits(path: str) -> list[Path]:
+    """Commits of the table in a folder: by Delta's protocol one file each, named by its version."""
+    return sorted(Path(path, "_delta_log").glob(f"{'[0-9]' * 20}.json"))
 
 
 def _fingerprint(commit: Path) -> str:

@@ -68,7 +68,7 @@ def start_spark(*, small: bool) -> None:
     from ml_pipeline.data import session
 
     _import("pyspark.sql", "delta")
-    _ahead(session.interpret_queries if small else session.spark)
+    _ahead(session.suit_small_tables if small else session.spark)
     # The session waits for pandas, and for nothing else that the steps import.
     _import("pandas")
 

@@ -173,6 +173,14 @@ def test_a_digest_tells_whatever_changed(spark: SparkSession, rows: list[tuple[A
 
 
 @pytest.mark.usefixtures("state")
+def test_a_first_write_that_was_killed_before_its_commit_leaves_no_table(spark: SparkSession) -> None:
+    Path(tables.where(NAME), "_delta_log").mkdir(parents=True)
+    assert not tables.exists(NAME)
+    rows = rows_of(spark, (1,), schema="id long")
+    assert tables.replace(rows, NAME, digest(rows)).version == 0
+    assert tables.exists(NAME)
+
+
 def test_replace_writes_what_changed_and_keeps_the_version_before(spark: SparkSession) -> None:
     before = replace(rows_of(spark, (1, "x"), (2, "y"), schema="a int, b string"))
     doubled = replace(rows_of(spark, (1, "x"), (2, "y"), (2, "y"), schema="a int, b string"))
