@@ -101,6 +101,11 @@ def _(folder: Path, _: pytest.MonkeyPatch) -> str:
     return ended("check", "my.toml", cwd=project(folder, ('metric = "accuracy"\n', "")))
 
 
+@causes("FILE: KEY: must be a number without quotes (given: 'TEXT')")
+def _(folder: Path, _: pytest.MonkeyPatch) -> str:
+    return ended("check", "my.toml", cwd=project(folder, ("threshold = 0.5", 'threshold = "0.5"')))
+
+
 @causes("FILE: is not valid TOML: REASON (at line N, column N)")
 def _(folder: Path, _: pytest.MonkeyPatch) -> str:
     return ended("check", "my.toml", cwd=project(folder, ('"accuracy"', "accuracy")))
@@ -172,6 +177,13 @@ def _(folder: Path, _: pytest.MonkeyPatch) -> str:
 @causes("source csv PATH: no such file or folder")
 def _(folder: Path, _: pytest.MonkeyPatch) -> str:
     return ended("check", "my.toml", cwd=project(folder, ("rows.csv", "row.csv")))
+
+
+@causes("source csv PATH: is empty; expected a line with the names of the columns, and rows")
+def _(folder: Path, _: pytest.MonkeyPatch) -> str:
+    here = project(folder)
+    (here / "rows.csv").write_text("")
+    return ended("check", "my.toml", cwd=here)
 
 
 @causes("source csv PATH: has one column, 'NAME'; if ';' separates columns, set source.separator to it")

@@ -10,6 +10,15 @@ from pydantic.fields import FieldInfo
 
 _Models = tuple[type[BaseModel], ...]
 
+_WRITTEN = {
+    "bool_type": "must be true or false, without quotes",
+    "float_type": "must be a number without quotes",
+    "int_type": "must be a whole number without quotes",
+    "list_type": "must be a list in brackets",
+    "string_type": "must be a text in quotes",
+}
+"""How TOML and JSON write what pydantic's types of errors ask for."""
+
 
 class KeyValueError(ValueError):
     """What a validator of a table rejects in a key below it."""
@@ -68,7 +77,8 @@ def _explain_one(item: Any, name: str, models: _Models, tag: str) -> str:
         return "is missing"
     if "a valid dictionary" in item["msg"]:
         return f"must be a table (given: {given!r})"
-    message = item["msg"].removeprefix("Value error, ").removeprefix("Input ").replace("should", "must", 1)
+    theirs = item["msg"].removeprefix("Value error, ").removeprefix("Input ").replace("should", "must", 1)
+    message = _WRITTEN.get(kind, theirs)
     return message if isinstance(given, dict | BaseModel) else f"{message} (given: {given!r})"
 
 

@@ -188,14 +188,14 @@ def test_a_value_is_parsed_by_its_annotation(function: str, text: str, expected:
         pytest.param("choice", "fun", ": must be 'feature' or 'ci' (given: 'fun')", id="no choice"),
         pytest.param("columns", "a", ": Invalid JSON", id="text for a list"),
         pytest.param("columns", '["a"', ": Invalid JSON", id="list left open"),
-        pytest.param("columns", '{"a": 1}', ": must be a valid array", id="table for a list"),
-        pytest.param("columns", '["a", 1]', ".1: must be a valid string", id="wrong item"),
+        pytest.param("columns", '{"a": 1}', ": must be a list in brackets", id="table for a list"),
+        pytest.param("columns", '["a", 1]', ".1: must be a text in quotes", id="wrong item"),
         pytest.param("columns", '["a", "a"]', ": names 'a' more than once", id="column twice"),
         pytest.param("source", "iris", ": Invalid JSON", id="text for a model"),
         pytest.param("source", "", ": Invalid JSON", id="empty model"),
         pytest.param("source", "[]", ": must be an object", id="list for a model"),
         pytest.param("source", "{}", ": names no source; accepted: exactly one of ", id="no source"),
-        pytest.param("source", '{"csv": 1}', ".csv: must be a valid string", id="wrong field"),
+        pytest.param("source", '{"csv": 1}', ".csv: must be a text in quotes", id="wrong field"),
         pytest.param(
             "source", '{"cvs": "a"}', ".cvs: unknown key, did you mean 'csv'?; accepted: ", id="unknown field"
         ),

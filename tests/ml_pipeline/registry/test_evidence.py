@@ -95,7 +95,7 @@ def test_a_document_of_an_earlier_release_has_no_version_and_is_read(
         ({"version": 3, "classes": {}}, "has format version 3; expected at most 2. A newer release wrote it: use that"),
         ({"version": 2, "classes": {}, "other": 1}, "other: unknown key; accepted: classes"),
         ({"version": 2}, "classes: is missing"),
-        ({"version": 2, "classes": {"a": {**METRICS, "f1": "high"}}}, "must be a valid number"),
+        ({"version": 2, "classes": {"a": {**METRICS, "f1": "high"}}}, "must be a number without quotes"),
         ([1], "is not a JSON object"),
     ],
 )

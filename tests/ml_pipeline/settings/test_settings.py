@@ -299,7 +299,7 @@ def test_each_wrong_key_is_told_in_one_line(tmp_path: Path) -> None:
 
     *problems, unknown = caught.value.problems
     assert problems == [
-        f"{file}: source.csv: must be a valid string (given: 1)",
+        f"{file}: source.csv: must be a text in quotes (given: 1)",
         f"{file}: folds: must be greater than or equal to 2 (given: 1)",
     ]
     assert unknown.startswith(f"{file}: treshold: unknown key, did you mean 'threshold'?")
@@ -535,7 +535,7 @@ def test_other_braces_are_text(tmp_path: Path, text: str) -> None:
     assert load(write(tmp_path, changed(positive_class=text))).positive_class == text
 
 
-@pytest.mark.parametrize(("value", "said"), [("", "at least 1 character"), (1, "must be a valid string")])
+@pytest.mark.parametrize(("value", "said"), [("", "at least 1 character"), (1, "must be a text in quotes")])
 def test_a_column_without_a_name_is_refused(tmp_path: Path, value: object, said: str) -> None:
     message = refusal(write(tmp_path, changed(features=["age", value])))
 
@@ -737,14 +737,14 @@ def test_without_checks_there_are_none(tmp_path: Path) -> None:
         ({"columns": {"a": 1}}, "columns.a: must be a table (given: 1)"),
         ({"columns": {"a": {"type": "float"}}}, "columns.a.type: must be 'boolean', 'long', 'double'"),
         ({"columns": {"a": {"minimum": 2, "maximum": 1.5}}}, "columns.a: minimum 2 is above maximum 1.5"),
-        ({"columns": {"a": {"minimum": "0"}}}, "columns.a.minimum: must be a valid number (given: '0')"),
+        ({"columns": {"a": {"minimum": "0"}}}, "columns.a.minimum: must be a number without quotes (given: '0')"),
         ({"columns": {"a": {"maximum": float("inf")}}}, "columns.a.maximum: must be a finite number"),
         ({"columns": {"a": {"type": "date", "minimum": 1}}}, "columns.a: type 'date' has no minimum and maximum"),
         ({"columns": {"a": {"accepted": []}}}, "columns.a.accepted: List must have at least 1 item"),
-        ({"columns": {"a": {"required": "yes"}}}, "columns.a.required: must be a valid boolean (given: 'yes')"),
+        ({"columns": {"a": {"required": "yes"}}}, "columns.a.required: must be true or false, without quotes"),
         ({"columns": {"": {"required": True}}}, "columns.[key]: String must have at least 1 character"),
         ({"unique": ["a", "b", "a"]}, "unique: names 'a' more than once"),
-        ({"unique": "a"}, "unique: must be a valid list (given: 'a')"),
+        ({"unique": "a"}, "unique: must be a list in brackets (given: 'a')"),
         ({"max_quarantine_share": -0.1}, "max_quarantine_share: must be greater than or equal to 0 (given: -0.1)"),
         ({"max_quarantine_share": 1.1}, "max_quarantine_share: must be less than or equal to 1 (given: 1.1)"),
         ({"max_quarantine_share": float("nan")}, "max_quarantine_share: must be "),
@@ -832,12 +832,12 @@ def test_the_relative_path_of_an_override_is_counted_from_its_own_file(tmp_path:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("metric = 1", "pipelines.churn.metric: must be a valid string (given: 1)"),
+        ("metric = 1", "pipelines.churn.metric: must be a text in quotes (given: 1)"),
         ("metrc = 'f1'", "pipelines.churn.metrc: unknown key, did you mean 'metric'?"),
-        ("features = ['a', 1]", "pipelines.churn.features.1: must be a valid string (given: 1)"),
+        ("features = ['a', 1]", "pipelines.churn.features.1: must be a text in quotes (given: 1)"),
         ("key = ['churned']", "pipelines.churn.key: names the target 'churned'; accepted: other columns"),
-        ("source.csv = 1", "pipelines.churn.source.csv: must be a valid string (given: 1)"),
-        ("estimator.grid.C = 1", "pipelines.churn.estimator.grid.C: must be a valid list (given: 1)"),
+        ("source.csv = 1", "pipelines.churn.source.csv: must be a text in quotes (given: 1)"),
+        ("estimator.grid.C = 1", "pipelines.churn.estimator.grid.C: must be a list in brackets (given: 1)"),
         ("monitoring.max_drft = 1", "pipelines.churn.monitoring.max_drft: unknown key, did you mean 'max_drift'?"),
         ("schedule.cron = '0 6 * * *'", "pipelines.churn.schedule.cron: has 5 fields; accepted: a Quartz"),
         ("positive_class = '{{a}}'", "pipelines.churn.positive_class: holds '{{'"),
