@@ -1,26 +1,28 @@
-"""Calls cdktf for a stack, and prints Terraform's errors at the end, where a person looks for them.
+"""Calls cdktf for a stack, and prints the errors of Terraform and of the synthesis at the end, where a person looks.
 
 cdktf prints them between its own progress, or loses them as it closes Terraform's terminal; it ends with an exit code.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from infra import terraform
 from infra.environment import environment
-from ml_pipeline.errors import InputError
+from ml_pipeline.errors import InputError, PipelineError, printable
 from ml_pipeline.settings.files import full_name
 
 _FILES = Path("environments")
-_SHIM = """#!/bin/sh
-exec "$ML_PIPELINE_TERRAFORM" "$@" 2>> "$ML_PIPELINE_ERRORS"
+_ERRORS = "ML_PIPELINE_ERRORS"
+_SHIM = f"""#!/bin/sh
+exec "${terraform.PROGRAM}" "$@" 2>> "${_ERRORS}"
 """
 """cdktf calls this instead of Terraform; it calls Terraform with its errors redirected to a file."""
 _WARNING = re.compile(
@@ -51,13 +53,26 @@ def run(verb: str, stack: str, options: Sequence[str]) -> int:
             **{f"TF_CLI_ARGS_{command}": "-lock-timeout=10m" for command in ("plan", "apply", "destroy")},
             "TERRAFORM_BINARY_NAME": str(shim),
             terraform.PROGRAM: terraform.program(),
-            "ML_PIPELINE_ERRORS": str(errors),
+            _ERRORS: str(errors),
         }
         code = _call(["npx", "--no-install", "cdktf", verb, stack, *options], shell)
         message = without_warnings(errors.read_text(encoding="utf-8", errors="replace")) if errors.exists() else ""
     if message:
         print(f"\n{verb} {stack}:\n{message}", file=sys.stderr)
     return code
+
+
+@contextlib.contextmanager
+def repeated_at_the_end() -> Iterator[None]:
+    """Let the call of cdktf that this runs in, if any, print an error once more at its end."""
+    try:
+        yield
+    except (PipelineError, OSError) as error:
+        if file := os.environ.get(_ERRORS):
+            problems = error.problems if isinstance(error, InputError) else (str(error),)
+            with Path(file).open("a", encoding="utf-8") as errors:
+                errors.writelines(f"error: {printable(problem)}\n" for problem in problems)
+        raise
 
 
 def without_warnings(text: str) -> str:

@@ -135,9 +135,10 @@ def _declare_github(commands: Any) -> None:
 
 
 def _synth(_given: Given) -> None:
-    from infra import synthesis
+    from infra import cdktf_cli, synthesis
 
-    synthesis.run()
+    with cdktf_cli.repeated_at_the_end():
+        synthesis.run()
 
 
 def _review(given: Given) -> int:

@@ -1,4 +1,4 @@
-"""What a person sees of a deployment that fails: Terraform's reason, as the last lines."""
+"""What a person sees of a deployment that fails: the reason, as the last lines."""
 
 from __future__ import annotations
 
@@ -65,6 +65,16 @@ def test_terraforms_reason_comes_last(verb: str, workspace: server.Served, tmp_p
     assert done.returncode == 1, done.stdout + done.stderr
     assert done.stderr.splitlines()[-2:] == ["| Error: the reason", "| on line 1"]
     assert f"{verb} rehearsal:" in done.stderr.splitlines()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("npx") is None, reason="cdktf needs Node")
+def test_the_reason_of_a_failed_synthesis_comes_last(tmp_path: Path) -> None:
+    done = call("diff", "rehearsal-PR_1", "--output", str(tmp_path / "out"), folder=tmp_path, INSTANCE="PR_1")
+    assert done.returncode == 1, done.stdout + done.stderr
+    heading, reason = done.stderr.splitlines()[-2:]
+    assert heading == "diff rehearsal-PR_1:"
+    assert reason.startswith("error: INSTANCE 'PR_1': accepted: ")
 
 
 def test_a_warning_does_not_hide_the_reason() -> None:
