@@ -127,11 +127,16 @@ class Scorecard:
         return f"version {self.served.version}"
 
     @property
+    def is_champion(self) -> bool:
+        """Whether this run's model is in service."""
+        return self.served is not None and self.served.run_id == self.run.info.run_id
+
+    @property
     def champion_now(self) -> str:
         """What has changed since the comparison, in words."""
         if not self.served:
             return ""
-        if self.served.run_id == self.run.info.run_id:
+        if self.is_champion:
             return f"this run is version {self.served.version}, the champion now"
         now = f"version {self.served.version}"
         return "" if now == self.champion else f"{now} is the champion now"

@@ -19,6 +19,7 @@ from ml_pipeline.registry.diagnostics import Candidate, Confusion, Diagnostics, 
 from ml_pipeline.registry.evidence import ClassMetrics, ComparedChampion, Comparison, RivalRow
 from ml_pipeline.reports import figures, rendering
 from ml_pipeline.reports.card import Scorecard
+from ml_pipeline.reports.entries import Served
 from ml_pipeline.reports.plots import MINUS, signed
 from ml_pipeline.reports.scorecard import MOST_CHARACTERS, collect, write
 from tests.ml_pipeline.reports import cards
@@ -364,6 +365,7 @@ def test_the_table_shows_run_champion_and_branch(refused: tuple[State, Outcome],
     (plotted,) = [line for line in markdown.splitlines() if line.startswith("the champion 1  ")]
     assert re.fullmatch(r" *├─*●─*┤ *┊?│ *", plotted[16:-7])
     assert plotted[-7:] == table[2][3]
+    assert ("left of the tolerance (┊)" in markdown) == ("┊" in plotted)
     assert html.count(f">{table[2][3]}<small>") == 1
 
 
@@ -390,6 +392,16 @@ def test_an_inconclusive_verdict_cannot_be_missed(tmp_path: Path) -> None:
     assert "A person has to." in html
     for text in (markdown, html):
         assert "show that f1_macro reaches the threshold 0.8" in text
+
+
+def test_nobody_is_asked_to_decide_about_the_model_in_service(tmp_path: Path) -> None:
+    inconclusive = cards.scorecards()["inconclusive"]
+    served = Served(version="8", run_id=inconclusive.run.info.run_id)
+    markdown, html = files(dataclasses.replace(inconclusive, served=served), tmp_path)
+    for text in (markdown, html):
+        assert "decide whether this model is worse than allowed." in text
+        assert "Decide before you merge" not in text
+        assert "A person has to." not in text
 
 
 def test_a_failure_on_the_test_table_is_drawn_and_explained_once(tmp_path: Path) -> None:
