@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 LAST_COMMIT = "spark.databricks.delta.lastCommitVersionInSession"
 
+_VERSION = "[0-9]" * 20
+"""How the names of a log's files begin: commits, their checksums and checkpoints (Delta's protocol, "File Types")."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
@@ -64,7 +67,8 @@ def exists(name: str) -> bool:
     if path is None:
         return spark().catalog.tableExists(_identifier(name))
     if "/" not in name:
-        return bool(_commits(path))
+        # A log that lost its commits is a damaged table's, which nothing may write over.
+        return any(Path(path, "_delta_log").glob(f"{_VERSION}.*"))
     from delta.tables import DeltaTable
 
     return DeltaTable.isDeltaTable(spark(), path)
@@ -102,7 +106,7 @@ def last_write(name: str) -> tuple[int, str]:
 
 def _commits(path: str) -> list[Path]:
     """Commits of the table in a folder: by Delta's protocol one file each, named by its version."""
-    return sorted(Path(path, "_delta_log").glob(f"{'[0-9]' * 20}.json"))
+    return sorted(Path(path, "_delta_log").glob(f"{_VERSION}.json"))
 
 
 def _fingerprint(commit: Path) -> str:
