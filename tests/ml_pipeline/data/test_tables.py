@@ -181,6 +181,7 @@ def test_a_first_write_that_was_killed_before_its_commit_leaves_no_table(spark: 
     assert tables.exists(NAME)
 
 
+@pytest.mark.usefixtures("state")
 def test_replace_writes_what_changed_and_keeps_the_version_before(spark: SparkSession) -> None:
     before = replace(rows_of(spark, (1, "x"), (2, "y"), schema="a int, b string"))
     doubled = replace(rows_of(spark, (1, "x"), (2, "y"), (2, "y"), schema="a int, b string"))
