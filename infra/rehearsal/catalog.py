@@ -66,9 +66,9 @@ class Catalog:
             raise _absent(kind.removesuffix("s").title(), full_name)
         return found
 
-    def create(self, kind: str) -> Document:
-        """Make the schema, volume or model that a request describes."""
-        document = body()
+    def create(self, kind: str, document: Document | None = None) -> Document:
+        """Make the schema, volume or model that is described: by the request, where nothing else is given."""
+        document = document or body()
         parent = text(document, "catalog_name")
         if kind != "schemas":
             parent += f".{text(document, 'schema_name')}"
@@ -90,13 +90,13 @@ class Catalog:
             made = self._stamped(document | own, full_name)
             self.store.put(kind, full_name.lower(), made)
         if kind == "models":
-            # MLflow may have it already: a task registered it before it was declared.
-            self.mlflow("POST", "registered-models/create", {"name": full_name})
+            described = {"name": full_name, "description": document.get("comment", "")}
+            self.mlflow("POST", "registered-models/create", described)
         return made
 
-    def update(self, kind: str, full_name: str) -> Document:
-        """Change what a request changes of a schema, volume or model; a new name moves it."""
-        given, old = body(), self.get(kind, full_name)
+    def update(self, kind: str, full_name: str, given: Document | None = None) -> Document:
+        """Change what is given, or what the request holds, of a schema, volume or model; a new name moves it."""
+        given, old = given or body(), self.get(kind, full_name)
         new = old | {"updated_at": now()} | {key: value for key, value in given.items() if key != "new_name"}
         new["name"], new["full_name"] = old["name"], old["full_name"]
         name = given.get("new_name")
@@ -110,6 +110,7 @@ class Catalog:
             if kind == "models":
                 names = {"name": old["full_name"], "new_name": new["full_name"]}
                 self.mlflow("POST", "registered-models/rename", names)
+                self.files.rename_model(old["full_name"], new["full_name"])
         self.store.put(kind, new["full_name"].lower(), new)
         return new
 
@@ -120,6 +121,7 @@ class Catalog:
             self._empty(name)
         elif kind == "models":
             self.mlflow("DELETE", "registered-models/delete", {"name": name})
+            self.files.drop_model(name)
         else:
             self.files.drop_volume(name.lower())
         self.store.delete(kind, name.lower())

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import secrets
 from pathlib import Path, PurePosixPath
 
 from flask import Blueprint, Response, request, send_file
 
-from infra.rehearsal.api import USER, ApiError, Document, body, exists, flag, invalid, missing, text
+from infra.rehearsal.api import USER, ApiError, Document, body, exists, flag, invalid, missing, not_implemented, text
+from infra.rehearsal.artifacts import receive
 from infra.rehearsal.files import Files, clean
 from infra.rehearsal.store import Store
 
@@ -76,14 +78,16 @@ def volumes(files: Files) -> Blueprint:
 
     @routes.put("/files/<path:path>")
     def put_file(path: str) -> tuple[str, int]:
-        file = files.volume_file(f"/{path}")
-        if file.is_dir():
-            raise exists(f"/{path} is a folder")
-        if file.exists() and not flag(request.args.get("overwrite")):
-            raise ApiError(409, "ALREADY_EXISTS", f"/{path} already exists; overwrite=true replaces it.")
-        _make_folder(file.parent, f"/{path}")
-        file.write_bytes(request.get_data())
+        receive(_writable(files, path))
         return "", 204
+
+    @routes.post("/files/<path:path>")
+    def begin_parts(path: str) -> Document:
+        # The SDK begins so with a large file; where it then gets no addresses for the parts, it sends the file whole.
+        if request.args.get("action") != "initiate-upload":
+            raise not_implemented(f"action {request.args.get('action')} of a file")
+        _writable(files, path)
+        return {"multipart_upload": {"session_token": secrets.token_hex(8)}}
 
     # Flask answers HEAD by it too.
     @routes.get("/files/<path:path>")
@@ -118,6 +122,16 @@ def volumes(files: Files) -> Blueprint:
         return "", 204
 
     return routes
+
+
+def _writable(files: Files, path: str) -> Path:
+    file = files.volume_file(f"/{path}")
+    if file.is_dir():
+        raise exists(f"/{path} is a folder")
+    if file.exists() and not flag(request.args.get("overwrite")):
+        raise ApiError(409, "ALREADY_EXISTS", f"/{path} already exists; overwrite=true replaces it.")
+    _make_folder(file.parent, f"/{path}")
+    return file
 
 
 def _present(file: Path, path: str, *, folder: bool = False) -> Path:

@@ -43,6 +43,7 @@ class Files:
         self._store = store
         self._root = state / "workspace"
         self._volumes = state / "volumes"
+        self._models = state / "models"
         for folder in _FOLDERS:
             self._root.joinpath(folder[1:]).mkdir(parents=True, exist_ok=True)
 
@@ -55,8 +56,13 @@ class Files:
         return found if found.is_file() else None
 
     def volume_file(self, path: str) -> Path:
-        """The file that stands for a path of a volume."""
+        """The file that stands for a path of a volume, or of a model's version."""
         parts = PurePosixPath(clean(path)).parts[1:]
+        if parts[:1] == ("Models",) and len(parts) > 4:
+            folder = self.model_folder(".".join(parts[1:4]), parts[4])
+            if not folder.is_dir():
+                raise ApiError(404, "NOT_FOUND", f"Model version {'.'.join(parts[1:4])}/{parts[4]} does not exist.")
+            return folder.joinpath(*parts[5:])
         if len(parts) < 4 or parts[0] != "Volumes":
             raise invalid(f"Invalid path {path}: expected /Volumes/catalog/schema/volume/...")
         name = ".".join(parts[1:4])
@@ -67,6 +73,19 @@ class Files:
     def drop_volume(self, name: str) -> None:
         """Remove the files of a volume."""
         shutil.rmtree(self._volumes / name, ignore_errors=True)
+
+    def model_folder(self, name: str, version: str) -> Path:
+        """Where the files of a model's version lie."""
+        return self._models / name.lower() / version
+
+    def drop_model(self, name: str, version: str = "") -> None:
+        """Remove the files of a version, or of all."""
+        shutil.rmtree(self.model_folder(name, version), ignore_errors=True)
+
+    def rename_model(self, old: str, new: str) -> None:
+        """Keep the files of a model under its new name."""
+        if self.model_folder(old, "").is_dir():
+            self.model_folder(old, "").rename(self.model_folder(new, ""))
 
     def is_folder(self, path: str) -> bool:
         """Whether there is a folder."""

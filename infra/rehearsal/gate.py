@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, Reque
 
 from infra.rehearsal import sign_in
 from infra.rehearsal.api import CALLER, USER, ApiError, not_implemented
+from infra.rehearsal.artifacts import STORAGE
 from infra.rehearsal.sign_in import SignIn
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ class Gate:
 
     def _unknown(self) -> Response | None:
         """What is answered to who has no token; ``None`` for who has it."""
+        if request.path.startswith(STORAGE):
+            return None
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         caller = self._caller(given.strip()) if scheme == "Bearer" else None
         if caller:

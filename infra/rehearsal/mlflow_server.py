@@ -11,23 +11,24 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint
+from flask import Blueprint, request
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.test import Client
 
-from infra.rehearsal import shapes
-from infra.rehearsal.api import Document, Mlflow, body, invalid, missing, text
+from infra.rehearsal import artifacts, shapes
+from infra.rehearsal.api import Document, Mlflow, body, invalid, missing, number, text
 from infra.rehearsal.files import Files, clean
 from infra.rehearsal.store import Store
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
 
-_ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts/"
 _EXPERIMENTS = "/api/2.0/mlflow/experiments"
 _OURS = tuple(f"POST {_EXPERIMENTS}/{what}" for what in ("create", "delete", "search"))
 """What is answered here, although MLflow's server has it too."""
-_PATHS = ("/api/2.0/mlflow", "/api/3.0/mlflow", "/api/2.0/mlflow-artifacts", "/ajax-api", "/static-files")
+_PATHS = ("/api/2.0/mlflow/", "/api/3.0/mlflow/", "/ajax-api", "/static-files")
+_NOT_OF_THE_CATALOG = ("/api/2.0/mlflow/registered-models", "/api/2.0/mlflow/model-versions")
+"""The workspace's own registry, whose models are not those of Unity Catalog."""
 _MOST_FOUND = 1000
 
 
@@ -36,33 +37,41 @@ def application(state: Path) -> WSGIApplication:
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     from mlflow import server
     from mlflow.server import handlers
+    from mlflow.store.artifact import artifact_repository_registry
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     database = f"sqlite:///{state / 'mlflow.db'}"
     os.environ |= {
         server.BACKEND_STORE_URI_ENV_VAR: database,
-        server.ARTIFACT_ROOT_ENV_VAR: "mlflow-artifacts:/",
-        server.ARTIFACTS_DESTINATION_ENV_VAR: str(state / "artifacts"),
-        server.SERVE_ARTIFACTS_ENV_VAR: "true",
+        server.ARTIFACT_ROOT_ENV_VAR: artifacts.ROOT,
+        server.SERVE_ARTIFACTS_ENV_VAR: "false",
     }
+    # The workspace's folder has another name for them, by which MLflow's client knows them.
+    SqlAlchemyStore.MODELS_FOLDER_NAME = "logged_models"
+
+    def repository(uri: str, **_given: object) -> LocalArtifactRepository:
+        return LocalArtifactRepository(str(artifacts.local_file(state, uri)))  # type: ignore[no-untyped-call]
+
+    # MLflow has no other way to say where the files of a scheme lie than a package that is installed.
+    registered = artifact_repository_registry._artifact_repository_registry  # noqa: SLF001
+    registered.register("dbfs", repository)  # type: ignore[no-untyped-call]
     for noisy in ("alembic.runtime.migration", "mlflow.store.db.utils"):
         logging.getLogger(noisy).addFilter(lambda record: record.levelno > logging.WARNING)
     # Each migration of MLflow sets the level of its own logger, and each has another name.
     logging.disable(logging.INFO)
-    handlers.initialize_backend_stores(database, None, "mlflow-artifacts:/")  # type: ignore[no-untyped-call]
+    handlers.initialize_backend_stores(database, None, artifacts.ROOT)  # type: ignore[no-untyped-call]
     logging.disable(logging.NOTSET)
     app: WSGIApplication = server.app.wsgi_app
     return app
 
 
-def answers(environ: WSGIEnvironment, state: Path) -> bool:
+def answers(environ: WSGIEnvironment) -> bool:
     """Whether MLflow's server answers a request; its own rejection would be a page, which no client can read."""
     from mlflow import server
 
     method, path = environ["REQUEST_METHOD"], str(environ["PATH_INFO"])
-    if method == "GET" and path.startswith(_ARTIFACTS):
-        # MLflow's server would answer 500, which its client takes for an accident and repeats for minutes.
-        return (state / "artifacts" / path.removeprefix(_ARTIFACTS)).is_file()
-    if f"{method} {path}" in _OURS or not path.startswith(_PATHS):
+    if f"{method} {path}" in _OURS or path.startswith(_NOT_OF_THE_CATALOG) or not path.startswith(_PATHS):
         return False
     try:
         server.app.url_map.bind_to_environ(environ).match()
@@ -83,12 +92,14 @@ def caller(mlflow: WSGIApplication) -> Mlflow:
 
 
 def blueprint(store: Store, files: Files, mlflow: Mlflow) -> Blueprint:
-    """The endpoints of experiments, and of artifacts that are missing."""
+    """The endpoints of experiments."""
     routes = Blueprint("experiments", __name__)
 
-    @routes.get(f"{_ARTIFACTS}<path:path>")
-    def absent(path: str) -> Document:
-        raise missing(f"There is no artifact {path}.")
+    @routes.get(f"{_EXPERIMENTS}/list")
+    def list_() -> tuple[Document, int]:
+        given = {key: request.args[key] for key in ("view_type", "page_token") if key in request.args}
+        most = number(request.args.get("max_results") or _MOST_FOUND, "max_results")
+        return mlflow("POST", "experiments/search", given | {"max_results": most})
 
     @routes.post(f"{_EXPERIMENTS}/create")
     def create() -> tuple[Document, int]:

@@ -13,18 +13,20 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from infra.rehearsal import (
+    artifacts,
     catalog,
     clusters,
     file_routes,
     gate,
     jobs,
     mlflow_server,
+    model_registry,
     object_pages,
     pages,
     permissions,
@@ -69,6 +71,8 @@ def _application(state: Path, *, host: str, token: str, signing: SignIn) -> tupl
         file_routes.git_folders(store, files),
         catalog.blueprint(catalogs),
         mlflow_server.blueprint(store, files, call),
+        artifacts.blueprint(state, call, host=host, token=token),
+        model_registry.blueprint(catalogs),
         pages.blueprint(runs),
         object_pages.blueprint(catalogs),
     ):
@@ -76,8 +80,12 @@ def _application(state: Path, *, host: str, token: str, signing: SignIn) -> tupl
     gate.handle_errors(app)
 
     def answer(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
-        theirs = mlflow_server.answers(environ, state)
-        return (mlflow if theirs else app.wsgi_app)(environ, start)
+        def begin(status: str, headers: list[tuple[str, str]], *exception: Any) -> Callable[[bytes], object]:
+            # By it, MLflow's client knows the workspace of a run (mlflow, _DATABRICKS_ORG_ID_HEADER).
+            return start(status, [*headers, ("x-databricks-org-id", "1")], *exception)
+
+        theirs = mlflow_server.answers(environ)
+        return (mlflow if theirs else app.wsgi_app)(environ, begin)
 
     def end() -> None:
         runs.close()

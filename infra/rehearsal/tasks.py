@@ -56,9 +56,8 @@ class Tasks:
         self._own = {
             "DATABRICKS_HOST": host,
             "DATABRICKS_TOKEN": token,
-            "MLFLOW_TRACKING_URI": host,
-            "MLFLOW_REGISTRY_URI": host,
-            "MLFLOW_TRACKING_TOKEN": token,
+            "MLFLOW_TRACKING_URI": "databricks",
+            "MLFLOW_REGISTRY_URI": "databricks-uc",
             "ML_PIPELINE_STATE": str(workspace.folder / "lakehouse"),
         }
         self.closing = False

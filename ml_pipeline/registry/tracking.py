@@ -26,8 +26,13 @@ if TYPE_CHECKING:
 _LOCK = threading.Lock()
 _DATABASE = "mlflow.db"
 
-_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "6", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"}
-"""A server that is away for half a minute is waited for; for longer, the job's own retry is there."""
+_DEFAULTS = {
+    # A server that is away for half a minute is waited for; for longer, the job's own retry is there.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "6",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    # The commands say themselves what they made.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
 
 _LONGEST = 500
 """Characters of a server's answer that are shown: it may be a page."""
@@ -42,7 +47,7 @@ def client() -> MlflowClient:
 @functools.cache
 def _client() -> MlflowClient:
     _quieten()
-    for name, value in _PATIENCE.items():
+    for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     state = session.local_state()
     if state is None:

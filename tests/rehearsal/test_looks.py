@@ -124,11 +124,11 @@ def deploy(client: WorkspaceClient, state: Path) -> None:
     client.schemas.create(name="empty", catalog_name="main")
     client.files.upload("/Volumes/main/iris/landing/today.csv", io.BytesIO(b"a,b"))
     state.joinpath("lakehouse", "warehouse", "main", "iris", "predictions").mkdir(parents=True)
-    version = {"name": "main.iris.model", "source": "mlflow-artifacts:/x"}
+    version = {"name": "main.iris.model", "source": "dbfs:/databricks/mlflow-tracking/1/x"}
     alias = {"name": "main.iris.model", "alias": "champion", "version": "1"}
     tagged = {"tags": [{"key": "test", "value": "passed"}]}
-    client.api_client.do("POST", "/api/2.0/mlflow/model-versions/create", body=version | tagged)
-    client.api_client.do("POST", "/api/2.0/mlflow/registered-models/alias", body=alias)
+    client.api_client.do("POST", "/api/2.0/mlflow/unity-catalog/model-versions/create", body=version | tagged)
+    client.api_client.do("POST", "/api/2.0/mlflow/unity-catalog/registered-models/alias", body=alias)
     client.instance_pools.create(instance_pool_name="rehearsal-pool", node_type_id="local")
 
 

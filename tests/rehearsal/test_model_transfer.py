@@ -14,6 +14,7 @@ from databricks.sdk import WorkspaceClient
 
 from infra.rehearsal import server
 from tests import commands
+from tests.rehearsal import user
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -51,12 +52,9 @@ class Project:
     folder: Path
     served: server.Served
 
-    def call(self, *arguments: str, mlflow: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Call the command as a workflow does; MLflow is the one that the workspace mounts."""
+    def call(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Call the command as a workflow does."""
         own = {"HOME": str(self.folder), "DATABRICKS_TOKEN": self.served.token}
-        if mlflow:
-            own |= {f"MLFLOW_{name}_URI": self.served.host for name in ("TRACKING", "REGISTRY")}
-            own |= {"MLFLOW_TRACKING_TOKEN": self.served.token}
         return subprocess.run(
             [str(Path(sys.executable).with_name("ml-pipeline")), *arguments, "--environment", "transfer.toml"],
             capture_output=True,
@@ -73,9 +71,9 @@ class Project:
         assert self.served.token not in done.stdout + done.stderr
         return done.stdout
 
-    def error(self, *arguments: str, code: int, mlflow: bool = True, **variables: str) -> str:
+    def error(self, *arguments: str, code: int, **variables: str) -> str:
         """The one line that a person reads of a failure."""
-        done = self.call(*arguments, mlflow=mlflow, **variables)
+        done = self.call(*arguments, **variables)
         assert done.returncode == code, done.stdout + done.stderr
         (line,) = done.stderr.splitlines()
         assert line.startswith("error: ")
@@ -88,6 +86,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, served: server.Served, cli
     (folder / "transfer.toml").write_text(FILE.format(host=served.host))
     client.workspace.mkdirs(FOLDER)
     client.experiments.create_experiment(f"{FOLDER}/iris")
+    client.schemas.create("transfer_pr_7", "rehearsal")
     return Project(folder, served)
 
 
@@ -119,8 +118,8 @@ def test_a_model_goes_to_the_workspace_and_from_it(
         assert f"{MODEL}: version {number} is the champion" in said
     assert "there already" in project.ok("import-model", str(models[1]), *there)
 
-    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", project.served.token)
-    mlflow = MlflowClient(project.served.host, project.served.host)
+    user.use_mlflow(project.served, monkeypatch)
+    mlflow = MlflowClient()
     champion = mlflow.get_model_version_by_alias(MODEL, "champion")
     run = mlflow.get_run(str(champion.run_id))
     manifest = json.loads((models[1] / "manifest.json").read_text())
@@ -181,15 +180,16 @@ def test_one_run_is_asked_for(project: Project) -> None:
 
 def test_the_workspace_is_signed_in_to_as_the_file_says(project: Project) -> None:
     # MLflow has the workspace's address and token of nothing but the environment file and who calls.
-    assert "has no experiment" in project.error("report", "--instance", "pr-8", code=2, mlflow=False)
-    wrong = project.error("report", code=1, mlflow=False, DATABRICKS_TOKEN="secret-0123")
+    assert "has no experiment" in project.error("report", "--instance", "pr-8", code=2)
+    wrong = project.error("report", code=1, DATABRICKS_TOKEN="secret-0123")
     assert f"{project.served.host}: rejects the credentials" in wrong
     assert "secret-0123" not in wrong
-    assert "no credentials" in project.error("rollback", code=2, mlflow=False, DATABRICKS_TOKEN="")
+    assert "no credentials" in project.error("rollback", code=2, DATABRICKS_TOKEN="")
 
 
 def test_a_tracking_server_that_refuses_or_is_away_is_named(project: Project) -> None:
-    refused = project.error("report", code=1, MLFLOW_TRACKING_TOKEN="secret-0123")
+    server = {f"MLFLOW_{name}_URI": project.served.host for name in ("TRACKING", "REGISTRY")}
+    refused = project.error("report", code=1, MLFLOW_TRACKING_TOKEN="secret-0123", **server)
     assert refused.startswith(f"error: {project.served.host}: MLflow: ")
     assert "see who signs in" in refused
     assert "secret-0123" not in refused

@@ -157,7 +157,7 @@ def test_a_notebook(client: WorkspaceClient) -> None:
     assert (found.object_type, found.language) == (workspace.ObjectType.NOTEBOOK, workspace.Language.PYTHON)
 
 
-@pytest.mark.parametrize("size", [0, TEN_MB])
+@pytest.mark.parametrize("size", [0, TEN_MB, 7 * TEN_MB])
 def test_volumes(client: WorkspaceClient, state: Path, size: int) -> None:
     name = f"volumes{size}"
     client.schemas.create(name, "main")
@@ -183,9 +183,10 @@ def test_volumes(client: WorkspaceClient, state: Path, size: int) -> None:
 
 
 def test_registered_models_are_mlflows(client: WorkspaceClient) -> None:
+    get = "/api/2.0/mlflow/unity-catalog/registered-models/get"
     client.schemas.create("models", "main")
     made = client.registered_models.create(catalog_name="main", schema_name="models", name="m", comment="c")
-    known = client.api_client.do("GET", "/api/2.0/mlflow/registered-models/get", query={"name": "main.models.m"})
+    known = client.api_client.do("GET", get, query={"name": "main.models.m"})
     client.registered_models.update("main.models.m", comment="d")
     listed = [model.comment for model in client.registered_models.list(catalog_name="main", schema_name="models")]
     client.registered_models.delete("main.models.m")
@@ -195,7 +196,7 @@ def test_registered_models_are_mlflows(client: WorkspaceClient) -> None:
     assert known["registered_model"]["name"] == "main.models.m"
     assert listed == ["d"]
     with pytest.raises(DatabricksError) as caught:
-        client.api_client.do("GET", "/api/2.0/mlflow/registered-models/get", query={"name": "main.models.m"})
+        client.api_client.do("GET", get, query={"name": "main.models.m"})
     assert caught.value.error_code == "RESOURCE_DOES_NOT_EXIST"
 
 
@@ -326,10 +327,3 @@ def test_repos(client: WorkspaceClient) -> None:
     assert caught.value.error_code == "RESOURCE_ALREADY_EXISTS"
     assert (found.branch, status.object_type, listed) == ("develop", workspace.ObjectType.REPO, [made.id])
     assert [repo.id for repo in client.repos.list()] == []
-
-
-def test_an_artifact_that_is_not_there(client: WorkspaceClient) -> None:
-    with pytest.raises(DatabricksError, match="no artifact") as caught:
-        client.api_client.do("GET", "/api/2.0/mlflow-artifacts/artifacts/0/none")
-
-    assert caught.value.error_code == "RESOURCE_DOES_NOT_EXIST"

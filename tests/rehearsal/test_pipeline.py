@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.service import compute, jobs
+from mlflow import MlflowClient
 
 from infra.rehearsal import server
 from tests.rehearsal import user
@@ -28,16 +28,13 @@ def built() -> Path:
 def test_promotion(
     client: WorkspaceClient, served: server.Served, built: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlflow import MlflowClient
-
-    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", served.token)
-    mlflow = MlflowClient(served.host, served.host)
+    user.use_mlflow(served, monkeypatch)
+    client.schemas.create("promoted", "local")
     model = "local.promoted.model"
-    mlflow.create_registered_model(model)
-    run = mlflow.create_run(mlflow.create_experiment("/Shared/promoted"))
-    version = mlflow.create_model_version(model, f"runs:/{run.info.run_id}/model", run.info.run_id)
-    mlflow.set_model_version_tag(model, version.version, "test", "passed")
-    mlflow.set_registered_model_alias(model, "challenger", version.version)
+    version = user.register(model, experiment="/Shared/promoted")
+    mlflow = MlflowClient()
+    mlflow.set_model_version_tag(model, version, "test", "passed")
+    mlflow.set_registered_model_alias(model, "challenger", version)
     path = f"/Workspace/Shared/{built.name}"
     user.upload(client, built, path)
     parameters = {
@@ -56,8 +53,8 @@ def test_promotion(
     ended = user.finish(client, user.start(client, job_id, job_parameters={"run_by": "somebody"}))
 
     assert user.result(ended) == "SUCCESS", user.output(client, ended, "promote").logs
-    assert mlflow.get_model_version_by_alias(model, "champion").version == version.version
-    assert os.environ["MLFLOW_TRACKING_TOKEN"] not in (user.output(client, ended, "promote").logs or "")
+    assert mlflow.get_model_version_by_alias(model, "champion").version == version
+    assert served.token not in (user.output(client, ended, "promote").logs or "")
 
 
 def test_a_mistake_is_shown(client: WorkspaceClient, built: Path) -> None:

@@ -410,7 +410,7 @@ def test_what_a_task_inherits(client: WorkspaceClient, state: Path, monkeypatch:
     lines = (user.output(client, run, "one").logs or "").splitlines()
     values = dict(line.split("=", 1) for line in lines if "=" in line)
     assert values["ML_PIPELINE_STATE"] == str(state / "lakehouse")
-    assert values["MLFLOW_TRACKING_URI"] == values["MLFLOW_REGISTRY_URI"] == client.config.host
+    assert (values["MLFLOW_TRACKING_URI"], values["MLFLOW_REGISTRY_URI"]) == ("databricks", "databricks-uc")
     assert "DATABRICKS_RUNTIME_VERSION" not in values
     assert "PYTHONPATH" not in values
 

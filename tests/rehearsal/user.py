@@ -8,9 +8,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import mlflow
+import pandas as pd
+import pytest
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.config import Config
 from databricks.sdk.service import compute, jobs, workspace
+from sklearn.tree import DecisionTreeClassifier
 
 from infra.rehearsal import server
 
@@ -81,6 +85,27 @@ def make_wheel(folder: Path, source: str = _SOURCE) -> Path:
 def connect(served: server.Served) -> WorkspaceClient:
     config = Config(host=served.host, token=served.token, auth_type="pat", retry_timeout_seconds=5)
     return WorkspaceClient(config=config)
+
+
+def use_mlflow(served: server.Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let MLflow's client in this process work in the workspace, as in production."""
+    monkeypatch.setenv("DATABRICKS_HOST", served.host)
+    monkeypatch.setenv("DATABRICKS_TOKEN", served.token)
+    # Not by its functions or variables: what another test has set would win, or stay.
+    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", "databricks")
+    monkeypatch.setattr("mlflow.tracking._model_registry.utils._registry_uri", "databricks-uc")
+    # A refusal that the client would ask again about shows in seconds.
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+
+
+def register(model: str, *, experiment: str) -> str:
+    """Log a small model and register it; returns its version."""
+    mlflow.set_experiment(experiment)
+    rows = pd.DataFrame({"a": [0.0, 1.0, 2.0, 3.0]})
+    fitted = DecisionTreeClassifier().fit(rows, ["x", "y", "x", "y"])
+    with mlflow.start_run():
+        logged = mlflow.sklearn.log_model(fitted, name="model", input_example=rows, registered_model_name=model)
+    return str(logged.registered_model_version)
 
 
 def upload(client: WorkspaceClient, wheel: Path, path: str = WHEEL_PATH) -> None:

@@ -1,0 +1,118 @@
+"""Artifacts of runs and logged models: MLflow's client asks for signed addresses, and reads and writes there.
+
+On Databricks such an address leads into cloud storage, for an hour and without a token
+(mlflow, databricks_artifacts.proto).
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Response, request, send_file
+from itsdangerous import BadSignature, URLSafeTimedSerializer
+
+from infra.rehearsal.api import ApiError, Document, Mlflow, body, invalid, missing, text
+
+ROOT = "dbfs:/databricks/mlflow-tracking"
+"""Below it lies each experiment's folder; MLflow's client takes this path for one of a workspace."""
+STORAGE = "/storage/"
+"""Addresses below it carry their own permission."""
+_SECONDS = 3600
+_MOST_BYTES = 5 * 1024**3
+"""Of one file (docs.databricks.com, Files API; Amazon S3, "PutObject")."""
+
+
+def local_file(state: Path, uri: str) -> Path:
+    """The file, or folder, of the state folder that stands for an artifact's address."""
+    return state / "artifacts" / uri.removeprefix(ROOT).lstrip("/")
+
+
+def receive(file: Path) -> None:
+    """Write a file that a request holds, at once."""
+    request.max_content_length = _MOST_BYTES
+    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+        part = Path(folder) / file.name
+        with part.open("wb") as written:
+            shutil.copyfileobj(request.stream, written)
+        part.replace(file)
+
+
+def blueprint(state: Path, mlflow: Mlflow, *, host: str, token: str) -> Blueprint:
+    """The endpoints.
+
+    Args:
+        state: The state folder.
+        mlflow: Calls MLflow's server.
+        host: What signed addresses begin with.
+        token: What they are signed with.
+    """
+    routes = Blueprint("artifacts", __name__)
+    signer = URLSafeTimedSerializer(token, salt="artifacts")
+
+    def signed(method: str, root: str, paths: object) -> list[Document]:
+        if not isinstance(paths, list) or not paths:
+            raise invalid("path: accepted: a list of paths below the artifacts' folder")
+        folder = local_file(state, root).resolve()
+        found = []
+        for path in paths:
+            file = folder.joinpath(str(path)).resolve()
+            if not file.is_relative_to(folder):
+                raise invalid(f"Invalid path: {path}")
+            below = str(file.relative_to((state / "artifacts").resolve()))
+            uri = f"{host}{STORAGE}{below}?signature={signer.dumps([method, below])}"
+            found.append({"path": path, "signed_uri": uri, "headers": [], "type": "AWS_PRESIGNED_URL"})
+        return found
+
+    def of_run(method: str) -> Document:
+        given = body()
+        run_id = text(given, "run_id")
+        root = _asked(mlflow, "runs/get", "run", run_id=run_id)["info"]["artifact_uri"]
+        infos = [{"run_id": run_id, **info} for info in signed(method, root, given.get("path"))]
+        return {"credential_infos": infos}
+
+    def of_model(method: str, model_id: str) -> Document:
+        root = _asked(mlflow, f"logged-models/{model_id}", "model")["info"]["artifact_uri"]
+        return {"credentials": [{"credential_info": info} for info in signed(method, root, body().get("paths"))]}
+
+    for method, run, model in (("GET", "read", "download"), ("PUT", "write", "upload")):
+        _add(routes, f"artifacts/credentials-for-{run}", of_run, method)
+        _add(routes, f"logged-models/<model_id>/artifacts/credentials-for-{model}", of_model, method)
+
+    @routes.route(f"{STORAGE}<path:path>", methods=["GET", "PUT"])
+    def storage(path: str) -> Response | tuple[str, int]:
+        try:
+            allowed = signer.loads(request.args.get("signature", ""), max_age=_SECONDS)
+        except BadSignature:
+            allowed = None
+        # HEAD is answered as GET is.
+        if allowed != ["PUT" if request.method == "PUT" else "GET", path]:
+            raise ApiError(403, "PERMISSION_DENIED", "the address is not signed for this, or an hour has passed")
+        file = state / "artifacts" / path
+        if request.method == "PUT":
+            file.parent.mkdir(parents=True, exist_ok=True)
+            receive(file)
+            return "", 200
+        if not file.is_file():
+            raise missing(f"There is no artifact {path}.")
+        return send_file(file, mimetype="application/octet-stream")
+
+    return routes
+
+
+def _add(routes: Blueprint, rule: str, answer: Callable[..., Document], method: str) -> None:
+    def view(**values: Any) -> Document:
+        return answer(method, **values)
+
+    routes.add_url_rule(f"/api/2.0/mlflow/{rule}", rule, view, methods=["POST"])
+
+
+def _asked(mlflow: Mlflow, path: str, what: str, **query: str) -> Document:
+    answer, status = mlflow("GET", path, query)
+    if status != 200:
+        raise ApiError(status, str(answer.get("error_code")), str(answer.get("message")))
+    found: Document = answer[what]
+    return found

@@ -1,0 +1,278 @@
+"""Models in Unity Catalog, as MLflow's client sees them with the registry ``databricks-uc``, and Databricks' SDK.
+
+MLflow's server keeps them under their full names. What Unity Catalog does otherwise is answered here
+(docs.databricks.com, "Manage model lifecycle in Unity Catalog"; mlflow, databricks_uc_registry_service.proto).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from flask import Blueprint, request
+
+from infra.rehearsal.api import ApiError, Document, body, invalid, missing, text
+from infra.rehearsal.catalog import METASTORE, Catalog
+
+_MLFLOW = "/api/2.0/mlflow/unity-catalog/"
+_SDK = "/api/2.1/unity-catalog/models/<name>/"
+_OF_MODEL = ("name", "creation_timestamp", "last_updated_timestamp", "description", "tags", "aliases")
+_OF_VERSION = (*_OF_MODEL, "version", "source", "run_id", "status", "model_id")
+_NOT_SEARCHED = ("tags", "aliases")
+"""What Unity Catalog leaves out of a search (mlflow, ModelVersionSearch and RegisteredModelSearch)."""
+_FILTER = re.compile(r"""\s*(name|run_id)\s*=\s*('[^']*'|"[^"]*")\s*""")
+_MOST_TAGS, _LONGEST_KEY, _LONGEST_VALUE = 50, 255, 1000
+_NOT_IN_KEYS = ".,-=/:"
+"""What a tag takes (docs.databricks.com, "Apply tags to Unity Catalog securable objects")."""
+
+
+class Registry:
+    """The registered models and their versions; each public method answers the request that calls it.
+
+    Args:
+        catalog: Where the models are.
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._store = catalog.store
+
+    def _ask(self, method: str, path: str, content: Mapping[str, object]) -> Document:
+        answer, status = self._catalog.mlflow(method, path, dict(content))
+        if status != 200:
+            raise ApiError(status, str(answer.get("error_code")), str(answer.get("message")))
+        return answer
+
+    def _model(self, name: str) -> Document:
+        found = self._ask("GET", "registered-models/get", {"name": name})["registered_model"]
+        return {key: found[key] for key in _OF_MODEL if key in found}
+
+    def version(self, name: str, version: str) -> Document:
+        """A version, as MLflow's client gets it."""
+        return self._shown(self._ask("GET", "model-versions/get", {"name": name, "version": version})["model_version"])
+
+    def by_alias(self, name: str, alias: str) -> Document:
+        """The version that an alias points to, as MLflow's client gets it."""
+        for one in self._model(name).get("aliases", []):
+            if one["alias"] == alias:
+                return self.version(name, one["version"])
+        raise missing(f"Registered model alias '{alias}' of {name} does not exist.")
+
+    def _shown(self, found: Document) -> Document:
+        shown = {key: found[key] for key in _OF_VERSION if key in found}
+        shown["aliases"] = [{"alias": alias, "version": found["version"]} for alias in found.get("aliases", [])]
+        if self._store.get("pending", f"{found['name']}/{found['version']}") is not None:
+            shown["status"] = "PENDING_REGISTRATION"
+        return shown
+
+    def create_model(self) -> Document:
+        """Register a model."""
+        given = body()
+        name = _three_levels(text(given, "name"))
+        catalog_name, schema_name, own = name.split(".")
+        _check_tags({}, given.get("tags", []))
+        described = {"catalog_name": catalog_name, "schema_name": schema_name, "name": own}
+        self._catalog.create("models", described | {"comment": given.get("description", "")})
+        for tag in given.get("tags", []):
+            self._ask("POST", "registered-models/set-tag", {"name": name, **tag})
+        return {"registered_model": self._model(name)}
+
+    def get_model(self) -> Document:
+        """A model."""
+        return {"registered_model": self._model(text(request.args, "name"))}
+
+    def search_models(self) -> Document:
+        """A page of the models."""
+        found = self._ask("GET", "registered-models/search", request.args)
+        searched = [key for key in _OF_MODEL if key not in _NOT_SEARCHED]
+        models = [{key: one[key] for key in searched if key in one} for one in found.get("registered_models", [])]
+        return {**found, "registered_models": models}
+
+    def update_model(self) -> Document:
+        """Rename or describe a model."""
+        given = body()
+        name = text(given, "name")
+        if "new_name" in given:
+            new = _three_levels(given["new_name"]).rpartition(".")[2]
+            name = self._catalog.update("models", name, {"new_name": new})["full_name"]
+        if "description" in given:
+            self._ask("PATCH", "registered-models/update", {"name": name, "description": given["description"]})
+        return {"registered_model": self._model(name)}
+
+    def delete_model(self) -> Document:
+        """Remove a model with its versions."""
+        return self._catalog.delete("models", text(body(), "name"))
+
+    def create_version(self) -> Document:
+        """Make a version, whose files the client writes next."""
+        given = body()
+        name = text(given, "name")
+        _check_tags({}, given.get("tags", []))
+        known = ("name", "source", "run_id", "description", "tags", "model_id")
+        wanted = {key: given[key] for key in known if key in given}
+        version = self._ask("POST", "model-versions/create", wanted)["model_version"]["version"]
+        self._store.put("pending", f"{name}/{version}", {})
+        self._catalog.files.model_folder(name, version).mkdir(parents=True, exist_ok=True)
+        return {"model_version": self.version(name, version)}
+
+    def finalize_version(self) -> Document:
+        """Note that the files of a version are written."""
+        name, version = _named(body())
+        self._store.delete("pending", f"{name}/{version}")
+        return {"model_version": self.version(name, version)}
+
+    def get_version(self) -> Document:
+        """A version."""
+        return {"model_version": self.version(*_named(request.args))}
+
+    def get_version_by_alias(self) -> Document:
+        """The version that an alias points to."""
+        return {"model_version": self.by_alias(text(request.args, "name"), text(request.args, "alias"))}
+
+    def search_versions(self, asked: Mapping[str, object] | None = None) -> Document:
+        """A page of the versions that a filter names."""
+        asked = asked or request.args
+        wanted = str(asked.get("filter") or "")
+        if wanted and not _FILTER.fullmatch(wanted):
+            raise invalid(f"Unsupported filter query: {wanted}. Accepted: name = '...' or run_id = '...'")
+        found = self._ask("GET", "model-versions/search", asked)
+        shown = [self._shown(one) for one in found.get("model_versions", [])]
+        versions = [{key: one[key] for key in one if key not in _NOT_SEARCHED} for one in shown]
+        return {**found, "model_versions": versions}
+
+    def update_version(self) -> Document:
+        """Describe a version."""
+        self._ask("PATCH", "model-versions/update", given := body())
+        return {"model_version": self.version(*_named(given))}
+
+    def delete_version(self) -> Document:
+        """Remove a version and its files."""
+        name, version = _named(given := body())
+        self._ask("DELETE", "model-versions/delete", given)
+        self._store.delete("pending", f"{name}/{version}")
+        self._catalog.files.drop_model(name, version)
+        return {}
+
+    def set_model_tag(self) -> Document:
+        """Set a tag of a model."""
+        given = body()
+        _check_tags(self._model(text(given, "name")), [given])
+        return self._ask("POST", "registered-models/set-tag", given)
+
+    def set_version_tag(self) -> Document:
+        """Set a tag of a version."""
+        given = body()
+        _check_tags(self.version(*_named(given)), [given])
+        return self._ask("POST", "model-versions/set-tag", given)
+
+    def emit_lineage(self) -> Document:
+        """Take note that a version was read: Databricks draws it, and nothing asks for it."""
+        self.version(*_named(body()))
+        return {}
+
+    def pass_on(self) -> Document:
+        """Let MLflow's server answer, which does as Unity Catalog does."""
+        return self._ask(request.method, request.path.removeprefix(_MLFLOW), body())
+
+
+_ENDPOINTS: Mapping[str, Callable[[Registry], Document]] = {
+    "POST registered-models/create": Registry.create_model,
+    "GET registered-models/get": Registry.get_model,
+    "GET registered-models/search": Registry.search_models,
+    "PATCH registered-models/update": Registry.update_model,
+    "DELETE registered-models/delete": Registry.delete_model,
+    "POST registered-models/set-tag": Registry.set_model_tag,
+    "DELETE registered-models/delete-tag": Registry.pass_on,
+    "GET registered-models/alias": Registry.get_version_by_alias,
+    "POST registered-models/alias": Registry.pass_on,
+    "DELETE registered-models/alias": Registry.pass_on,
+    "POST model-versions/create": Registry.create_version,
+    "POST model-versions/finalize": Registry.finalize_version,
+    "GET model-versions/get": Registry.get_version,
+    "GET model-versions/search": Registry.search_versions,
+    "PATCH model-versions/update": Registry.update_version,
+    "DELETE model-versions/delete": Registry.delete_version,
+    "POST model-versions/set-tag": Registry.set_version_tag,
+    "DELETE model-versions/delete-tag": Registry.pass_on,
+    "POST model-versions/emit-lineage": Registry.emit_lineage,
+}
+
+
+def _named(given: Mapping[str, object]) -> tuple[str, str]:
+    return text(given, "name"), text(given, "version")
+
+
+def _three_levels(name: str) -> str:
+    if name.count(".") != 2:
+        raise invalid(f"Registered model name '{name}' must specify all three levels: catalog.schema.model")
+    return name
+
+
+def _check_tags(tagged: Document, added: list[Document]) -> None:
+    held = {tag["key"] for tag in tagged.get("tags", [])}
+    for tag in added:
+        key, value = text(tag, "key"), str(tag.get("value", ""))
+        if len(key) > _LONGEST_KEY or any(character in key for character in _NOT_IN_KEYS) or key != key.strip():
+            raise invalid(f"Invalid tag key '{key:.300}'; at most {_LONGEST_KEY} characters, none of {_NOT_IN_KEYS}")
+        if len(value) > _LONGEST_VALUE:
+            raise invalid(f"The value of tag '{key}' has {len(value)} characters; at most {_LONGEST_VALUE}")
+        held.add(key)
+    if len(held) > _MOST_TAGS:
+        raise invalid(f"{len(held)} tags; at most {_MOST_TAGS} on one object")
+
+
+def blueprint(catalog: Catalog) -> Blueprint:
+    """The endpoints."""
+    routes = Blueprint("model-registry", __name__)
+    registry = Registry(catalog)
+    for endpoint, answer in _ENDPOINTS.items():
+        method, _, path = endpoint.partition(" ")
+        routes.add_url_rule(f"{_MLFLOW}{path}", endpoint, _view(registry, answer), methods=[method])
+
+    @routes.get(f"{_MLFLOW}registered-models:is-databricks-sdk-models-artifact-repository-enabled")
+    def by_files_api() -> Document:
+        # Of the ways that Databricks has to a version's files, the one that needs no cloud's storage.
+        return {"is_databricks_sdk_models_artifact_repository_enabled": True}
+
+    @routes.get(f"{_SDK}versions")
+    def list_versions(name: str) -> Document:
+        catalog.get("models", name)
+        paging = {key: request.args[key] for key in ("max_results", "page_token") if key in request.args}
+        found = registry.search_versions({"filter": f"name='{name}'", "max_results": "100", **paging})
+        versions = [_info(registry.version(name, one["version"])) for one in found["model_versions"]]
+        return {**found, "model_versions": versions}
+
+    @routes.get(f"{_SDK}versions/<int:version>")
+    def get_version(name: str, version: int) -> Document:
+        return _info(registry.version(name, str(version)))
+
+    @routes.get(f"{_SDK}aliases/<alias>")
+    def get_by_alias(name: str, alias: str) -> Document:
+        return _info(registry.by_alias(name, alias))
+
+    return routes
+
+
+def _view(registry: Registry, answer: Callable[[Registry], Document]) -> Callable[[], Document]:
+    def view() -> Document:
+        try:
+            return answer(registry)
+        except ApiError as error:
+            # An answer whose code MLflow's client doesn't know is an accident to it, and is asked for again.
+            for known in ("DOES_NOT_EXIST", "ALREADY_EXISTS"):
+                if error.code.endswith(known):
+                    raise ApiError(error.status, f"RESOURCE_{known}", error.message) from None
+            raise
+
+    return view
+
+
+def _info(version: Document) -> Document:
+    """A version, as Databricks' SDK gets it."""
+    catalog_name, schema_name, model_name = version["name"].split(".")
+    of = {"catalog_name": catalog_name, "schema_name": schema_name, "model_name": model_name}
+    times = {"created_at": version["creation_timestamp"], "updated_at": version["last_updated_timestamp"]}
+    same: Document = {key: version[key] for key in ("source", "run_id", "status") if key in version}
+    aliases = [{"alias_name": one["alias"], "version_num": int(one["version"])} for one in version["aliases"]]
+    own = {"version": int(version["version"]), "comment": version.get("description", ""), "aliases": aliases}
+    return {**of, **times, **same, **own, "metastore_id": METASTORE}
