@@ -138,7 +138,8 @@ once := --deselect tests/ml_pipeline/steps/test_exactly_once.py::test_killed_and
 own := --ignore tests/ml_pipeline/settings --ignore tests/ml_pipeline/cli --ignore tests/ml_pipeline/workspace
 
 test-latest: $(INSTALLED_LATEST) $(ARCHIVED_LATEST) ## Test the wheel with the newest libraries
-	.venv-latest/bin/pytest $(PARALLEL) tests/ml_pipeline tests/test_foundation.py $(once) $(own)
+	.venv-latest/bin/pytest $(PARALLEL) tests/ml_pipeline tests/test_foundation.py \
+	    tests/rehearsal/test_model_registry.py $(once) $(own)
 
 test-fork: setup $(SYNCED_FORK) ## Test the stacks with the framework's community fork
 	.venv/bin/pytest tests/fork

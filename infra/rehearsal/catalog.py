@@ -19,6 +19,8 @@ from infra.rehearsal.store import Store
 
 METASTORE = "00000000-0000-0000-0000-000000000001"
 
+_LONGEST_NAME = 255
+"""Of what the catalogs hold (docs.databricks.com, "Names")."""
 _OF_THE_WORKSPACE = ("users", "admins")
 """Groups of each workspace, which Unity Catalog does not know (docs.databricks.com, "Principal")."""
 _SECURABLE = {"schemas": "schema", "volumes": "volume", "models": "function"}
@@ -77,6 +79,8 @@ class Catalog:
         name = text(document, "name")
         if any(character in name for character in ". /") or not name.isprintable():
             raise invalid(f"'{name}' is not a valid name: it holds a period, a space or a slash")
+        if len(name.encode()) > _LONGEST_NAME:
+            raise invalid(f"'{name:.40}...' is not a valid name: it has more than {_LONGEST_NAME} characters")
         self.name_catalog(parent.partition(".")[0])
         if "." in parent:
             self.get("schemas", parent)

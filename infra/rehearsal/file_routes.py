@@ -18,6 +18,7 @@ from infra.rehearsal.store import Store
 def workspace(files: Files) -> Blueprint:
     """The endpoints of the workspace's tree."""
     routes = Blueprint("workspace", __name__, url_prefix="/api/2.0")
+    _one_at_a_time(routes, files)
 
     @routes.post("/workspace/import")
     def import_() -> Document:
@@ -70,6 +71,18 @@ def workspace(files: Files) -> Blueprint:
         return {}
 
     return routes
+
+
+def _one_at_a_time(routes: Blueprint, files: Files) -> None:
+    """Let no other request change the tree between what one looks at and what it does."""
+
+    @routes.before_request
+    def begin() -> None:
+        files.lock.acquire()
+
+    @routes.teardown_request
+    def end(_error: BaseException | None) -> None:
+        files.lock.release()
 
 
 def volumes(files: Files) -> Blueprint:
@@ -157,6 +170,7 @@ def _entry(path: str, file: Path) -> Document:
 def git_folders(store: Store, files: Files) -> Blueprint:
     """The endpoints of Git folders: a record each, and a folder; nothing is cloned."""
     routes = Blueprint("repos", __name__, url_prefix="/api/2.0/repos")
+    _one_at_a_time(routes, files)
 
     @routes.post("")
     def create() -> Document:

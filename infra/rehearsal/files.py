@@ -41,6 +41,7 @@ class Files:
 
     def __init__(self, store: Store, state: Path) -> None:
         self._store = store
+        self.lock = store.lock
         self._root = state / "workspace"
         self._volumes = state / "volumes"
         self._models = state / "models"
@@ -68,15 +69,15 @@ class Files:
         name = ".".join(parts[1:4])
         if self._store.get("volumes", name.lower()) is None:
             raise ApiError(404, "NOT_FOUND", f"Volume '{name}' does not exist.")
-        return self._volumes.joinpath(name.lower(), *parts[4:])
+        return self._volumes.joinpath(*name.lower().split("."), *parts[4:])
 
     def drop_volume(self, name: str) -> None:
         """Remove the files of a volume."""
-        shutil.rmtree(self._volumes / name, ignore_errors=True)
+        shutil.rmtree(self._volumes.joinpath(*name.split(".")), ignore_errors=True)
 
     def model_folder(self, name: str, version: str) -> Path:
         """Where the files of a model's version lie."""
-        return self._models / name.lower() / version
+        return self._models.joinpath(*name.lower().split("."), version)
 
     def drop_model(self, name: str, version: str = "") -> None:
         """Remove the files of a version, or of all."""
@@ -85,7 +86,7 @@ class Files:
     def rename_model(self, old: str, new: str) -> None:
         """Keep the files of a model under its new name."""
         if self.model_folder(old, "").is_dir():
-            self.model_folder(old, "").rename(self.model_folder(new, ""))
+            shutil.move(self.model_folder(old, ""), self.model_folder(new, ""))
 
     def is_folder(self, path: str) -> bool:
         """Whether there is a folder."""

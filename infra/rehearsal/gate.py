@@ -52,6 +52,8 @@ class Gate:
                 return _error(
                     ApiError(403, "PERMISSION_DENIED", "the rehearsal workspace answers on this machine only")
                 )
+            if str(environ.get("CONTENT_LENGTH", "")).strip("0123456789"):
+                return _error(ApiError(400, "MALFORMED_REQUEST", "Content-Length is not a number of bytes"))
             origin = request.headers.get("Origin")
             if origin and origin != f"http://{host}":
                 return _error(ApiError(403, "PERMISSION_DENIED", "a page of another origin may not ask"))
@@ -152,5 +154,5 @@ def _http_error(error: HTTPException) -> Response:
 
 
 def _unexpected(error: Exception) -> Response:
-    logging.getLogger(__name__).error("%s %s", request.method, request.path)
-    return _error(ApiError(500, "INTERNAL_ERROR", f"{type(error).__name__}: {error}"))
+    logging.getLogger(__name__).error("%s %s: %s: %s", request.method, request.path, type(error).__name__, error)
+    return _error(ApiError(500, "INTERNAL_ERROR", f"an accident of the rehearsal workspace: {type(error).__name__}"))

@@ -118,7 +118,8 @@ def run(
     """
     wheel, limit = task["python_wheel_task"], deadline(task.get("timeout_seconds"))
     # -P: the task must not see the launcher's own folder.
-    command = [str(python), "-P", str(launch.__file__), wheel["package_name"], wheel["entry_point"], *arguments]
+    command = [str(python), "-P", str(launch.__file__), str(os.getpid()), wheel["package_name"], wheel["entry_point"]]
+    command += arguments
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,

@@ -47,6 +47,21 @@ def test_a_body_that_is_none(served: server.Served, body: str) -> None:
     assert (status, said["error_code"]) == (400, MALFORMED)
 
 
+@pytest.mark.parametrize("length", ["-5", "+2", "two", "2.0"])
+def test_a_length_that_is_none(served: server.Served, client: WorkspaceClient, length: str) -> None:
+    before = len(list(client.jobs.list()))
+    connection = http.client.HTTPConnection(urlsplit(served.host).netloc, timeout=10)
+    connection.putrequest("POST", "/api/2.1/jobs/create")
+    connection.putheader("Authorization", f"Bearer {served.token}")
+    connection.putheader("Content-Length", length)
+    connection.endheaders(b"{}")
+    answer = connection.getresponse()
+    said = json.loads(answer.read())
+
+    assert (answer.status, said["error_code"]) == (400, MALFORMED)
+    assert len(list(client.jobs.list())) == before
+
+
 # What is sent, and the field that the refusal names.
 TYPES: Mapping[str, tuple[dict[str, Any], str]] = {
     "name": ({"name": 5}, "name"),

@@ -177,7 +177,7 @@ def test_volumes(client: WorkspaceClient, state: Path, size: int) -> None:
     with pytest.raises(DatabricksError, match="not empty"):
         client.schemas.delete(f"main.{name}")
     client.schemas.delete(f"main.{name}", force=True)
-    assert not state.joinpath("volumes", f"main.{name}.v").exists()
+    assert not state.joinpath("volumes", "main", name, "v").exists()
     with pytest.raises(DatabricksError):
         client.volumes.read(f"main.{name}.v")
 
