@@ -25,7 +25,6 @@ from rich.markup import escape
 
 from infra import terraform
 from infra.environment import environment
-from ml_pipeline import jobs
 from ml_pipeline.cli.console import console
 from ml_pipeline.errors import CheckFailedError, InputError, PipelineError
 
@@ -145,7 +144,7 @@ class Rehearsal:
         program = str(Path(sys.executable).with_name("ml-pipeline"))
         instance = ["--instance", self.environment.instance] if self.environment.instance else []
         self._call(program, "launch", job, "--environment", str(_FILE), *instance)
-        return jobs.deployed_name(environment=self.environment.name, instance=self.environment.instance, job=job)
+        return self.environment.job_name(job)
 
     def _nothing_left(self) -> str:
         lists = {

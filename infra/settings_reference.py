@@ -11,6 +11,7 @@ from typing import Any
 
 from ml_pipeline.settings.environment import Tables
 from ml_pipeline.settings.pipeline import Pipeline
+from ml_pipeline.settings.project import Project
 
 Schema = dict[str, Any]
 
@@ -131,7 +132,12 @@ def _renamed(definitions: Schema, suffix: str) -> Schema:
 def reference() -> str:
     """The page of all settings."""
     parts = [_INTRODUCTION]
-    for title, schema in (("Pipeline files", pipeline_schema()), ("Environment files", environment_schema())):
+    schemas = {
+        "Pipeline files": pipeline_schema(),
+        "Environment files": environment_schema(),
+        "Project": _plain(Project.model_json_schema()),
+    }
+    for title, schema in schemas.items():
         parts.append(f"## {title}\n\n{schema['description']}\n")
         first: dict[tuple[Key, ...], Section] = {}
         parts += [_page(section, like=first.setdefault(section.keys, section)) for section in sections(schema)]

@@ -61,7 +61,7 @@ class EnvironmentStack(TerraformStack):
         super().__init__(scope, environment.full_name)
         _backend(self, environment)
         _provider(self, environment)
-        tags = {"environment": environment.name}
+        tags = {"project": environment.project, "environment": environment.name}
         if environment.instance:
             tags["instance"] = environment.instance
         kept = TerraformResourceLifecycle(prevent_destroy=environment.protected)
@@ -71,7 +71,11 @@ class EnvironmentStack(TerraformStack):
         )
         built = Wheel(self, wheel=wheel, folder=folder, path=environment.folder)
         machines = Machines(
-            self, name=environment.full_name, compute=environment.compute, cloud=environment.workspace.cloud, tags=tags
+            self,
+            name=environment.deployed_name,
+            compute=environment.compute,
+            cloud=environment.workspace.cloud,
+            tags=tags,
         )
         experiment = MlflowExperiment(
             # A scope of its own: it is a part of the address in the state.
@@ -152,7 +156,7 @@ def _backend(stack: TerraformStack, environment: Environment) -> None:
         S3Backend(
             stack,
             bucket=state.bucket,
-            key=f"{state.key_prefix}/{name}.tfstate",
+            key=f"{state.key_prefix or environment.project}/{name}.tfstate",
             region=state.region,
             encrypt=state.encrypt,
             kms_key_id=state.kms_key_id,

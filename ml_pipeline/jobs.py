@@ -33,11 +33,6 @@ BATCH_DATE = JobParameter(
 _JOB_RUN: dict[str, object] = {"job_run_id": "{{job.run_id}}"}
 
 
-def deployed_name(*, environment: str, instance: str = "", job: str) -> str:
-    """Name of a declared job where it is deployed, such as ``dev-training`` or ``dev-pr-12-training``."""
-    return "-".join(part for part in (environment, instance, job) if part)
-
-
 def encode(value: object) -> str:
     """A setting as a named parameter: text as it is, else JSON without defaults; ``None`` is the empty string."""
     if value is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from infra.bindings import AwsProvider, Construct, Job, S3Object
 from infra.environment.environment import Environment
-from ml_pipeline import graph, jobs
+from ml_pipeline import graph
 from ml_pipeline.settings.environment import Schedule
 from ml_pipeline.settings.quartz import as_cron
 
@@ -29,11 +29,11 @@ class DeliveredDag(Construct):
         super().__init__(scope, "dag")
         airflow = schedule.airflow
         assert airflow is not None, "engine 'airflow' comes with its table"
-        name = jobs.deployed_name(environment=environment.name, instance=environment.instance, job=job.name)
+        name = environment.job_name(job.name)
         settings = {
             "dag_id": name,
             "description": job.description,
-            "tags": [environment.full_name],
+            "tags": [environment.project, environment.full_name],
             "job_name": name,
             "cron": as_cron(schedule.cron),
             "time_zone": schedule.time_zone,

@@ -24,7 +24,8 @@ class CatalogSchema(Construct):
             catalog_name=catalog.name,
             name=environment.pipeline.schema_name.partition(".")[2],
             # Tells whose it is: a schema that an interrupted deployment made is known by it.
-            comment=f"Tables, files and model of the pipeline, deployed as {environment.full_name}",
+            comment="Tables, files and model of the pipeline, deployed as "
+            f"{environment.full_name} of the project {environment.project}",
             # The steps make tables that Terraform knows nothing of.
             force_destroy=not environment.protected,
             lifecycle=lifecycle,

@@ -28,7 +28,7 @@ from infra.bindings import (
 from infra.constructs.cluster_pool import Machines
 from infra.constructs.wheel import Wheel
 from infra.environment.environment import Environment
-from ml_pipeline import graph, jobs
+from ml_pipeline import graph
 
 _CLUSTER = "main"
 _ENTRY_POINT = "run-task"
@@ -62,7 +62,7 @@ class DeployedJob(Construct):
         self.job = Job(
             self,
             "job",
-            name=jobs.deployed_name(environment=environment.name, instance=environment.instance, job=job.name),
+            name=environment.job_name(job.name),
             description=job.description,
             tags=dict(tags),
             parameter=[JobParameter(name=p.name, default=p.default) for p in job.parameters],

@@ -22,7 +22,7 @@ from ml_pipeline.settings.environment import (
     check,
 )
 from ml_pipeline.settings.environment import load as load_tables
-from ml_pipeline.settings.files import full_name, own_folder, read
+from ml_pipeline.settings.files import full_name, read
 from ml_pipeline.settings.pipeline import PipelineSettings
 from ml_pipeline.settings.pipeline import Schedule as Times
 from ml_pipeline.settings.workspace import Catalog, Workspace
@@ -39,6 +39,8 @@ def _check_instance(name: str) -> None:
 class Environment:
     """One environment, or an instance of it, as it is deployed."""
 
+    project: str
+    """Name of the project that it belongs to."""
     name: str
     """The file's name."""
     instance: str
@@ -62,13 +64,22 @@ class Environment:
 
     @property
     def full_name(self) -> str:
-        """Name of the stack, and the start of what the environment makes."""
+        """Name of the stack."""
         return full_name(self.name, self.instance)
+
+    @property
+    def deployed_name(self) -> str:
+        """What the names of all that it deploys start with."""
+        return f"{self.project}-{self.full_name}"
+
+    def job_name(self, job: str) -> str:
+        """Name of a declared job in the workspace."""
+        return f"{self.deployed_name}-{job}"
 
     @property
     def folder(self) -> str:
         """Folder in the workspace that holds all of it."""
-        return own_folder(self.workspace.folder, self.name, self.instance)
+        return f"{self.workspace.folder}/{self.deployed_name}"
 
     @property
     def protected(self) -> bool:
@@ -99,6 +110,7 @@ def load(file: Path, *, instance: str = "") -> Environment:
     tables = load_tables(file)
     pipeline = files.load(pipeline_file, file, instance=instance)
     return Environment(
+        project=files.project(file),
         name=file.stem,
         instance=instance,
         workspace=tables.workspace,

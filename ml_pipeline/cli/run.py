@@ -183,7 +183,7 @@ def launch_job(
     assert chosen.environment is not None, "an environment that is named has a file"
     chosen.check_deployed(chosen.environment)
     launcher = Launcher(chosen.environment, console())
-    job_id = launcher.find(environment=chosen.environment.stem, instance=instance, job=job.name)
+    job_id = launcher.find(instance=instance, job=job.name)
     if built is None:
         start = launcher.deployed(job_id, values)
     else:

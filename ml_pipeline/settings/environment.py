@@ -53,7 +53,7 @@ ConnectionId = Annotated[
     str, matching("[A-Za-z0-9_.-]+", "letters, digits, underscores, dots and hyphens, such as 'databricks_default'")
 ]
 _TAKEN_TAGS = (
-    *("environment", "instance", "deployment", "commit"),
+    *("project", "environment", "instance", "deployment", "commit"),
     *("ResourceClass", "Name", "Vendor", "Creator", "ClusterName", "ClusterId", "RunName", "JobId"),
 )
 """Tags that the stacks set, and those that Databricks does (docs.databricks.com, "Use tags to attribute usage")."""
@@ -223,8 +223,8 @@ class S3State(Settings):
     """S3 bucket of the state."""
     region: Region
     """Region of the bucket."""
-    key_prefix: KeyPath = "ml-pipeline"
-    """Start of the state's key; environment and instance follow."""
+    key_prefix: KeyPath | None = None
+    """Start of the state's key; environment and instance follow. Default: the name of the project."""
     encrypt: bool = True
     """Whether the state is encrypted."""
     kms_key_id: KmsKey | None = None
@@ -278,13 +278,15 @@ def load(file: Path) -> Tables:
     Raises:
         InputError: all that is wrong.
     """
-    if not re.fullmatch("[a-z0-9][a-z0-9_-]{0,59}", file.stem):
+    if not re.fullmatch("[a-z0-9][a-z0-9_-]{0,37}", file.stem):
         raise InputError(
-            f"{str(file)!r}: the names of all that is deployed begin with the file's; accepted: up to 60 lower-case "
+            f"{str(file)!r}: the names of all that is deployed hold the file's; accepted: up to 38 lower-case "
             "letters, digits, hyphens and underscores that begin with a letter or digit, such as 'dev.toml'"
         )
     content = files.read(file)
     problems = [*_evaluated(file, content), *_problems(file)]
+    with collecting(problems):
+        files.project(file)
     if problems:
         raise InputError(*problems)
     return Tables.model_validate(content)

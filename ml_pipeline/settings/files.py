@@ -15,6 +15,7 @@ from ml_pipeline.settings import messages
 from ml_pipeline.settings.layers import LEVELS, Layer, absolute, leaves, merged, origin
 from ml_pipeline.settings.messages import one_line, suggest
 from ml_pipeline.settings.pipeline import Pipeline, PipelineSettings
+from ml_pipeline.settings.project import TABLE, Project
 from ml_pipeline.settings.workspace import DEFAULT_FOLDER, Catalog
 
 _INTEGERS = "whole numbers of 64 bits, as TOML has them"
@@ -131,14 +132,36 @@ def _explained(error: ValidationError, found: tuple[Layer, ...]) -> list[str]:
     return [one_line(f"{file}: {line}") for file, each in lines.items() for line in each]
 
 
+def project(environment: Path) -> str:
+    """The name of the project that an environment file belongs to.
+
+    The ``pyproject.toml`` beside the folder of environments holds it; a file elsewhere has the default.
+
+    Raises:
+        InputError: that file can't be read or is not TOML, or the name is not accepted.
+    """
+    file = environment.resolve().parent.parent / "pyproject.toml"
+    if not file.is_file():
+        return Project().project
+    file = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
+    tool = _read(file).get("tool", {})
+    try:
+        return Project.model_validate(tool.get("ml-pipeline", {}) if isinstance(tool, dict) else tool).project
+    except ValidationError as error:
+        raise InputError(f"{file}: " + messages.explain(error, Project, prefix=TABLE)) from None
+
+
 def full_name(environment: str, instance: str = "") -> str:
-    """What the names of all that an environment, or an instance of it, deploys start with."""
+    """Name of the stack of an environment, or of an instance of it, such as ``dev`` or ``dev-pr-12``."""
     return f"{environment}-{instance}" if instance else environment
 
 
-def own_folder(folder: str, environment: str, instance: str = "") -> str:
-    """The folder of a workspace that an environment, or an instance of it, makes and removes."""
-    return f"{folder}/ml-pipeline-{full_name(environment, instance)}"
+def deployed_name(environment: Path, instance: str = "") -> str:
+    """What the names of all that an environment, or an instance of it, deploys start with.
+
+    Such as ``ml-pipeline-dev`` or ``ml-pipeline-dev-pr-12``.
+    """
+    return f"{project(environment)}-{full_name(environment.stem, instance)}"
 
 
 def _schema(pipeline: str, environment: Path | None, instance: str) -> str:
@@ -146,8 +169,11 @@ def _schema(pipeline: str, environment: Path | None, instance: str) -> str:
     if "workspace" in content and "catalog" not in content:
         raise InputError(f"{environment}: the table [catalog] is missing")
     given = content.get("catalog", {"name": "local"})
+    schema = pipeline
+    if environment and "workspace" in content:
+        schema = f"{project(environment).replace('-', '_')}_{pipeline}"
     try:
-        catalog = Catalog.model_validate({"schema": pipeline, **given} if isinstance(given, dict) else given)
+        catalog = Catalog.model_validate({"schema": schema, **given} if isinstance(given, dict) else given)
     except ValidationError as error:
         raise InputError(f"{environment}: " + messages.explain(error, Catalog, prefix="catalog")) from None
     suffix = f"_{instance.replace('-', '_')}" if instance else ""
@@ -168,7 +194,7 @@ def _experiment(pipeline: str, environment: Path | None, instance: str, found: t
         )
     if not experiment.startswith("/"):
         folder = workspace.get("folder", DEFAULT_FOLDER)
-        return f"{own_folder(folder, environment.stem, instance)}/{experiment}"
+        return f"{folder}/{deployed_name(environment, instance)}/{experiment}"
     return f"{experiment}-{instance}" if instance else experiment
 
 

@@ -138,6 +138,7 @@ class Catalog(Settings):
     name: CatalogName
     """Name of an existing catalog."""
     schema_: OwnSchema | None = Field(default=None, alias="schema")
-    """Name of the schema that is created in the catalog; default: the name of the pipeline."""
+    """Name of the schema that is created in the catalog; default: the names of project and pipeline, such as
+    ``ml_pipeline_iris``; in an environment that is not deployed, the pipeline's."""
     volume: Identifier = "files"
     """Name of the volume that is created in the schema."""

@@ -17,8 +17,7 @@ from rich.markup import escape
 
 from ml_pipeline import graph
 from ml_pipeline.errors import InputError, PipelineError
-from ml_pipeline.jobs import deployed_name
-from ml_pipeline.settings import messages
+from ml_pipeline.settings import files, messages
 from ml_pipeline.workspace import one_time_run
 from ml_pipeline.workspace.connection import LONGEST_PAUSE, Connection
 from ml_pipeline.workspace.follower import ENDED, Follower, life_of, state_of
@@ -59,13 +58,13 @@ class Launcher(Connection):
     def _say(self, text: str) -> None:
         self._console.print(text, soft_wrap=True)
 
-    def find(self, *, environment: str, instance: str, job: str) -> int:
+    def find(self, *, instance: str, job: str) -> int:
         """The id of the deployed job.
 
         Raises:
             InputError: there is none, or more than one.
         """
-        name = deployed_name(environment=environment, instance=instance, job=job)
+        name = f"{files.deployed_name(self._file, instance)}-{job}"
 
         def named(only: str | None) -> list[tuple[str, int]]:
             listed = self._client.jobs.list(name=only, limit=100)
@@ -76,9 +75,10 @@ class Launcher(Connection):
         # The API's filter doesn't tell upper from lower case.
         found = [job_id for known, job_id in self.ask(lambda: named(name)) if known == name]
         if not found:
-            there = sorted(known for known, _ in self.ask(lambda: named(None)) if known.startswith(f"{environment}-"))
+            own = files.deployed_name(self._file)
+            there = sorted(known for known, _ in self.ask(lambda: named(None)) if known.startswith(f"{own}-"))
             raise InputError(
-                f"{self.host}: no job '{name}'; deployed of '{environment}': {', '.join(there) or 'none'}"
+                f"{self.host}: no job '{name}'; deployed of '{own}': {', '.join(there) or 'none'}"
                 " (--instance chooses an instance)"
             )
         if len(found) > 1:

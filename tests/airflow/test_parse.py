@@ -31,13 +31,13 @@ def test_the_dag_of_production_parses_fast_and_says_what_the_file_says(
     assert found["seconds"] < 1
     assert found["foreign"] == []
     assert found["dags"] == {
-        "prod-batch_inference": {
+        "ml-pipeline-prod-batch_inference": {
             "schedule": ["CronTriggerTimetable", "30 5 * * 1,2,3,4,5", "Europe/Berlin"],
             "catchup": False,
             "max_active_runs": 1,
             "paused": False,
             "operator": ["RunDeployedJob", "DatabricksRunNowOperator"],
-            "job": "prod-batch_inference",
+            "job": "ml-pipeline-prod-batch_inference",
             "parameters": {"batch_date": "{{ ds if ds is defined else dag_run.run_after | ds }}"},
             "connection": "databricks_default",
             "retries": 1,

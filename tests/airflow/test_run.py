@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from tests.airflow.conftest import ROOT, Deliver, Run, log, python, runner
-from tests.deployment.conftest import Deployment, missing
+from tests.deployment.conftest import Deployment, deployed, missing
 from tests.deployment.test_deployment import synthesize, terraform
 
 PROBLEM = None if python("3").exists() else "Airflow 3.0.6 is not installed: make test-airflow installs it"
 PROBLEM = PROBLEM or missing()
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROBLEM is not None, reason=str(PROBLEM))]
-JOB = "rehearsal-batch_inference"
+JOB = deployed().job_name("batch_inference")
 DAY = "2026-01-02"
 
 
@@ -52,7 +52,7 @@ def runs(client: Any) -> list[Any]:
 
 
 def test_a_run_that_fails_fails_the_dag_with_its_reason(deliver: Deliver, run: Run, client: Any) -> None:
-    done = run(deliver(), {"logical_date": f"{DAY}T05:00:00+00:00"})
+    done = run(deliver(job_name=JOB), {"logical_date": f"{DAY}T05:00:00+00:00"})
     assert "is failed" in log(done)
     assert "Pausing task as DEFERRED" in log(done)
     reason = "has no alias 'champion'"
@@ -76,9 +76,9 @@ def test_the_batch_is_that_of_the_day_in_utc(deliver: Deliver, run: Run, logical
 
 def test_the_dag_runs_the_deployed_job(deliver: Deliver, run: Run, client: Any) -> None:
     for name in ("datasets", "training", "validation", "promotion"):
-        (job,) = client.jobs.list(name=f"rehearsal-{name}")
+        (job,) = client.jobs.list(name=deployed().job_name(name))
         client.jobs.run_now(job.job_id).result()
-    done = run(deliver(), {"logical_date": f"{DAY}T06:00:00+00:00"})
+    done = run(deliver(job_name=JOB), {"logical_date": f"{DAY}T06:00:00+00:00"})
     assert "is success" in log(done)
     last = runs(client)[0]
     assert last.state.result_state.value == "SUCCESS"

@@ -12,8 +12,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from infra.environment.environment import Environment
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT))
@@ -25,6 +29,13 @@ def missing() -> str | None:
     if not (ROOT / "node_modules" / ".bin" / "cdktf").exists():
         return "cdktf is not installed: make rehearse installs it"
     return terraform.problem()
+
+
+def deployed(instance: str = "") -> Environment:
+    """The environment that the tests deploy, with the project's own name."""
+    from infra.environment import environment
+
+    return environment.load(ROOT / "environments" / "rehearsal.toml", instance=instance)
 
 
 @dataclass

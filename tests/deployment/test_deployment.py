@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import pytest
 from databricks.sdk.service.catalog import VolumeType
 
 from infra import distribution
-from tests.deployment.conftest import ROOT, Deployment, missing
+from tests.deployment.conftest import ROOT, Deployment, deployed, missing
 
 PROBLEM = missing()
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROBLEM is not None, reason=str(PROBLEM))]
@@ -58,7 +60,7 @@ def changes(deployment: Deployment, stack: str) -> dict[str, list[str]]:
 def test_deploy_diff_and_destroy_leave_nothing(deployment: Deployment, client: Any) -> None:
     before = left(client)
     assert "Apply complete!" in deployment.cdktf("deploy", "rehearsal", "--auto-approve")
-    assert {f"rehearsal-{job}" for job in ("datasets", "training", "batch_inference")} < names(client)
+    assert {deployed().job_name(job) for job in ("datasets", "training", "batch_inference")} < names(client)
     assert "No changes." in deployment.cdktf("diff", "rehearsal")
     assert "Destroy complete!" in deployment.cdktf("destroy", "rehearsal", "--auto-approve")
     assert left(client) == before
@@ -96,12 +98,13 @@ def test_what_the_state_lost_or_holds_half_made_is_kept(deployment: Deployment, 
     terraform(deployment, folder, "state", "rm", *lost)
     for kind in ("databricks_volume", "databricks_workspace_file"):
         terraform(deployment, folder, "taint", f"{kind}.{next(iter(stack[kind]))}")
-    volume = client.volumes.read("rehearsal.iris.files").volume_id
+    name = f"{deployed().pipeline.schema_name}.files"
+    volume = client.volumes.read(name).volume_id
     done = deployment.made("rehearsal")
     assert f"Apply complete! Resources: {len(lost)} imported, 0 added" in done.stdout, done.stdout + done.stderr
     assert "0 destroyed" in done.stdout
     assert sorted(left(client)) == sorted(before)
-    assert client.volumes.read("rehearsal.iris.files").volume_id == volume
+    assert client.volumes.read(name).volume_id == volume
     assert changes(deployment, "rehearsal") == {}
     # With nothing in the state, what it made is still found to be destroyed.
     terraform(deployment, folder, "state", "rm", *(f"{kind}.{name}" for kind in stack for name in stack[kind]))
@@ -110,26 +113,27 @@ def test_what_the_state_lost_or_holds_half_made_is_kept(deployment: Deployment, 
 
 
 def test_what_somebody_else_made_is_left_alone(deployment: Deployment, client: Any) -> None:
-    job = client.jobs.create(name="rehearsal-training", tags={"environment": "other"}).job_id
-    schema = client.schemas.create("iris", "rehearsal", comment="Ours")
-    client.volumes.create("rehearsal", "iris", "files", VolumeType.MANAGED)
-    before = client.jobs.get(job), client.schemas.get("rehearsal.iris"), client.volumes.read("rehearsal.iris.files")
+    catalog, _, name = deployed().pipeline.schema_name.partition(".")
+    job = client.jobs.create(name=deployed().job_name("training"), tags={"deployment": "other"}).job_id
+    schema = client.schemas.create(name, catalog, comment="Ours").full_name
+    volume = client.volumes.create(catalog, name, "files", VolumeType.MANAGED).full_name
+    before = client.jobs.get(job), client.schemas.get(schema), client.volumes.read(volume)
     done = deployment.made("rehearsal")
     assert done.returncode
     # The last that is printed, but for make's own line.
-    assert "Schema 'rehearsal.iris' already exists" in " ".join(done.stderr.split()), done.stdout + done.stderr
+    assert f"Schema '{schema}' already exists" in " ".join(done.stderr.split()), done.stdout + done.stderr
     assert "imported" not in done.stdout
-    after = client.jobs.get(job), client.schemas.get("rehearsal.iris"), client.volumes.read("rehearsal.iris.files")
+    after = client.jobs.get(job), client.schemas.get(schema), client.volumes.read(volume)
     assert after == before
     terraform(deployment, deployment.out / "stacks" / "rehearsal", "destroy", "-input=false", "-auto-approve")
-    assert left(client) == ["rehearsal-training", schema.full_name]
+    assert left(client) == [deployed().job_name("training"), schema]
 
 
 def test_an_instance_comes_and_goes_beside_its_environment(deployment: Deployment, client: Any) -> None:
     deployment.cdktf("deploy", "rehearsal", "--auto-approve")
     alone = left(client)
     deployment.cdktf("deploy", "rehearsal-pr-7", "--auto-approve", INSTANCE="pr-7")
-    assert "rehearsal-pr-7-training" in names(client)
+    assert deployed("pr-7").job_name("training") in names(client)
     schedules = [job.settings.schedule for job in client.jobs.list() if job.settings.schedule]
     assert {str(schedule.pause_status.value) for schedule in schedules} == {"PAUSED"}
     deployment.cdktf("destroy", "rehearsal-pr-7", "--auto-approve", INSTANCE="pr-7")
@@ -160,30 +164,85 @@ def test_new_content_of_the_wheel_changes_it_and_the_jobs_and_nothing_else(
 
 
 def test_a_run_under_way_ends_with_the_wheel_that_it_began_with(deployment: Deployment, client: Any) -> None:
-    project = deployment.out.parent / "project"
-    copy_of_the_project(project)
-    for name in ("cdktf.json", "package.json"):
-        shutil.copy(ROOT / name, project)
-    (project / "node_modules").symlink_to(ROOT / "node_modules")
-    app = f"--app={shlex.quote(sys.executable)} -m infra synth"
-    deployment.cdktf("deploy", "rehearsal", "--auto-approve", app, cwd=project)
-    (job,) = client.jobs.list(name="rehearsal-datasets")
+    project = clone(deployment.out.parent / "project")
+    deployment.cdktf("deploy", "rehearsal", "--auto-approve", APP, cwd=project)
+    (job,) = client.jobs.list(name=deployed().job_name("datasets"))
     path = client.jobs.get(job.job_id).settings.tasks[0].libraries[0].whl
     change_the_wheel(project)
     run = client.jobs.run_now(job.job_id)
-    assert "will not be destroyed" in deployment.cdktf("diff", "rehearsal", app, cwd=project)
-    deployment.cdktf("deploy", "rehearsal", "--auto-approve", app, cwd=project)
+    assert "will not be destroyed" in deployment.cdktf("diff", "rehearsal", APP, cwd=project)
+    deployment.cdktf("deploy", "rehearsal", "--auto-approve", APP, cwd=project)
     assert client.jobs.get(job.job_id).settings.tasks[0].libraries[0].whl != path
     assert client.workspace.get_status(path.removeprefix("/Workspace")).size
     assert run.result().state.result_state.value == "SUCCESS"
     assert changes(deployment, "rehearsal") == {}
-    deployment.cdktf("destroy", "rehearsal", "--auto-approve", app, cwd=project)
+    deployment.cdktf("destroy", "rehearsal", "--auto-approve", APP, cwd=project)
     assert left(client) == []
+
+
+def test_two_projects_share_a_workspace_and_neither_touches_the_other(deployment: Deployment, client: Any) -> None:
+    projects = {}
+    for name in ("churn", "fraud"):
+        place = clone(deployment.out.parent / name)
+        file = place / "pyproject.toml"
+        text, count = re.subn(r'(?m)^project = ".*"$', f'project = "{name}"', file.read_text(encoding="utf-8"))
+        assert count == 1
+        file.write_text(text, encoding="utf-8")
+        projects[name] = replace(deployment, out=place / "cdktf.out"), place
+
+    def cdktf(verb: str, project: str, instance: str, *options: str) -> str:
+        one, place = projects[project]
+        stack = f"rehearsal-{instance}" if instance else "rehearsal"
+        return one.cdktf(verb, stack, *options, APP, cwd=place, INSTANCE=instance)
+
+    def of(project: str, instance: str = "") -> list[str]:
+        """What the workspace holds of an environment or an instance."""
+        name, schema = f"{project}-rehearsal", f"rehearsal.{project}_iris"
+        owned = [each for each in left(client) if name in each or each.startswith(schema)]
+        return [each for each in owned if ("pr-7" in each or each.endswith("_pr_7")) == bool(instance)]
+
+    every = [(project, instance) for project in projects for instance in ("", "pr-7")]
+    for project, instance in every:
+        # Nothing is imported.
+        assert "Apply complete! Resources: 20 added" in cdktf("deploy", project, instance, "--auto-approve")
+    whole = {each: of(*each) for each in every}
+    assert sorted(left(client)) == sorted(name for names in whole.values() for name in names)
+    assert {len(names) for names in whole.values()} == {len(whole["churn", ""])}
+    for project, instance in every:
+        assert "No changes." in cdktf("diff", project, instance)
+
+    # With nothing in the state, what is destroyed is found by its marks.
+    for state in (deployment.out.parent / "churn").glob("terraform.*.tfstate*"):
+        state.unlink()
+    for instance in ("pr-7", ""):
+        cdktf("destroy", "churn", instance, "--auto-approve")
+        assert of("churn", instance) == []
+    assert {each: of(*each) for each in every if each[0] == "fraud"} == {
+        each: names for each, names in whole.items() if each[0] == "fraud"
+    }
+    for instance in ("", "pr-7"):
+        assert "No changes." in cdktf("diff", "fraud", instance)
+        cdktf("destroy", "fraud", instance, "--auto-approve")
+    assert left(client) == []
+
+
+APP = f"--app={shlex.quote(sys.executable)} -m infra synth"
+"""Lets cdktf synthesize a clone with this environment's Python."""
+
+
+def clone(place: Path) -> Path:
+    """A copy of the project in which cdktf can be called."""
+    copy_of_the_project(place)
+    for name in ("cdktf.json", "package.json"):
+        shutil.copy(ROOT / name, place)
+    (place / "node_modules").symlink_to(ROOT / "node_modules")
+    return place
 
 
 def copy_of_the_project(place: Path) -> Path:
     for name in ("infra", "ml_pipeline", "environments", "dist"):
         shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", place)
     return place
 
 

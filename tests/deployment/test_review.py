@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.deployment import plans
-from tests.deployment.conftest import ROOT, Deployment, missing
+from tests.deployment.conftest import ROOT, Deployment, deployed, missing
 
 PROBLEM = missing()
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROBLEM is not None, reason=str(PROBLEM))]
@@ -88,7 +88,7 @@ def test_what_was_reviewed_is_applied_and_nothing_else(deployment: Deployment, p
     # Somebody changes the workspace after the review.
     edit(project, "max_capacity = 2", "max_capacity = 4")
     assert review(deployment, project, "plan", "rehearsal", "--output", str(reviewed)).returncode == 0
-    (job,) = client.jobs.list(name="rehearsal-training")
+    (job,) = client.jobs.list(name=deployed().job_name("training"))
     client.api_client.do(
         "POST", "/api/2.2/jobs/update", body={"job_id": job.job_id, "new_settings": {"timeout_seconds": 77}}
     )

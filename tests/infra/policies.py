@@ -204,10 +204,11 @@ def wheels_lie_under_a_hash_of_their_content(stack: Stack, _: Environment) -> It
             yield name
 
 
-@rule("A job is found by its name: two of one name are none.")
-def names_of_jobs_tell_environment_and_instance(stack: Stack, environment: Environment) -> Iterator[str]:
+@rule("A job is found by its name, and a workspace may hold several projects.")
+def names_of_jobs_tell_project_environment_and_instance(stack: Stack, environment: Environment) -> Iterator[str]:
     names = [job["name"] for job in jobs(stack)]
-    yield from (name for name in names if not name.startswith(f"{environment.full_name}-") or names.count(name) > 1)
+    start = f"{environment.project}-{environment.full_name}-"
+    yield from (name for name in names if not name.startswith(start) or names.count(name) > 1)
 
 
 @rule("A run that waits for another is better than one that is dropped.")
@@ -221,6 +222,15 @@ def jobs_are_tagged_with_environment_and_commit(stack: Stack, environment: Envir
         tags = job.get("tags", {})
         if tags.get("deployment") != environment.full_name or not tags.get("commit"):
             yield job["name"]
+
+
+@rule("The bill of a workspace is split by project and environment.")
+def machines_are_tagged_with_project_and_environment(stack: Stack, environment: Environment) -> Iterator[str]:
+    pools = resources(stack, "databricks_instance_pool")
+    machines = [(name, pool["custom_tags"]) for name, pool in pools.items()]
+    machines += [(name, each["custom_tags"]) for name, each in clusters(stack) if "instance_pool_id" not in each]
+    wanted = {"project": environment.project, "environment": environment.name}
+    yield from (name for name, tags in machines if not wanted.items() <= tags.items())
 
 
 @rule("Databricks refuses a cluster that repeats a tag of its pool's (provider's documentation, instance_pool.md).")

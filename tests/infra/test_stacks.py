@@ -8,14 +8,17 @@ import shutil
 import zipfile
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from databricks.sdk.errors import NotFound
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.json import JSONSnapshotExtension
 
 from infra.environment import environment
 from infra.environment.environment import Environment
+from infra.review import leftovers
 from ml_pipeline import entry_point
 from tests.infra import policies
 from tests.infra.policies import RULES, Stack
@@ -212,12 +215,16 @@ BREACHES: dict[str, list[tuple[str, Callable[[Stack], object]]]] = {
         ("dev", lambda stack: _task(stack).update(library=[{"whl": "/Workspace/Shared/ml_pipeline-0.1.0.whl"}])),
         ("dev", lambda stack: _first(stack, "databricks_workspace_file").update(path="/elsewhere")),
     ],
-    "names_of_jobs_tell_environment_and_instance": [
+    "names_of_jobs_tell_project_environment_and_instance": [
         ("dev", lambda stack: _job(stack).update(name="training")),
+        ("dev", lambda stack: _job(stack).update(name="dev-training")),
         ("dev", lambda stack: _job(stack).update(name=policies.jobs(stack)[1]["name"])),
     ],
     "runs_beyond_the_limit_wait": [("dev", lambda stack: _job(stack).pop("queue"))],
     "jobs_are_tagged_with_environment_and_commit": [("dev", lambda stack: _job(stack)["tags"].pop("commit"))],
+    "machines_are_tagged_with_project_and_environment": [
+        ("dev", lambda stack: _first(stack, "databricks_instance_pool")["custom_tags"].pop("project"))
+    ],
     "clusters_repeat_no_tag_of_their_pool": [
         ("dev", lambda stack: _job(stack)["tags"].update(environment="dev")),
         ("dev", lambda stack: _cluster(stack)["custom_tags"].update(environment="dev")),
@@ -279,13 +286,108 @@ def test_no_two_stacks_share_a_name_a_state_or_a_place(synthesized: Synthesize) 
             assert taken.setdefault(value, loaded.full_name) == loaded.full_name, value
 
 
+def _of_project(folder: Path, project: str, name: str, engine: str = "databricks", **changes: str) -> Path:
+    """An environment's file in a clone of the project under another name."""
+    text = (FROZEN / f"{name}.toml").read_text(encoding="utf-8").replace('key_prefix = "ml-pipeline"\n', "")
+    for old, new in {'engine = "databricks"': f'engine = "{engine}"', **changes}.items():
+        text = text.replace(old, new)
+    file = folder / project / "environments" / f"{name}.toml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    (folder / project / "pyproject.toml").write_text(f'[tool.ml-pipeline]\nproject = "{project}"\n', encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize(("instance", "engine"), [("", "airflow"), ("pr-123", "databricks")])
+def test_no_name_of_a_project_is_in_the_stack_of_another(
+    tmp_path: Path, wheel: Path, instance: str, engine: str
+) -> None:
+    loaded = [
+        environment.load(_of_project(tmp_path, name, "prod", engine), instance=instance) for name in ("churn", "fraud")
+    ]
+    stacks = [stack_of(each, wheel) for each in loaded]
+    for own, stack, other in zip(loaded, stacks, reversed(stacks), strict=True):
+        names = [
+            stack["terraform"]["backend"]["s3"]["key"],
+            _first(stack, "databricks_instance_pool")["instance_pool_name"],
+            _first(stack, "databricks_schema")["comment"],
+            own.project,
+            own.folder,
+            own.pipeline.schema_name,
+            own.pipeline.experiment,
+            *(job["name"] for job in policies.jobs(stack)),
+            *(each["key"] for each in policies.resources(stack, "aws_s3_object").values()),
+            *(dag["dag_id"] for dag in policies.settings_of_dags(stack)),
+        ]
+        assert len(set(names)) == len(names) - (engine == "airflow")
+        assert all(own.project in name for name in names)
+        assert [name for name in names if name in json.dumps(other)] == []
+        assert [rule.name for rule in RULES if list(rule.check(stack, own))] == []
+
+
+@pytest.mark.parametrize(
+    ("instance", "changes"), [("", {}), ("pr-123", {}), ("", {'name = "dev"': 'name = "dev"\nschema = "same"'})]
+)
+def test_a_deployment_imports_nothing_of_another_project(
+    tmp_path: Path, wheel: Path, instance: str, changes: dict[str, str]
+) -> None:
+    files = [_of_project(tmp_path, project, "dev", **changes) for project in ("churn", "fraud")]
+    churn, fraud = (stack_of(environment.load(file, instance=instance), wheel) for file in files)
+    assert leftovers.find(churn, set(), _workspace_of(churn)).keys() >= {
+        f"{kind}.{name}" for kind in ("databricks_job", "databricks_instance_pool") for name in churn["resource"][kind]
+    }
+    assert leftovers.find(fraud, set(), _workspace_of(churn), folder=True) == {}
+
+
+def _workspace_of(stack: Stack) -> Callable[[Any], Any]:
+    """A workspace that lists all that a stack declares, whatever name is asked for."""
+
+    def declared(kind: str) -> list[SimpleNamespace]:
+        return [SimpleNamespace(**each) for each in policies.resources(stack, kind).values()]
+
+    def held(kind: str, name: str, found: SimpleNamespace) -> SimpleNamespace:
+        if name not in [vars(each).get("path") or vars(each)["name"] for each in declared(kind)]:
+            raise NotFound(name)
+        return found
+
+    def securable(kind: str) -> Callable[[str], SimpleNamespace]:
+        (one,) = declared(kind)
+        found = SimpleNamespace(full_name=one.name, comment=getattr(one, "comment", None), created_by="me")
+        return lambda name: held(kind, name.rpartition(".")[2], found)
+
+    me = SimpleNamespace(user_name="me", id="1")
+    jobs = [
+        SimpleNamespace(job_id=each.name, creator_user_name="me", settings=each) for each in declared("databricks_job")
+    ]
+    pools = [
+        SimpleNamespace(instance_pool_id="1", default_tags={"DatabricksInstancePoolCreatorId": "1"}, **vars(each))
+        for each in declared("databricks_instance_pool")
+    ]
+    experiment = SimpleNamespace(experiment_id="1", lifecycle_stage="active", tags=[])
+    client = SimpleNamespace(
+        current_user=SimpleNamespace(me=lambda: me),
+        jobs=SimpleNamespace(list=lambda **_options: jobs),
+        instance_pools=SimpleNamespace(list=lambda: pools),
+        schemas=SimpleNamespace(get=securable("databricks_schema")),
+        volumes=SimpleNamespace(read=securable("databricks_volume")),
+        registered_models=SimpleNamespace(get=securable("databricks_registered_model")),
+        experiments=SimpleNamespace(
+            get_by_name=lambda name: SimpleNamespace(experiment=held("databricks_mlflow_experiment", name, experiment))
+        ),
+        workspace=SimpleNamespace(
+            get_status=lambda path: held("databricks_directory", path, SimpleNamespace(path=path))
+        ),
+    )
+    return lambda _provider: client
+
+
 @pytest.mark.parametrize(("name", "instance"), ENVIRONMENTS, ids=IDS)
 def test_every_task_fits_the_step_that_it_calls(name: str, instance: str, synthesized: Synthesize) -> None:
     stack, loaded = synthesized(name, instance)
     declared = {job.name: job for job in loaded.jobs}
     assert len(policies.jobs(stack)) == len(declared)
     for job in policies.jobs(stack):
-        of = declared[job["name"].removeprefix(f"{loaded.full_name}-")]
+        of = declared[job["name"].removeprefix(f"{loaded.deployed_name}-")]
         parameters = {each["name"]: each["default"] for each in job.get("parameter", [])}
         assert parameters == {each.name: each.default for each in of.parameters}
         values = of.values_of_run(run_id="1", start_date="2026-01-02", parameters={})
@@ -338,7 +440,7 @@ def test_another_engine_pauses_the_job_s_schedule_and_delivers_the_dag_and_chang
     instance: str, synthesized: Synthesize
 ) -> None:
     (before, loaded), (after, _) = synthesized("prod", instance), synthesized("prod", instance, "airflow")
-    job = f"{loaded.full_name}-batch_inference"
+    job = loaded.job_name("batch_inference")
     delivered = {each["key"]: each for each in after["resource"].pop("aws_s3_object").values()}
     assert set(delivered) == {f"dags/{job}.py", f"dags/{job}.json"}
     assert {each["bucket"] for each in delivered.values()} == {"my-airflow"}
@@ -363,7 +465,7 @@ def test_the_delivered_dag_is_the_file_and_encrypted_by_the_key(
     stack, loaded = full("", 'engine = "airflow"\n', f'kms_key_id = "{key}"\nprefix = "team/dags"\n')
     objects = policies.resources(stack, "aws_s3_object").values()
     assert {(each["server_side_encryption"], each["kms_key_id"]) for each in objects} == {("aws:kms", key)}
-    (dag,) = [each for each in objects if each["key"] == "team/dags/full-batch_inference.py"]
+    (dag,) = [each for each in objects if each["key"] == "team/dags/ml-pipeline-full-batch_inference.py"]
     written = dag["content"].replace("$${", "${").replace("%%{", "%{")
     assert written == (ROOT / "infra" / "dags" / "batch_inference.py").read_text(encoding="utf-8")
     (settings,) = policies.settings_of_dags(stack)
@@ -445,10 +547,10 @@ def test_every_setting_reaches_the_stack(full: Callable[..., tuple[Stack, Enviro
     for _, cluster in policies.clusters(stack):
         assert (cluster["node_type_id"], cluster["num_workers"]) == ("m6id.large", 2)
         assert "spark_conf" not in cluster
-        assert cluster["custom_tags"] == {"environment": "full", "cost centre": "42"}
+        assert cluster["custom_tags"] == {"project": "ml-pipeline", "environment": "full", "cost centre": "42"}
     assert {tuple(job["tags"]) for job in policies.jobs(stack)} == {("commit", "deployment")}
     (scheduled,) = [job for job in policies.jobs(stack) if "schedule" in job]
-    assert scheduled["name"] == "full-batch_inference"
+    assert scheduled["name"] == "ml-pipeline-full-batch_inference"
     assert scheduled["schedule"] == {
         "quartz_cron_expression": "0 30 5 ? * MON-FRI",
         "timezone_id": "Europe/Berlin",
@@ -541,10 +643,9 @@ def test_drift_that_retrains_is_a_task_that_runs_the_training_job(tmp_path: Path
     file.write_text(f'{FULL}\n[pipelines.iris.monitoring]\non_drift = "retrain"\n', encoding="utf-8")
     loaded = environment.load(file)
     stack = stack_of(loaded, wheel)
-    (name,) = [
-        n for n, job in policies.resources(stack, "databricks_job").items() if job["name"] == "retrains-training"
-    ]
-    (job,) = [job for job in policies.jobs(stack) if job["name"] == "retrains-batch_inference"]
+    addresses = {job["name"]: address for address, job in policies.resources(stack, "databricks_job").items()}
+    name = addresses[loaded.job_name("training")]
+    job = policies.resources(stack, "databricks_job")[addresses[loaded.job_name("batch_inference")]]
     tasks = {task["task_key"]: task for task in job["task"]}
     assert list(tasks) == ["monitor", "retrain", "score"]
     assert tasks["retrain"] == {

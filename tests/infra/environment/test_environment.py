@@ -72,7 +72,7 @@ def load(tmp_path: Path, tables: dict[str, Any], instance: str = "") -> environm
 def test_every_environment_file_with_a_workspace_is_accepted(name: str) -> None:
     loaded = environment.load(ENVIRONMENTS / f"{name}.toml")
     assert (loaded.full_name, loaded.paused) == (name, name != "prod")
-    assert loaded.pipeline.schema_name == f"{name}.iris"
+    assert loaded.pipeline.schema_name == f"{name}.ml_pipeline_iris"
     assert loaded.pipeline.experiment == f"{loaded.workspace.folder}/ml-pipeline-{name}/iris"
     assert loaded.protected == (name == "prod")
 
@@ -86,12 +86,12 @@ def test_an_instance_shares_nothing_and_is_paused_and_unprotected(name: str) -> 
     one, copy_ = (environment.load(ENVIRONMENTS / f"{name}.toml", instance=i) for i in ("", "pr-123"))
     assert copy_.full_name == f"{name}-pr-123"
     assert copy_.folder != one.folder
-    assert copy_.pipeline.schema_name == f"{name}.iris_pr_123"
+    assert copy_.pipeline.schema_name == f"{name}.ml_pipeline_iris_pr_123"
     assert copy_.pipeline.experiment == f"{copy_.workspace.folder}/ml-pipeline-{name}-pr-123/iris"
     assert copy_.paused
     assert not copy_.protected
     tables = {value for job in copy_.jobs for task in job.tasks for value in task.parameters.values() if "." in value}
-    assert not {value for value in tables if value.startswith(f"{name}.iris.")}
+    assert not {value for value in tables if value.startswith(f"{name}.ml_pipeline_iris.")}
 
 
 @pytest.mark.parametrize("instance", ["PR-1", "pr_1", "-a", "a-", "1a", "a" * 31, "a b", "ä"])
@@ -197,6 +197,7 @@ CHOSEN = [
     ("dev", "compute.pool.max_capacity", 100_001, "compute.pool.max_capacity: must be less than or equal to 100000"),
     ("dev", "compute.pool.idle_instance_autotermination_minutes", 10_001, "must be less than or equal to 10000"),
     ("dev", "compute.tags", {"environment": "x"}, "compute.tags: names 'environment', which .* accepted: other names"),
+    ("dev", "compute.tags", {"project": "x"}, "compute.tags: names 'project', which .* accepted: other names"),
     ("dev", "compute.tags", {"instance": "x"}, "compute.tags: names 'instance', which .* accepted: other names"),
     ("dev", "compute.tags", {"ä": "x"}, r"compute.tags.*: must be up to 127 letters"),
     ("dev", "compute.spark_version", "17", "compute.spark_version: must be a runtime with its Scala, such as '17.3.x-"),
@@ -353,7 +354,7 @@ def test_without_a_schedule_of_its_own_an_environment_has_none(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     "name",
-    ["my env", "dev*", "dev\n", ".", "", "-x", "_x", "dev$", "ü", "Dev", "dev.eu", "a" * 61, "a" * 200],
+    ["my env", "dev*", "dev\n", ".", "", "-x", "_x", "dev$", "ü", "Dev", "dev.eu", "a" * 39, "a" * 200],
 )
 def test_a_file_whose_name_can_t_begin_names_is_refused(tmp_path: Path, name: str) -> None:
     file = tmp_path / f"{name}.toml"
@@ -362,7 +363,7 @@ def test_a_file_whose_name_can_t_begin_names_is_refused(tmp_path: Path, name: st
         environment.load_all(tmp_path)
     message = str(caught.value)
     assert message.startswith(f"{str(file)!r}: ")
-    assert "accepted: up to 60 lower-case letters" in message
+    assert "accepted: up to 38 lower-case letters" in message
     assert "\n" not in message
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from ml_pipeline.errors import InputError
-from ml_pipeline.settings.files import TABLES, find, find_pipeline, is_pipeline, load, pipeline_name
+from ml_pipeline.settings.files import TABLES, deployed_name, find, find_pipeline, is_pipeline, load, pipeline_name
 from ml_pipeline.settings.messages import suggest
 from ml_pipeline.settings.pipeline import Pipeline, Source, SourceColumn
 
@@ -162,7 +162,57 @@ def test_where_it_is_deployed_schema_and_experiment_are_placed(
     file = write(tmp_path, changed(experiment=experiment))
     settings = load(file, deployed(tmp_path, workspace), instance=instance)
     assert settings.experiment == expected
-    assert settings.schema_name == ("dev.churn_pr_1" if instance else "dev.churn")
+    assert settings.schema_name == ("dev.ml_pipeline_churn_pr_1" if instance else "dev.ml_pipeline_churn")
+
+
+def project_of(folder: Path, text: str) -> Path:
+    """The environment of a clone whose ``pyproject.toml`` has the text."""
+    (folder / "pyproject.toml").write_text(text, encoding="utf-8")
+    (folder / "environments").mkdir()
+    return deployed(folder / "environments")
+
+
+@pytest.mark.parametrize(("instance", "name"), [("", "my-2nd-env"), ("pr-1", "my-2nd-env-pr-1")])
+def test_all_that_is_deployed_has_the_name_of_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instance: str, name: str
+) -> None:
+    where = project_of(tmp_path, "[tool.ml-pipeline]\nproject = 'my-2nd'\n")
+    file = write(tmp_path, changed(experiment=REMOVED))
+
+    settings = load(file, where, instance=instance)
+
+    assert settings.experiment == f"/Shared/{name}/churn"
+    assert settings.schema_name == f"dev.my_2nd_churn{'_pr_1' if instance else ''}"
+    assert deployed_name(where, instance) == name
+    # Wherever the command is called.
+    monkeypatch.chdir(where.parent)
+    assert deployed_name(Path("env.toml"), instance) == name
+
+
+@pytest.mark.parametrize("text", ["", "[project]\nname = 'wheel'\n", "[tool.ml-pipeline]\n", "[tool]\nother = 1\n"])
+def test_without_a_name_the_project_has_the_default(tmp_path: Path, text: str) -> None:
+    assert deployed_name(project_of(tmp_path, text)) == "ml-pipeline-env"
+
+
+WRONG_NAMES = ["", "Churn", "2nd", "-a", "a-", "a_b", "a b", "a.b", "a/b", "ä", "a\n", "${a}", "a" * 31]
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "message"),
+    [
+        *((f"project = {toml(name)}", "project", "must be up to 30 lower-case letters") for name in WRONG_NAMES),
+        ("project = 7", "project", "must be a text in quotes (given: 7)"),
+        ("name = 'churn'", "name", "unknown key; accepted: project"),
+    ],
+)
+def test_a_wrong_name_of_the_project_is_refused(tmp_path: Path, line: str, key: str, message: str) -> None:
+    where = project_of(tmp_path, f"[tool.ml-pipeline]\n{line}\n")
+
+    with pytest.raises(InputError) as caught:
+        load(write(tmp_path, PIPELINE), where)
+
+    (problem,) = str(caught.value).splitlines()
+    assert problem.startswith(f"{tmp_path / 'pyproject.toml'}: tool.ml-pipeline.{key}: {message}")
 
 
 @pytest.mark.parametrize("experiment", ["..", ".", "/", "a//b", "//a", "a/", "/Shared/../a", " ", "a/ /b", "a\nb"])

@@ -122,8 +122,7 @@ class Project:
         self.client.workspace.mkdirs(folder)
         whl = f"{folder}/{WHEEL}"
         self.client.workspace.upload(whl, wheel.read_bytes(), format=ImportFormat.RAW, overwrite=True)
-        prefix = f"{self.name}-{instance}" if instance else self.name
-        deployed = settings(f"{prefix}-{job}", f"/Workspace{whl}")
+        deployed = settings("-".join(filter(None, ("ml-pipeline", self.name, instance, job))), f"/Workspace{whl}")
         created = self.client.jobs.create(
             **{key: getattr(deployed, key) for key in deployed.as_dict()},
         )
@@ -263,8 +262,8 @@ def test_no_job_of_that_name_is_refused_with_those_there_are(project: Project) -
     project.deploy("training", "pr-12")
     done = project.launch("training")
     assert done.returncode == 2
-    assert f"no job '{project.name}-training'" in error_line(done)
-    assert f"{project.name}-pr-12-training, {project.name}-validation" in error_line(done)
+    assert f"no job 'ml-pipeline-{project.name}-training'" in error_line(done)
+    assert f"ml-pipeline-{project.name}-pr-12-training, ml-pipeline-{project.name}-validation" in error_line(done)
     assert done.stdout == ""
 
 
