@@ -95,7 +95,7 @@ class _Made:
         _, _, schema = (_schema_of(block) or "").partition(".")
         path = [self._resources["databricks_schema"][schema]["name"]] if schema else []
         found = self._read[kind](".".join([block["catalog_name"], *path, block["name"]]))
-        # That of the schema names environment and instance.
+        # That of the schema names project, environment and instance.
         same = (found.comment or "") == block.get("comment", "")
         if same and found.created_by == self._me.user_name:
             yield str(found.full_name)
@@ -144,4 +144,4 @@ class _Made:
 
 def _marks(name: str | None, tags: Mapping[str, str] | None) -> tuple[str | None, ...]:
     """What tells whose it is; the commit, a tag too, is another at each deployment."""
-    return name, *((tags or {}).get(key) for key in ("environment", "instance", "deployment"))
+    return name, *((tags or {}).get(key) for key in ("project", "environment", "instance", "deployment"))

@@ -17,7 +17,7 @@ from infra.review import leftovers, recovery
 from ml_pipeline.errors import InputError
 
 ME = "me@example.com"
-MARKS = {"environment": "dev", "instance": "pr-1"}
+MARKS = {"project": "churn", "environment": "dev", "instance": "pr-1"}
 STACK: dict[str, Any] = {
     "provider": {"databricks": [{"host": "https://dev.example.com"}]},
     "resource": {
@@ -148,6 +148,8 @@ OTHERS: list[tuple[str, tuple[str, ...], Callable[[Workspace], object]]] = [
         lambda w: vars(w.experiment).update(lifecycle_stage="deleted"),
     ),
     ("pool's tag", ("databricks_instance_pool.pool",), lambda w: w.pool.custom_tags.update(environment="prod")),
+    ("pool of another project", ("databricks_instance_pool.pool",), lambda w: w.pool.custom_tags.update(project="b")),
+    ("pool without a project", ("databricks_instance_pool.pool",), lambda w: w.pool.custom_tags.pop("project")),
     ("pool's creator", ("databricks_instance_pool.pool",), lambda w: w.pool.default_tags.clear()),
     ("job's tag", ("databricks_job.train",), lambda w: w.job_list[0].settings.tags.pop("instance")),
     ("job without tags", ("databricks_job.train",), lambda w: vars(w.job_list[0].settings).update(tags=None)),
