@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deployment.conftest import ROOT, missing
+from tests.deployment.conftest import ROOT, deployed, missing
 
 PROBLEM = missing()
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROBLEM is not None, reason=str(PROBLEM))]
@@ -76,7 +76,8 @@ class User:
     """What the last launch of jobs printed."""
 
     def own(self, text: str) -> str:
-        """The text with a folder and a port that no other test has, and without a network for Terraform."""
+        """The text with a folder and a port that no other test has, with the project's own name, and offline."""
+        text = text.replace("ml_pipeline_churn", f"{deployed().project.replace('-', '_')}_churn")
         text = text.replace("/tmp/churn", str(self.rows)).replace("8765", str(self.port))
         return text.replace("OPTIONS=--auto-approve", "OPTIONS='--auto-approve --skip-provider-lock'")
 
