@@ -61,13 +61,15 @@ SYNC = $(UV) pip sync --quiet --require-hashes --build-constraint
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run report ui synth diff plan drift deploy destroy rehearse docs screenshots check lint-workflows format test test-all test-latest test-fork test-airflow benchmark-run benchmark-synth mutation pre-commit lock wheel clean benchmark benchmark-decisions benchmark-history soak
+.PHONY: help setup setup-deploy run report ui synth diff plan drift deploy destroy rehearse docs screenshots check lint-workflows format test test-all test-latest test-fork test-airflow benchmark-run benchmark-synth mutation pre-commit lock wheel clean benchmark benchmark-decisions benchmark-history soak
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { name[++n] = $$1; text[n] = $$2; if (length($$1) > w) w = length($$1) } \
 	    END { for (i = 1; i <= n; i++) printf "%-*s  %s\n", w, name[i], text[i] }' Makefile
 
 setup: $(INSTALLED) $(ARCHIVED) ## Install the locked libraries and the wheel into .venv
+
+setup-deploy: setup $(NODE_MODULES) ## Install also what a deployment needs
 
 run: setup ## Run the pipeline on this machine
 	@.venv/bin/ml-pipeline run

@@ -53,6 +53,8 @@ def parser() -> argparse.ArgumentParser:
     cdktf.add_argument("verb", choices=("deploy", "destroy", "diff"))
     cdktf.add_argument("stack", metavar="STACK")
     cdktf.add_argument("options", nargs=argparse.REMAINDER, metavar="OPTION", help="an option of cdktf's")
+    unlock = _command(commands, "unlock", _unlock, "Remove the lock that a killed deployment of this machine left.")
+    unlock.add_argument("stack", metavar="STACK")
     _command(commands, "rehearse", _rehearse, "Deploy to a rehearsal workspace, run every job, destroy.")
     serve = _command(commands, "rehearsal", _serve, "Serve a rehearsal workspace on 127.0.0.1 until interrupted.")
     serve.add_argument("--port", type=int, default=8765, help="port; 0 for any free one (%(default)s)")
@@ -157,6 +159,12 @@ def _cdktf(given: Given) -> int:
     from infra import cdktf_cli
 
     return cdktf_cli.run(given.verb, given.stack, given.options)
+
+
+def _unlock(given: Given) -> str:
+    from infra.review import lock
+
+    return lock.release(given.stack)
 
 
 def _rehearse(_given: Given) -> int:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 from infra import terraform
 from infra.environment import environment
-from infra.review import cost, plan_summary, recovery
+from infra.review import cost, lock, plan_summary, recovery
 from infra.review.plan import Changes
 from infra.synthesis import synthesize
 from ml_pipeline.errors import CheckFailedError, InputError
@@ -24,7 +23,7 @@ def write_plan(stack: str, output: Path | None) -> Changes:
     They lie in ``plans/STACK`` of cdktf's folder if no other one is given.
     """
     changes = _planned(_prepared(stack), _READING)
-    print(_written(stack, changes, output or recovery.out() / "plans" / stack))
+    print(_written(stack, changes, output or terraform.out() / "plans" / stack))
     return changes
 
 
@@ -43,6 +42,7 @@ def apply_plan(stack: str, reviewed: Path) -> int:
     except (OSError, ValueError) as error:
         problem = getattr(error, "strerror", None) or error
         raise InputError(f"--reviewed {reviewed}: {problem}; accepted: the changes.json that 'plan' wrote") from None
+    lock.begin(stack)
     folder = _prepared(stack)
     planned = _planned(folder, _WAITING)
     if not planned.items:
@@ -55,8 +55,7 @@ def apply_plan(stack: str, reviewed: Path) -> int:
             "that is made and reviewed anew:\n" + "\n".join(f"  {line}" for line in differences)
         )
     # Terraform rejects a plan whose state was written since: what is applied is what was compared.
-    command = [terraform.program(), "apply", *_OPTIONS, _WAITING, _PLAN]
-    return subprocess.run(command, cwd=folder, env={**os.environ, **terraform.QUIET}, check=False).returncode
+    return terraform.call(folder, "apply", *_OPTIONS, _WAITING, _PLAN).returncode
 
 
 def _check_state(stack: str) -> None:
@@ -90,10 +89,10 @@ def _prepared(stack: str) -> Path:
     return found.folder
 
 
-def _planned(folder: Path, lock: str) -> Changes:
+def _planned(folder: Path, locking: str) -> Changes:
     """Plan in the stack's folder; the plan, which may hold secrets, stays there."""
     try:
-        terraform.run(folder, "plan", *_OPTIONS, lock, f"-out={_PLAN}")
+        terraform.run(folder, "plan", *_OPTIONS, locking, f"-out={_PLAN}")
     except InputError as error:
         print(error, file=sys.stderr)
         raise CheckFailedError("Terraform could not plan: see above") from None

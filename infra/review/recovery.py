@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,11 +113,6 @@ class Synthesized:
         return dict(json.loads((self.folder / "cdk.tf.json").read_text(encoding="utf-8")))
 
 
-def out() -> Path:
-    """The folder that cdktf writes to."""
-    return Path(os.environ.get("CDKTF_OUTDIR", "cdktf.out"))
-
-
 def opened(name: str, *, mend: bool = True) -> Synthesized:
     """Let Terraform open the state of a stack that was just synthesized.
 
@@ -130,10 +124,10 @@ def opened(name: str, *, mend: bool = True) -> Synthesized:
         InputError: there is no such stack, or it can't be initialized.
     """
     # The stack's folder outlives the stack: with another INSTANCE this one may be of an earlier time.
-    manifest = json.loads((out() / "manifest.json").read_text(encoding="utf-8"))
+    manifest = json.loads((terraform.out() / "manifest.json").read_text(encoding="utf-8"))
     if name not in manifest["stacks"]:
         raise InputError(f"there is no stack '{name}'; accepted: {', '.join(sorted(manifest['stacks']))}")
-    folder = out() / "stacks" / name
+    folder = terraform.out() / "stacks" / name
     # What is pinned may be another version than the one that an earlier deployment locked.
     terraform.run(folder, "init", "-upgrade", *_OPTIONS)
     shown = json.loads(terraform.run(folder, "show", "-json"))

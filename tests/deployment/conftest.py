@@ -113,6 +113,27 @@ class Deployment:
             assert time.monotonic() < deadline, "Terraform does not end"
             time.sleep(0.2)
 
+    def cancelled(self, verb: str, stack: str, *, said: str) -> str:
+        """Cancel a step as GitHub does: its own process gets SIGINT, and SIGTERM later. Returns the output."""
+        options = ["--auto-approve", "--skip-provider-lock", "--output", str(self.out)]
+        with subprocess.Popen(
+            [sys.executable, "-m", "infra", "cdktf", verb, stack, *options],
+            cwd=ROOT,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            assert process.stdout is not None
+            assert any(re.search(said, line) for line in process.stdout), f"'{said}' was not printed"
+            process.send_signal(signal.SIGINT)
+            time.sleep(1)
+            process.send_signal(signal.SIGTERM)
+            output = process.stdout.read()
+        assert self._terraform() == []
+        return output
+
     def _terraform(self) -> list[int]:
         """The processes that have the stack's folder as their own."""
         found = []

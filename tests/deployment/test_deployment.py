@@ -271,3 +271,14 @@ def terraform(deployment: Deployment, folder: Path, *arguments: str) -> None:
 def no_state_beside_the_project() -> Iterator[None]:
     yield
     assert not list(ROOT.glob("terraform.rehearsal*.tfstate")), "the state belongs in the test's folder"
+
+
+def test_a_step_that_is_cancelled_releases_the_lock(deployment: Deployment, client: Any) -> None:
+    state = deployment.out.parent / "terraform.rehearsal.tfstate"
+    for verb, said in {"deploy": r"Creating\.\.\.", "destroy": r"Destroying\.\.\."}.items():
+        output = deployment.cancelled(verb, "rehearsal", said=said)
+        assert output.splitlines()[-1] == "interrupted", output
+        assert not state.with_name(f".{state.name}.lock.info").exists()
+        assert json.loads(state.read_text(encoding="utf-8"))["version"] == 4
+    deployment.cdktf("destroy", "rehearsal", "--auto-approve")
+    assert left(client) == []

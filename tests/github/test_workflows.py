@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from infra import commands as commands_of_infra
 from infra.github import release
 from ml_pipeline.cli.main import cli
 from tests.github.conftest import ROOT
@@ -24,6 +25,9 @@ FOLDER = ROOT / ".github" / "workflows"
 CALLS = re.compile(r"\bmake \S|ml-pipeline|-m infra")
 FILES = sorted(file.name for file in FOLDER.glob("*.yml") if CALLS.search(file.read_text(encoding="utf-8")))
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+INFRA = r"\.venv/bin/python -m infra"
+DEPLOYS, DESTROYS = rf"{INFRA} apply", rf"{INFRA} cdktf destroy"
+CHANGES = rf"(?:{DEPLOYS}|{DESTROYS}|{INFRA} unlock)"
 OWN = "github.event.pull_request.head.repo.full_name == github.repository"
 NO_BOT = "github.event.pull_request.user.login != 'dependabot[bot]'"
 
@@ -67,8 +71,9 @@ class Job:
     @property
     def environments(self) -> set[str]:
         """Every environment in which one of its commands works."""
-        works = re.findall(r"^(?:make|\.venv/bin/ml-pipeline) .*$", self.runs, flags=re.MULTILINE)
-        return set(re.findall(r"(?:\bENV=|--environment )\"?([\w$]+)", "\n".join(works)))
+        works = re.findall(rf"^(?:make|\.venv/bin/ml-pipeline|{INFRA}) .*$", self.runs, flags=re.MULTILINE)
+        named = re.findall(rf"(?:\bENV=|--environment |{CHANGES} )\"?([\w$]+)", "\n".join(works))
+        return set(named)
 
     def downloads(self, artifact: str) -> bool:
         return any(
@@ -131,7 +136,7 @@ def prod_needs_its_environment(workflow: Workflow) -> Iterator[str]:
 
 
 def _changes(job: Job) -> bool:
-    return bool(re.search(r"make (deploy|destroy)|ml-pipeline (launch|import-model|rollback)", job.runs))
+    return bool(re.search(rf"{CHANGES}|ml-pipeline (launch|import-model|rollback)", job.runs))
 
 
 def every_job_has_a_timeout(workflow: Workflow) -> Iterator[str]:
@@ -167,12 +172,12 @@ def what_is_deployed_is_what_was_built(workflow: Workflow) -> Iterator[str]:
     if len(builds) > 1:
         yield f"{builds}: build the wheel more than once"
     for job in workflow.jobs:
-        deploys = re.findall(r"^make deploy .*$", job.runs, flags=re.MULTILINE)
+        deploys = re.findall(rf"^{DEPLOYS} .*$", job.runs, flags=re.MULTILINE)
         if not deploys:
             continue
         if job.name in builds or job.content.get("env", {}).get("WHEEL") != "wheel" or not job.downloads("wheel"):
             yield f"{job.name}: deploys another wheel than the one that was built"
-        if any("REVIEWED=plans/" not in deploy for deploy in deploys):
+        if any("--reviewed plans/" not in deploy for deploy in deploys):
             yield f"{job.name}: deploys what nobody could see"
 
 
@@ -186,10 +191,25 @@ def no_deployment_is_interrupted(workflow: Workflow) -> Iterator[str]:
 
 def a_cancelled_step_ends_its_program(workflow: Workflow) -> Iterator[str]:
     # GitHub's runner signals the process that it started, the shell: a program behind it would never get the signal.
+    # make is such a shell, too: it waits at SIGINT, and passes SIGTERM on when 2.5 of 10 seconds are left.
+    programs = rf"(exec )?make (deploy|destroy)|{DEPLOYS}|{DESTROYS}|\.venv/bin/ml-pipeline launch"
     for job in workflow.jobs:
         for step in job.steps:
-            if re.match(r"(make (deploy|destroy)|\.venv/bin/ml-pipeline launch)\b", str(step.get("run", ""))):
+            if re.match(rf"({programs})\b", str(step.get("run", ""))):
                 yield f"{job.name}: {step['run']}: goes on in the workspace if the step is cancelled; expected exec"
+
+
+def a_cancelled_deployment_leaves_no_lock(workflow: Workflow) -> Iterator[str]:
+    for job in workflow.jobs:
+        for step, after in itertools.pairwise([*job.steps, {}]):
+            found = re.search(rf'(?:{DEPLOYS}|{DESTROYS}) ("[^"]+"|\S+)', str(step.get("run", "")))
+            if not found:
+                continue
+            outcome = f"steps.{step.get('id')}.outcome"
+            condition = f"always() && ({outcome} == 'failure' || {outcome} == 'cancelled')"
+            unlocks = f".venv/bin/python -m infra unlock {found[1]}"
+            if (after.get("if"), after.get("run")) != (condition, unlocks):
+                yield f"{job.name}: {step['name']}: keeps the next deployment waiting if it is killed"
 
 
 def a_scorecard_is_shown_if_it_was_written(workflow: Workflow) -> Iterator[str]:
@@ -258,6 +278,7 @@ RULES: list[Callable[[Workflow], Iterator[str]]] = [
     what_is_deployed_is_what_was_built,
     no_deployment_is_interrupted,
     a_cancelled_step_ends_its_program,
+    a_cancelled_deployment_leaves_no_lock,
     a_scorecard_is_shown_if_it_was_written,
     no_expression_is_run,
     no_credentials_stay_in_the_clone,
@@ -289,7 +310,7 @@ BREAKS: list[tuple[Callable[[Workflow], Iterator[str]], str, str, str]] = [
         "    environment: ${{ inputs.environment }}\n",
         "    environment: dev\n",
     ),
-    (prod_needs_its_environment, "drift.yml", "run: make drift", "run: make deploy"),
+    (prod_needs_its_environment, "drift.yml", "run: make drift ENV=", "run: .venv/bin/python -m infra apply "),
     (every_job_has_a_timeout, "drift.yml", "    timeout-minutes: 30\n", ""),
     (permissions_are_the_least, "ci.yml", "permissions: {}\n", ""),
     (permissions_are_the_least, "ci.yml", "permissions: {}\n", "permissions: write-all\n"),
@@ -323,10 +344,23 @@ BREAKS: list[tuple[Callable[[Workflow], Iterator[str]], str, str, str]] = [
         "          name: other\n          path: wheel\n",
     ),
     (what_is_deployed_is_what_was_built, "cd-staging.yml", "run: make plan", "run: make wheel plan"),
-    (what_is_deployed_is_what_was_built, "cd-prod.yml", " REVIEWED=plans/prod/changes.json", ""),
+    (what_is_deployed_is_what_was_built, "cd-prod.yml", " --reviewed plans/prod/changes.json", ""),
     (no_deployment_is_interrupted, "cd-prod.yml", "cancel-in-progress: false", "cancel-in-progress: true"),
     (no_deployment_is_interrupted, "drift.yml", "concurrency:\n  group: drift\n  cancel-in-progress: false\n", ""),
-    (a_cancelled_step_ends_its_program, "ci.yml", "exec make deploy", "make deploy"),
+    (
+        a_cancelled_step_ends_its_program,
+        "ci.yml",
+        "exec .venv/bin/python -m infra apply",
+        ".venv/bin/python -m infra apply",
+    ),
+    (a_cancelled_step_ends_its_program, "sweep.yml", "exec .venv/bin/python -m infra cdktf", "exec make destroy #"),
+    (a_cancelled_deployment_leaves_no_lock, "cd-prod.yml", "infra unlock prod", "infra unlock staging"),
+    (
+        a_cancelled_deployment_leaves_no_lock,
+        "sweep.yml",
+        "always() && (steps.destroy",
+        "success() && (steps.destroy",
+    ),
     (
         a_cancelled_step_ends_its_program,
         "ci.yml",
@@ -414,7 +448,7 @@ def test_an_action_has_one_version_everywhere() -> None:
 def test_the_instance_is_destroyed_whatever_happened_and_after_what_deploys_to_it() -> None:
     ci, closed = read("ci.yml"), read("pr-closed.yml")
     assert ci.content["concurrency"] == closed.content["concurrency"]
-    (destroy,) = [job for job in closed.jobs if "make destroy" in job.runs]
+    (destroy,) = [job for job in closed.jobs if re.search(DESTROYS, job.runs)]
     # A job that was not to run is skipped: what destroys the instance asks whether there was a model to lose.
     assert destroy.condition.startswith(
         "always() && needs.keep.result != 'failure' && needs.keep.result != 'cancelled' && "
@@ -429,7 +463,7 @@ def test_what_is_swept_is_not_deployed_meanwhile_and_needs_no_code_of_the_pull_r
     assert read("ci.yml").content["concurrency"]["group"] == "pr-${{ github.event.pull_request.number }}"
     assert sweep.content["concurrency"]["group"] == sweep.content["env"]["INSTANCE_NAME"] == "${{ matrix.instance }}"
     assert [step["with"]["ref"] for step in sweep.steps if "checkout@" in step.get("uses", "")] == ["development"]
-    assert sweep.runs == 'make destroy ENV=dev INSTANCE="$INSTANCE_NAME" OPTIONS=--auto-approve'
+    assert '-m infra cdktf destroy "dev-$INSTANCE_NAME" --auto-approve' in sweep.runs
 
 
 def test_a_draft_trains_nothing_and_its_tests_run() -> None:
@@ -449,7 +483,7 @@ def test_without_its_variable_there_is_no_quality_gate() -> None:
 
 
 def test_nothing_is_deployed_before_it_was_seen_that_the_pull_request_is_open() -> None:
-    (instance,) = [job for job in read("ci.yml").jobs if "make deploy" in job.runs]
+    (instance,) = [job for job in read("ci.yml").jobs if re.search(DEPLOYS, job.runs)]
     assert instance.runs.splitlines()[0] == 'python3 -m infra instances check --pull-request "$PULL_REQUEST"'
 
 
@@ -482,7 +516,8 @@ def test_a_merge_that_is_not_the_last_one_does_not_set_dev_back() -> None:
     # And once it is its turn, in each attempt.
     check = [step.get("id") for step in deploy.steps].index("check")
     assert "infra release newest development " in deploy.steps[check]["run"]
-    assert {step.get("if") for step in deploy.steps[check + 1 :]} == {"steps.check.outputs.newest == 'true'"}
+    later = [step.get("if") for step in deploy.steps[check + 1 :] if "infra unlock" not in step.get("run", "")]
+    assert set(later) == {"steps.check.outputs.newest == 'true'"}
     assert not any("make" in step.get("run", "") for step in deploy.steps[:check])
 
 
@@ -516,7 +551,7 @@ def test_a_pull_request_builds_the_site_that_is_published() -> None:
 def test_no_two_releases_deploy_at_once() -> None:
     prod = read("cd-prod.yml")
     assert prod.content["concurrency"]["group"] == "cd-prod"
-    deployed = [(job.environment, file) for file in FILES for job in read(file).jobs if "make deploy" in job.runs]
+    deployed = [(job.environment, file) for file in FILES for job in read(file).jobs if re.search(DEPLOYS, job.runs)]
     assert [file for environment, file in deployed if environment == "prod"] == ["cd-prod.yml"]
 
 
@@ -589,7 +624,7 @@ def test_the_checks_that_a_branch_requires_are_those_that_report_there(
 
 def test_the_wheel_of_production_is_taken_from_the_run_of_staging() -> None:
     # `infra release source` asks for the job of this name.
-    (deploys,) = [job for job in read("cd-staging.yml").jobs if "make deploy" in job.runs]
+    (deploys,) = [job for job in read("cd-staging.yml").jobs if re.search(DEPLOYS, job.runs)]
     assert deploys.content["name"] == release.DEPLOYS
     (source, *_) = read("cd-prod.yml").jobs
     (taken,) = [step for step in source.steps if "download-artifact" in step.get("uses", "")]
@@ -603,7 +638,7 @@ def test_the_wheel_of_production_is_taken_from_the_run_of_staging() -> None:
 def test_what_was_deployed_is_marked_also_where_the_model_was_refused(environment: str) -> None:
     jobs = {job.name: job for job in read(f"cd-{environment}.yml").jobs}
     (deploy,) = [step for step in jobs["deploy"].steps if step.get("id") == "deploy"]
-    assert deploy["run"].startswith(f"exec make deploy ENV={environment} ")
+    assert deploy["run"].startswith(f"exec .venv/bin/python -m infra apply {environment} ")
     assert jobs["deploy"].content["outputs"] == {"deployed": "${{ steps.deploy.outcome == 'success' }}"}
     assert jobs["mark"].condition == "${{ !cancelled() && needs.deploy.outputs.deployed == 'true' }}"
     assert f"infra release mark {environment} " in jobs["mark"].runs
@@ -618,7 +653,7 @@ def test_another_attempt_may_keep_what_an_earlier_one_kept() -> None:
 
 def commands() -> dict[str, list[str]]:
     """What the workflows run, by the program; a target that a matrix names is written out."""
-    found: dict[str, set[str]] = {"make": set(), "ml-pipeline": set(), "python": set()}
+    found: dict[str, set[str]] = {"make": set(), "ml-pipeline": set(), "python": set(), "infra": set()}
     for job in (job for file in FILES for job in read(file).jobs):
         targets = job.content.get("strategy", {}).get("matrix", {}).get("target", [])
         for line in job.runs.splitlines():
@@ -626,7 +661,8 @@ def commands() -> dict[str, list[str]]:
                 program = re.match(r"(?:\.venv/bin/)?(make|ml-pipeline|python)3?\b", each)
                 assert program or each.startswith("cat "), each
                 if program:
-                    found[program[1]].add(each.split(" >> ")[0])
+                    installed = each.startswith(".venv/bin/python -m infra")
+                    found["infra" if installed else program[1]].add(each.split(" >> ")[0])
     return {program: sorted(lines) for program, lines in found.items()}
 
 
@@ -677,6 +713,12 @@ def test_a_command_of_infra_that_a_workflow_runs_takes_these_arguments_and_needs
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert [argument for argument in arguments if argument.startswith("--") and argument not in done.stdout] == []
+
+
+@pytest.mark.parametrize("line", COMMANDS["infra"])
+def test_a_command_of_infra_that_needs_libraries_takes_these_arguments(line: str) -> None:
+    given = commands_of_infra.parser().parse_args(line.split()[3:])
+    assert callable(given.run)
 
 
 def test_all_programs_are_called() -> None:
