@@ -22,7 +22,7 @@ from tests.github.conftest import ROOT
 
 FOLDER = ROOT / ".github" / "workflows"
 # A team's own workflows, such as that of CodeQL, call nothing of this project.
-CALLS = re.compile(r"\bmake \S|ml-pipeline|-m infra")
+CALLS = re.compile(r"\bmake \S|ml-pipeline|-m infra|\./\.github/workflows/")
 FILES = sorted(file.name for file in FOLDER.glob("*.yml") if CALLS.search(file.read_text(encoding="utf-8")))
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 INFRA = r"\.venv/bin/python -m infra"
@@ -98,6 +98,12 @@ class Workflow:
         return set(self.content["on"])
 
     @property
+    def checks_pull_requests(self) -> bool:
+        """Whether it runs code of a pull request, called by another workflow or not."""
+        called = "workflow_call" in self.events and "github.event.pull_request" in self.text
+        return called or "pull_request" in self.events
+
+    @property
     def jobs(self) -> list[Job]:
         return [Job(name, content) for name, content in self.content["jobs"].items()]
 
@@ -105,9 +111,14 @@ class Workflow:
 def forks_get_no_credentials(workflow: Workflow) -> Iterator[str]:
     if workflow.events & {"pull_request_target", "workflow_run", "issue_comment"}:
         yield "an event that gives credentials to whoever causes it"
-    if "pull_request" not in workflow.events:
+    if not workflow.checks_pull_requests:
         return
     for job in workflow.jobs:
+        if "uses" in job.content:
+            # It names the most that the jobs of the called workflow may have; they are looked at there.
+            if f"{Path(job.content['uses']).name}" not in FILES:
+                yield f"{job.name}: calls what no rule has looked at"
+            continue
         trusted = OWN in job.condition and "||" not in job.condition
         # The code of a pull request that was merged is the repository's own.
         bots_out = NO_BOT in job.condition or "github.event.pull_request.merged" in job.condition
@@ -153,7 +164,7 @@ def permissions_are_the_least(workflow: Workflow) -> Iterator[str]:
             yield f"{job.name}: has not said what it may do"
         elif job.writes - {"id-token", "contents", "issues", "pull-requests", "pages"}:
             yield f"{job.name}: may write {sorted(job.writes)}"
-        elif "id-token" in job.writes and len(job.writes - {"pages"}) > 1:
+        elif "uses" not in job.content and "id-token" in job.writes and len(job.writes - {"pages"}) > 1:
             yield f"{job.name}: may sign in elsewhere and change the repository"
         elif "pages" in job.writes and job.runs:
             yield f"{job.name}: runs code with a token that publishes"
@@ -182,11 +193,25 @@ def what_is_deployed_is_what_was_built(workflow: Workflow) -> Iterator[str]:
 
 
 def no_deployment_is_interrupted(workflow: Workflow) -> Iterator[str]:
-    if not workflow.content.get("concurrency", {}).get("group"):
-        yield "two runs may deploy at once"
-    each = [workflow.content.get("concurrency", {}), *(job.content.get("concurrency", {}) for job in workflow.jobs)]
-    if any(group.get("cancel-in-progress", "false") != "false" for group in each):
+    whole = workflow.content.get("concurrency", {})
+    if whole.get("cancel-in-progress", "false") != "false":
         yield "a run may be ended by the next one while it deploys"
+    for job in workflow.jobs:
+        own = job.content.get("concurrency", {})
+        if re.search(rf"{DEPLOYS}|{DESTROYS}", job.runs) and not (own or whole).get("group"):
+            yield f"{job.name}: two runs may deploy at once"
+        # A newer commit of a pull request may end the deployment of its instance, and nothing else.
+        of_pull_request = str(own.get("group", "")).startswith("ci-${{ github.event.pull_request.number ||")
+        if own.get("cancel-in-progress", "false") != "false" and not of_pull_request:
+            yield f"{job.name}: may be ended by the next run while it deploys"
+
+
+def an_edited_title_leaves_the_checks_alone(workflow: Workflow) -> Iterator[str]:
+    if "edited" not in (workflow.content["on"].get("pull_request") or {}).get("types", []):
+        return
+    for job in workflow.jobs:
+        if "uses" not in job.content or "github.event.changes.base != null" not in job.condition:
+            yield f"{job.name}: an edited title runs it again, or reports it as skipped, which counts as passed"
 
 
 def a_cancelled_step_ends_its_program(workflow: Workflow) -> Iterator[str]:
@@ -261,11 +286,7 @@ def commands_name_their_instance(workflow: Workflow) -> Iterator[str]:
 
 
 def releases_use_no_cache(workflow: Workflow) -> Iterator[str]:
-    if (
-        "pull_request" not in workflow.events
-        and "SONAR_TOKEN" not in workflow.text
-        and 'cache: "true"' in workflow.text
-    ):
+    if not workflow.checks_pull_requests and "SONAR_TOKEN" not in workflow.text and 'cache: "true"' in workflow.text:
         yield "what an earlier run kept could become part of a release"
 
 
@@ -277,6 +298,7 @@ RULES: list[Callable[[Workflow], Iterator[str]]] = [
     every_action_is_pinned,
     what_is_deployed_is_what_was_built,
     no_deployment_is_interrupted,
+    an_edited_title_leaves_the_checks_alone,
     a_cancelled_step_ends_its_program,
     a_cancelled_deployment_leaves_no_lock,
     a_scorecard_is_shown_if_it_was_written,
@@ -289,9 +311,9 @@ RULES: list[Callable[[Workflow], Iterator[str]]] = [
 ]
 # A rule, a workflow, and a change of it by which the rule no longer holds.
 BREAKS: list[tuple[Callable[[Workflow], Iterator[str]], str, str, str]] = [
-    (forks_get_no_credentials, "ci.yml", f"      {OWN} && {NO_BOT}\n      && ", "      "),
-    (forks_get_no_credentials, "ci.yml", f"{OWN} && {NO_BOT}", OWN),
-    (forks_get_no_credentials, "ci.yml", f"{OWN} && {NO_BOT}", f"true || {OWN} && {NO_BOT}"),
+    (forks_get_no_credentials, "checks.yml", f"      {OWN} && {NO_BOT}\n      && ", "      "),
+    (forks_get_no_credentials, "checks.yml", f"{OWN} && {NO_BOT}", OWN),
+    (forks_get_no_credentials, "checks.yml", f"{OWN} && {NO_BOT}", f"true || {OWN} && {NO_BOT}"),
     (forks_get_no_credentials, "ci.yml", "  pull_request:", "  pull_request_target:"),
     (forks_get_no_credentials, "pr-closed.yml", f"merged && {OWN}", "merged"),
     (prod_needs_its_environment, "cd-prod.yml", "    environment: prod\n", ""),
@@ -312,8 +334,8 @@ BREAKS: list[tuple[Callable[[Workflow], Iterator[str]], str, str, str]] = [
     ),
     (prod_needs_its_environment, "drift.yml", "run: make drift ENV=", "run: .venv/bin/python -m infra apply "),
     (every_job_has_a_timeout, "drift.yml", "    timeout-minutes: 30\n", ""),
-    (permissions_are_the_least, "ci.yml", "permissions: {}\n", ""),
-    (permissions_are_the_least, "ci.yml", "permissions: {}\n", "permissions: write-all\n"),
+    (permissions_are_the_least, "checks.yml", "permissions: {}\n", ""),
+    (permissions_are_the_least, "checks.yml", "permissions: {}\n", "permissions: write-all\n"),
     (permissions_are_the_least, "cd-prod.yml", "contents: write #", "packages: write #"),
     (
         permissions_are_the_least,
@@ -334,8 +356,8 @@ BREAKS: list[tuple[Callable[[Workflow], Iterator[str]], str, str, str]] = [
         "python3 -m infra release publish",
         ".venv/bin/python -m infra release publish",
     ),
-    (every_action_is_pinned, "ci.yml", " # v7.0.1", ""),
-    (every_action_is_pinned, "ci.yml", "@3d3c42e5aac5ba805825da76410c181273ba90b1", "@v7"),
+    (every_action_is_pinned, "checks.yml", " # v7.0.1", ""),
+    (every_action_is_pinned, "checks.yml", "@3d3c42e5aac5ba805825da76410c181273ba90b1", "@v7"),
     (what_is_deployed_is_what_was_built, "cd-prod.yml", "    env:\n      WHEEL: wheel\n", "    env:\n"),
     (
         what_is_deployed_is_what_was_built,
@@ -346,10 +368,21 @@ BREAKS: list[tuple[Callable[[Workflow], Iterator[str]], str, str, str]] = [
     (what_is_deployed_is_what_was_built, "cd-staging.yml", "run: make plan", "run: make wheel plan"),
     (what_is_deployed_is_what_was_built, "cd-prod.yml", " --reviewed plans/prod/changes.json", ""),
     (no_deployment_is_interrupted, "cd-prod.yml", "cancel-in-progress: false", "cancel-in-progress: true"),
-    (no_deployment_is_interrupted, "drift.yml", "concurrency:\n  group: drift\n  cancel-in-progress: false\n", ""),
+    (no_deployment_is_interrupted, "sweep.yml", "cancel-in-progress: false", "cancel-in-progress: true"),
+    (no_deployment_is_interrupted, "checks.yml", "cancel-in-progress: false", "cancel-in-progress: true"),
+    (
+        no_deployment_is_interrupted,
+        "checks.yml",
+        "    concurrency:\n      group: pr-${{ github.event.pull_request.number }}\n      cancel-in-progress: false\n",
+        "",
+    ),
+    (no_deployment_is_interrupted, "ci.yml", "group: ci-", "group: pr-"),
+    (an_edited_title_leaves_the_checks_alone, "ci.yml", " || github.event.changes.base != null", ""),
+    (an_edited_title_leaves_the_checks_alone, "ci.yml", "    uses: ./", "    steps: []\n    was: ./"),
+    (forks_get_no_credentials, "ci.yml", "workflows/checks.yml", "workflows/other.yml"),
     (
         a_cancelled_step_ends_its_program,
-        "ci.yml",
+        "checks.yml",
         "exec .venv/bin/python -m infra apply",
         ".venv/bin/python -m infra apply",
     ),
@@ -363,13 +396,13 @@ BREAKS: list[tuple[Callable[[Workflow], Iterator[str]], str, str, str]] = [
     ),
     (
         a_cancelled_step_ends_its_program,
-        "ci.yml",
+        "checks.yml",
         "exec .venv/bin/ml-pipeline launch training",
         ".venv/bin/ml-pipeline launch training",
     ),
     (
         a_scorecard_is_shown_if_it_was_written,
-        "ci.yml",
+        "checks.yml",
         "!cancelled() && steps.scorecard.outcome == 'success'",
         "!cancelled()",
     ),
@@ -379,11 +412,11 @@ BREAKS: list[tuple[Callable[[Workflow], Iterator[str]], str, str, str]] = [
         "!cancelled() && steps.validate.outcome != 'skipped'",
         "!cancelled()",
     ),
-    (no_expression_is_run, "ci.yml", 'make "$TARGET"', "make ${{ matrix.target }}"),
-    (no_credentials_stay_in_the_clone, "ci.yml", "persist-credentials: false", "clean: true"),
-    (versions_are_text, "ci.yml", 'python-version: "3.12"', "python-version: 3.12"),
-    (secrets_are_of_an_environment, "ci.yml", "    environment: quality\n", ""),
-    (commands_name_their_instance, "ci.yml", "INSTANCE_NAME: pr-", "INSTANCE: pr-"),
+    (no_expression_is_run, "checks.yml", 'make "$TARGET"', "make ${{ matrix.target }}"),
+    (no_credentials_stay_in_the_clone, "checks.yml", "persist-credentials: false", "clean: true"),
+    (versions_are_text, "checks.yml", 'python-version: "3.12"', "python-version: 3.12"),
+    (secrets_are_of_an_environment, "checks.yml", "    environment: quality\n", ""),
+    (commands_name_their_instance, "checks.yml", "INSTANCE_NAME: pr-", "INSTANCE: pr-"),
     (
         releases_use_no_cache,
         "cd-staging.yml",
@@ -419,6 +452,7 @@ def test_every_rule_was_seen_to_fail() -> None:
 def test_these_are_the_workflows() -> None:
     named = {
         "ci",
+        "checks",
         "pr-closed",
         "cd-staging",
         "cd-prod",
@@ -446,8 +480,12 @@ def test_an_action_has_one_version_everywhere() -> None:
 
 
 def test_the_instance_is_destroyed_whatever_happened_and_after_what_deploys_to_it() -> None:
-    ci, closed = read("ci.yml"), read("pr-closed.yml")
-    assert ci.content["concurrency"] == closed.content["concurrency"]
+    closed = read("pr-closed.yml")
+    groups_of = {job.name: job.content.get("concurrency") for job in [*read("checks.yml").jobs, *closed.jobs]}
+    group = {"group": "pr-${{ github.event.pull_request.number }}", "cancel-in-progress": "false"}
+    assert [name for name, own in groups_of.items() if own == group] == ["verdict", "keep", "destroy"]
+    # A run that waits as a whole in that group would be cancelled by the next job of it.
+    assert closed.content["concurrency"]["group"] == "closed-${{ github.event.pull_request.number }}"
     (destroy,) = [job for job in closed.jobs if re.search(DESTROYS, job.runs)]
     # A job that was not to run is skipped: what destroys the instance asks whether there was a model to lose.
     assert destroy.condition.startswith(
@@ -460,17 +498,24 @@ def test_the_instance_is_destroyed_whatever_happened_and_after_what_deploys_to_i
 def test_what_is_swept_is_not_deployed_meanwhile_and_needs_no_code_of_the_pull_request() -> None:
     sweep = {job.name: job for job in read("sweep.yml").jobs}["destroy"]
     # The names that `infra instances left` gives.
-    assert read("ci.yml").content["concurrency"]["group"] == "pr-${{ github.event.pull_request.number }}"
     assert sweep.content["concurrency"]["group"] == sweep.content["env"]["INSTANCE_NAME"] == "${{ matrix.instance }}"
     assert [step["with"]["ref"] for step in sweep.steps if "checkout@" in step.get("uses", "")] == ["development"]
     assert '-m infra cdktf destroy "dev-$INSTANCE_NAME" --auto-approve' in sweep.runs
 
 
 def test_a_draft_trains_nothing_and_its_tests_run() -> None:
+    held = {job.name for job in read("checks.yml").jobs if "!github.event.pull_request.draft" in job.condition}
+    assert held == {job.name for job in read("checks.yml").jobs if job.environment == "dev"} | {"comment"}
+    assert {"ready_for_review", "edited"} < set(read("ci.yml").content["on"]["pull_request"]["types"])
+
+
+def test_a_merge_queue_tests_the_merge_and_gets_every_required_check() -> None:
     ci = read("ci.yml")
-    held = {job.name for job in ci.jobs if "!github.event.pull_request.draft" in job.condition}
-    assert held == {job.name for job in ci.jobs if job.environment == "dev"} | {"comment"}
-    assert "ready_for_review" in ci.content["on"]["pull_request"]["types"]
+    assert ci.content["on"]["merge_group"]["branches"] == ci.content["on"]["pull_request"]["branches"]
+    jobs = {job.name: job for job in read("checks.yml").jobs}
+    # Without a condition they run for the group; the others ask for the pull request, which a group has not.
+    assert [name for name, job in jobs.items() if not job.condition] == ["wheel", "test", "more"]
+    assert all(OWN in job.condition for job in jobs.values() if job.condition)
 
 
 def test_without_its_variable_there_is_no_quality_gate() -> None:
@@ -483,7 +528,7 @@ def test_without_its_variable_there_is_no_quality_gate() -> None:
 
 
 def test_nothing_is_deployed_before_it_was_seen_that_the_pull_request_is_open() -> None:
-    (instance,) = [job for job in read("ci.yml").jobs if re.search(DEPLOYS, job.runs)]
+    (instance,) = [job for job in read("checks.yml").jobs if re.search(DEPLOYS, job.runs)]
     assert instance.runs.splitlines()[0] == 'python3 -m infra instances check --pull-request "$PULL_REQUEST"'
 
 
@@ -541,7 +586,7 @@ def test_a_rollback_does_not_wait_for_a_release_that_awaits_its_approval() -> No
 
 def test_a_pull_request_builds_the_site_that_is_published() -> None:
     (build, publish) = read("docs.yml").jobs
-    (tested,) = [job for job in read("ci.yml").jobs if "docs" in str(job.content.get("strategy"))]
+    (tested,) = [job for job in read("checks.yml").jobs if "docs" in str(job.content.get("strategy"))]
     assert build.runs == "make docs"
     assert [step["with"]["path"] for step in build.steps if "upload-pages-artifact" in step.get("uses", "")] == ["site"]
     assert publish.content["needs"] == "build"
@@ -606,7 +651,7 @@ def test_a_branch_that_is_deployed_is_one_that_the_environment_takes() -> None:
 
 @pytest.mark.parametrize(
     ("branch", "file", "afterwards"),
-    [("development", "ci.yml", {"Comment"}), ("main", "cd-staging.yml", {"Mark what is deployed"})],
+    [("development", "checks.yml", {"CI / Comment"}), ("main", "cd-staging.yml", {"Mark what is deployed"})],
 )
 def test_the_checks_that_a_branch_requires_are_those_that_report_there(
     branch: str, file: str, afterwards: set[str]
@@ -614,9 +659,11 @@ def test_the_checks_that_a_branch_requires_are_those_that_report_there(
     names = set()
     for job in read(file).jobs:
         name, targets = job.content["name"], job.content.get("strategy", {}).get("matrix", {}).get("target", [])
+        # The check of a called workflow's job has the name of the job that calls it before its own.
+        name = f"CI / {name}" if file == "checks.yml" else name
         names |= {name.replace("${{ matrix.target }}", target) for target in targets} or {name}
     checks, of = row(branch)
-    assert spans(of) == {file}
+    assert spans(of) - {"ci.yml"} == {file}
     # One that is skipped counts as passed: each is required.
     assert spans(checks) == names - afterwards
     assert afterwards < names

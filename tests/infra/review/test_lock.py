@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).parents[3]
@@ -150,12 +151,8 @@ def test_the_lock_that_a_killed_deployment_left_is_removed_and_no_other(bucket: 
     assert bucket.unlock().stdout == "dev: no deployment began on this machine, so it left no lock\n"
     bucket.declare(f"touch {bucket.out}/began; exec sleep 3")
     with bucket.deploying() as process:
-        (terraform,) = [
-            int(file.parent.name)
-            for file in Path("/proc").glob("[0-9]*/comm")
-            if file.read_text() == "terraform\n" and (file.parent / "cwd").readlink() == bucket.folder
-        ]
-        for killed in (process.pid, terraform):
+        (terraform,) = psutil.Process(process.pid).children()
+        for killed in (process.pid, terraform.pid):
             os.killpg(killed, signal.SIGKILL)
         process.communicate()
     held = json.loads(bucket.objects[LOCK])
