@@ -105,7 +105,7 @@ def _declare_github(commands: Any) -> None:
     release = _group(commands.add_parser("release", help="Check, publish and mark releases on GitHub."))
     texts = {
         "check": "Reject a version that has no notes, or that is released with another commit.",
-        "source": "Find the release branch's commit that a commit of main brings, and the run that built its wheel.",
+        "source": "Find the release branch's commit that a commit of main brings, and where its wheel is.",
         "publish": "Make tag and GitHub release, with the changelog's notes and the wheel.",
         "mark": "Move the tag deployed/ENVIRONMENT.",
         "merged": "Reject a merge that holds other files than the head whose model it would get.",
@@ -119,6 +119,8 @@ def _declare_github(commands: Any) -> None:
     of_commit["merged"].add_argument("--head", required=True, metavar="SHA")
     of_commit["newest"].add_argument("branch", metavar="BRANCH")
     of_commit["check"].add_argument("--branch", default="", metavar="BRANCH", help="reject a branch of another version")
+    download = _command(release, "download", _release, "Take this version's wheel from its release; check its SHA-256.")
+    download.add_argument("--into", required=True, type=Path, metavar="FOLDER")
     _command(release, "deployed", _release, "List the environments that have a tag deployed/ENVIRONMENT.")
 
     instances = _group(commands.add_parser("instances", help="Find the instances of pull requests."))
@@ -213,6 +215,8 @@ def _release(given: Given) -> str:
             text = "\n".join(f"{name}={value}" for name, value in found.items())
         case "publish":
             text = release.publish(repository, commit=given.commit, wheel=distribution.find(given.wheel))
+        case "download":
+            text = str(release.download(repository, into=given.into))
         case "mark":
             text = release.mark(repository, environment=given.environment, commit=given.commit)
         case "merged":

@@ -80,7 +80,7 @@ def passed_on(interrupt: Callable[[], None]) -> Iterator[None]:
 
     GitHub cancels a step with SIGINT to the process that it started, sends SIGTERM after 7.5 s, and kills the process
     tree 2.5 s later (docs.github.com, "Workflow cancellation reference"). Terraform ends gracefully at the first
-    signal, and at once at the second, with its lock left: it gets one of these two. A person's second Ctrl-C reaches it.
+    signal, and at once at the second, with its lock left: it gets only one. A person's second Ctrl-C reaches it.
 
     Args:
         interrupt: Called for the first signal, and for each SIGINT after it.

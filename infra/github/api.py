@@ -21,6 +21,7 @@ Method = Literal["GET", "POST", "PATCH"]
 
 LONGEST_BODY = 65_536
 """Characters that GitHub takes as the body of a comment or an issue."""
+_JSON = "application/vnd.github+json"
 _PAGE = 100
 _TIMEOUT = 60
 _FOLD = "\n\n</details>"
@@ -88,6 +89,11 @@ class Repository:
         place = f"{address.partition('{')[0]}?{urllib.parse.urlencode({'name': name})}"
         return self._call("POST", place, content, kind="application/octet-stream")
 
+    def download(self, path: str) -> bytes:
+        """The content of a file of a release."""
+        content: bytes = self._call("GET", self._address(path, {}), accepted="application/octet-stream")
+        return content
+
     def _address(self, path: str, query: dict[str, str]) -> str:
         return f"{self._api}/repos/{self.name}/{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
 
@@ -98,15 +104,17 @@ class Repository:
         content: bytes | None = None,
         *,
         kind: str = "application/json",
+        accepted: str = _JSON,
         missing_is_none: bool = False,
     ) -> Any:
         headers = {
-            "Accept": "application/vnd.github+json",
-            "Authorization": f"Bearer {self._token}",
+            "Accept": accepted,
             "Content-Type": kind,
             "X-GitHub-Api-Version": "2022-11-28",
         }
         request = urllib.request.Request(address, data=content, headers=headers, method=method)  # noqa: S310 (GitHub's)
+        # Where GitHub redirects to, such as the store of a release's files, the token is not sent.
+        request.add_unredirected_header("Authorization", f"Bearer {self._token}")
         what = f"{method} {address.partition('?')[0]}"
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310
@@ -117,6 +125,8 @@ class Repository:
             raise PipelineError(f"{what}: {error.code}: {_message(error)}") from None
         except OSError as error:
             raise PipelineError(f"{what}: GitHub can't be reached: {getattr(error, 'reason', error)}") from None
+        if accepted != _JSON:
+            return said
         return json.loads(said) if said else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -19,6 +20,8 @@ _BUILDS, DEPLOYS = "cd-staging.yml", "Deploy to staging"
 _REVIEWED, _DEVELOPMENT = "release/", "development"
 """Branches that hold commits of this one alone. A hotfix is reviewed when it is merged to main."""
 _BRANCHES = (_REVIEWED, "hotfix/")
+_SHA256 = "SHA-256 of the wheel: "
+"""What the message of a version's tag begins with."""
 _ENVIRONMENTS = ("staging", "prod")
 
 
@@ -68,7 +71,8 @@ def check(repository: api.Repository, *, commit: str, branch: str = "") -> str:
     notes(released)
     tag = f"v{released}"
     other = _tagged(repository, tag)
-    if other not in (None, commit):
+    # main has the release branch's files under a commit of its own.
+    if other not in (None, commit) and _tree(repository, str(other)) != _tree(repository, commit):
         raise CheckFailedError(
             f"{tag} is released with commit {other}, and this is {commit}; accepted: in {_PROJECT} a version that "
             f"is not released, with its notes in {_CHANGELOG}"
@@ -99,11 +103,39 @@ def _tagged(repository: api.Repository, tag: str) -> str | None:
 
 
 def source(repository: api.Repository, *, commit: str) -> dict[str, str]:
-    """The release branch's commit that this commit of main brings, and the run that built its wheel.
+    """The release branch's commit that this commit of main brings, and where the wheel of it is.
+
+    ``run-id`` is the run that built it; it is empty once the artifact has expired and the GitHub release has the wheel.
+    ``released`` is ``true`` if the version was released before: its model was promoted then.
 
     Raises:
-        CheckFailedError: main holds something else than that branch, or nothing of it went through staging.
+        CheckFailedError: main holds something else than that branch, nothing of it went through staging, or its wheel
+            has expired.
     """
+    built = _built(repository, commit)
+    released = _tagged(repository, f"v{version()}") is not None
+    found = {"commit": built, "released": json.dumps(released)}
+    listed = repository.get(f"actions/workflows/{_BUILDS}/runs", head_sha=built) or {"workflow_runs": []}
+    runs = sorted(listed["workflow_runs"], key=lambda one: int(one["id"]), reverse=True)
+    passed = [run for run in runs if run["head_branch"].startswith(_BRANCHES) and _deployed(repository, run)]
+    for run in passed:
+        artifacts = repository.get(f"actions/runs/{run['id']}/artifacts", name="wheel") or {"artifacts": []}
+        if any(not artifact["expired"] for artifact in artifacts["artifacts"]):
+            return {**found, "run-id": str(run["id"])}
+    if released:
+        return {**found, "run-id": ""}
+    if passed:
+        raise CheckFailedError(
+            f"the wheel that {_BUILDS} built for {built} has expired, and no release has it; accepted: start {_BUILDS} "
+            f"for the branch again, then this workflow"
+        )
+    raise CheckFailedError(
+        f"in no run of {_BUILDS} for {built} has the job '{DEPLOYS}' passed; accepted: a commit of a branch "
+        "release/* or hotfix/* that went through staging"
+    )
+
+
+def _built(repository: api.Repository, commit: str) -> str:
     pulls = repository.pages(f"commits/{commit}/pulls")
     merged = (one for one in pulls if one["merged_at"] and one["merge_commit_sha"] == commit)
     pull = next((one for one in merged if one["head"]["ref"].startswith(_BRANCHES)), None)
@@ -114,14 +146,7 @@ def source(repository: api.Repository, *, commit: str) -> dict[str, str]:
             f"{commit} holds other files than {built}, which went through staging; accepted: a release branch cut "
             "from development after main was merged there, or a hotfix branch into which main was merged"
         )
-    listed = repository.get(f"actions/workflows/{_BUILDS}/runs", head_sha=built, event="push") or {"workflow_runs": []}
-    for run in sorted(listed["workflow_runs"], key=lambda one: int(one["id"]), reverse=True):
-        if run["head_branch"].startswith(_BRANCHES) and _deployed(repository, run):
-            return {"commit": built, "run-id": str(run["id"])}
-    raise CheckFailedError(
-        f"in no run of {_BUILDS} for {built} has the job '{DEPLOYS}' passed; accepted: a commit of a branch "
-        "release/* or hotfix/* that went through staging"
-    )
+    return built
 
 
 def _deployed(repository: api.Repository, run: dict[str, Any]) -> bool:
@@ -177,9 +202,13 @@ def publish(repository: api.Repository, *, commit: str, wheel: Path) -> str:
     said = notes(tag.removeprefix("v"))
     content = {"tag_name": tag, "name": tag, "body": api.fitting(said)}
     if _tagged(repository, tag) is None:
+        # The tag keeps the SHA-256: files of a release may be replaced, and a protected tag may not.
+        made = repository.send(
+            "POST", "git/tags", tag=tag, message=f"{_SHA256}{distribution.digest(wheel)}", object=commit, type="commit"
+        )
         # A release that makes its tag itself needs the permission `workflows` if the commit changes a workflow
         # (docs.github.com, "Create a release"), which the token of a workflow can't have.
-        repository.send("POST", "git/refs", ref=f"refs/tags/{tag}", sha=commit)
+        repository.send("POST", "git/refs", ref=f"refs/tags/{tag}", sha=made["sha"])
     if release is None:
         release = repository.send("POST", "releases", **content, draft=True)
     # It is a draft until it is whole: nobody sees a release without its wheel.
@@ -189,6 +218,32 @@ def publish(repository: api.Repository, *, commit: str, wheel: Path) -> str:
             repository.upload(release["upload_url"], name=file.name, content=file.read_bytes())
     published = repository.send("PATCH", f"releases/{release['id']}", **content, draft=False)
     return str(published["html_url"])
+
+
+def download(repository: api.Repository, *, into: Path) -> Path:
+    """The wheel of this version's release, with its SHA-256 beside it.
+
+    Raises:
+        CheckFailedError: there is no such release, or it has another wheel than was released.
+    """
+    tag = f"v{version()}"
+    reference, release = repository.get(f"git/ref/tags/{tag}"), repository.get(f"releases/tags/{tag}")
+    assets = [asset for asset in (release or {"assets": []})["assets"] if asset["name"].endswith(".whl")]
+    if reference is None or len(assets) != 1:
+        raise CheckFailedError(f"{tag}: no release has its wheel; accepted: a version that cd-prod.yml released")
+    tagged = reference["object"]["type"] == "tag" and repository.get(f"git/tags/{reference['object']['sha']}")
+    recorded = str(tagged["message"]).strip() if tagged else ""
+    into.mkdir(parents=True, exist_ok=True)
+    wheel = into / Path(assets[0]["name"]).name
+    wheel.write_bytes(repository.download(f"releases/assets/{assets[0]['id']}"))
+    if recorded != f"{_SHA256}{distribution.digest(wheel)}":
+        wheel.unlink()
+        raise CheckFailedError(
+            f"{tag}: the wheel of the release is not the one that was released: the tag records "
+            f"'{recorded or 'nothing'}'; accepted: a new version"
+        )
+    distribution.seal(wheel)
+    return wheel
 
 
 def mark(repository: api.Repository, *, environment: str, commit: str) -> str:

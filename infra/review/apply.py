@@ -22,7 +22,7 @@ def write_plan(stack: str, output: Path | None) -> Changes:
 
     They lie in ``plans/STACK`` of cdktf's folder if no other one is given.
     """
-    changes = _planned(_prepared(stack), _READING)
+    changes = _planned(_prepared(stack, mend=False), _READING)
     print(_written(stack, changes, output or terraform.out() / "plans" / stack))
     return changes
 
@@ -43,7 +43,8 @@ def apply_plan(stack: str, reviewed: Path) -> int:
         problem = getattr(error, "strerror", None) or error
         raise InputError(f"--reviewed {reviewed}: {problem}; accepted: the changes.json that 'plan' wrote") from None
     lock.begin(stack)
-    folder = _prepared(stack)
+    # What an interrupted deployment left half made would be replaced, which nobody reviewed.
+    folder = _prepared(stack, mend=True)
     planned = _planned(folder, _WAITING)
     if not planned.items:
         print(f"{stack}: nothing is left to change")
@@ -79,10 +80,10 @@ _READING, _WAITING = "-lock=false", "-lock-timeout=10m"
 """Who only looks at a state needs no right to write a lock beside it, and keeps nobody from deploying."""
 
 
-def _prepared(stack: str) -> Path:
+def _prepared(stack: str, *, mend: bool) -> Path:
     """The stack's folder, where Terraform can plan; what an interrupted deployment left is imported by the plan."""
     synthesize()
-    found = recovery.opened(stack, mend=False)
+    found = recovery.opened(stack, mend=mend)
     transfer = recovery.Transfer.of(found)
     if transfer:
         synthesize({stack: transfer})

@@ -125,17 +125,25 @@ class Changes:
         return hashlib.sha256(json.dumps(items, sort_keys=True).encode()).hexdigest()
 
     def differences(self, reviewed: Changes) -> list[str]:
-        """What is planned now and was not reviewed, and the other way about: one line each."""
+        """What is planned now and was not reviewed: one line each.
+
+        A deployment that failed half way leaves less to do: a change that was made is not planned any more, a value
+        that was unknown is known, and an object that Terraform's state lacks is imported. None of these is a
+        difference, so the same review serves to finish the deployment.
+        """
         now, then = ({item.address: item for item in each.items} for each in (self, reviewed))
         lines = []
-        for address in sorted({*now, *then}):
+        for address in sorted(now):
             if address not in then:
                 lines.append(f"{address}: {now[address].action}, which was not reviewed{_values(now[address])}")
-            elif address not in now:
-                lines.append(f"{address}: {then[address].action} was reviewed, and is not planned any more")
-            elif now[address] != then[address]:
+            elif now[address] != then[address] and not _made(now[address], then[address]):
                 lines += [f"{address}: {said}" for said in _differences(now[address], then[address])]
         return lines
+
+
+def _made(now: Change, then: Change) -> bool:
+    """Whether an object was made as reviewed, and only Terraform's state lacks it."""
+    return (now.action, then.action) == ("import", "create") and not now.attributes
 
 
 def _values(change: Change) -> str:
@@ -151,9 +159,15 @@ def _differences(now: Change, then: Change) -> Iterator[str]:
         yield f"reviewed was {said[0]}, now it is {said[1]}"
     mine, theirs = ({one.path: one for one in each.attributes} for each in (now, then))
     for path in sorted({*mine, *theirs}):
-        if mine.get(path) != theirs.get(path):
+        if mine.get(path) != theirs.get(path) and not _known_by_now(mine.get(path), theirs.get(path)):
             said = [f"{one.before} → {one.after}" if one else "no change" for one in (theirs.get(path), mine.get(path))]
             yield f"{path}: reviewed was {said[0]}, now it is {said[1]}"
+
+
+def _known_by_now(now: Attribute | None, then: Attribute | None) -> bool:
+    if then is None or then.after != UNKNOWN:
+        return False
+    return now is None or (now.before, now.replaces) == (then.before, then.replaces)
 
 
 def _address(resource: Mapping[str, Any]) -> str:

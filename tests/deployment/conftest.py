@@ -116,10 +116,13 @@ class Deployment:
     def cancelled(self, verb: str, stack: str, *, said: str) -> str:
         """Cancel a step as GitHub does: its own process gets SIGINT, and SIGTERM later. Returns the output."""
         options = ["--auto-approve", "--skip-provider-lock", "--output", str(self.out)]
+        return self.signalled([sys.executable, "-m", "infra", "cdktf", verb, stack, *options], said=said)
+
+    def signalled(self, command: list[str], *, said: str, folder: Path = ROOT) -> str:
         with subprocess.Popen(
-            [sys.executable, "-m", "infra", "cdktf", verb, stack, *options],
-            cwd=ROOT,
-            env=self.environment(),
+            command,
+            cwd=folder,
+            env=self.environment(PYTHONPATH=str(ROOT)),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -104,6 +104,20 @@ def test_what_was_reviewed_is_applied_and_nothing_else(deployment: Deployment, p
     assert "to update" in done.stdout
 
 
+def test_a_deployment_that_ended_half_way_is_finished_with_the_same_review(
+    deployment: Deployment, project: Path, tmp_path: Path
+) -> None:
+    reviewed = tmp_path / "reviewed"
+    assert review(deployment, project, "plan", "rehearsal", "--output", str(reviewed)).returncode == 0
+    apply = ("apply", "rehearsal", "--reviewed", str(reviewed / "changes.json"))
+    output = deployment.signalled([sys.executable, "-m", "infra", *apply], said="Creation complete", folder=project)
+    assert output.splitlines()[-1] == "interrupted", output
+    done = review(deployment, project, *apply)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Apply complete!" in done.stdout
+    assert review(deployment, project, "drift", "rehearsal").returncode == 0
+
+
 DEPLOYER, MANAGER, VIEWER = (f"00000000-0000-0000-0000-00000000000{number}" for number in range(1, 4))
 
 

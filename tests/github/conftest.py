@@ -35,6 +35,8 @@ class GitHub:
     """Of each tag, what it points to."""
     annotated: dict[str, str] = field(default_factory=dict)
     """Of each tag object, its commit."""
+    messages: dict[str, str] = field(default_factory=dict)
+    """Of each tag object, its message."""
     branches: dict[str, str] = field(default_factory=dict)
     """Of each branch, its last commit."""
     ahead: dict[str, int] = field(default_factory=dict)
@@ -122,6 +124,9 @@ class GitHub:
 
     def _workflow(self, method: str, path: str, query: dict[str, str]) -> Any:
         match method, path.split("/"):
+            case "GET", ["actions", "runs", number, "artifacts"]:
+                expired = next((one.get("expired", False) for one in self.runs if str(one["id"]) == number), True)
+                return {"artifacts": [{"name": query["name"], "expired": expired}]}
             case "GET", ["actions", "runs", number, "jobs"]:
                 return next(({"jobs": one["jobs"]} for one in self.runs if str(one["id"]) == number), None)
             case "GET", ["actions", "workflows", workflow, "runs"]:
@@ -139,7 +144,14 @@ class GitHub:
                 branch = path.removeprefix("git/ref/heads/")
                 return {"object": {"type": "commit", "sha": self.branches[branch]}} if branch in self.branches else None
             case "GET" if path.startswith("git/tags/"):
-                return {"object": {"type": "commit", "sha": self.annotated[path.rpartition("/")[2]]}}
+                number = path.rpartition("/")[2]
+                message = self.messages.get(number, "")
+                return {"message": message, "object": {"type": "commit", "sha": self.annotated[number]}}
+            case "POST" if path == "git/tags":
+                assert sent["type"] == "commit"
+                number = f"annotated-{sent['tag']}"
+                self.annotated[number], self.messages[number] = sent["object"], sent["message"]
+                return {"sha": number}
             case "POST" if path == "git/refs":
                 tag = sent["ref"].removeprefix("refs/tags/")
                 assert tag not in self.refs
@@ -148,7 +160,7 @@ class GitHub:
                 assert sent["force"] is True
             case _:
                 return None
-        self.refs[tag] = {"type": "commit", "sha": sent["sha"]}
+        self.refs[tag] = {"type": "tag" if sent["sha"] in self.annotated else "commit", "sha": sent["sha"]}
         return {"object": self.refs[tag]}
 
     def _release(self, method: str, path: str, query: dict[str, str], sent: dict[str, Any]) -> Any:
@@ -156,14 +168,15 @@ class GitHub:
             case "GET", ["releases"]:
                 return _page(self.releases, query)
             case "POST", ["releases"]:
-                number = len(self.releases) + 1
-                upload = f"{self.address}/repos/{NAME}/releases/{number}/assets{{?name,label}}"
-                made = {"id": number, "html_url": f"https://example.com/releases/{number}", "upload_url": upload}
+                count = len(self.releases) + 1
+                upload = f"{self.address}/repos/{NAME}/releases/{count}/assets{{?name,label}}"
+                made = {"id": count, "html_url": f"https://example.com/releases/{count}", "upload_url": upload}
                 self.releases.append({**made, "assets": [], **sent})
                 return self.releases[-1]
             case "POST", ["releases", number, "assets"]:
                 self.assets[query["name"]] = sent["content"]
-                self.releases[int(number) - 1]["assets"].append({"name": query["name"]})
+                asset = {"name": query["name"], "id": list(self.assets).index(query["name"])}
+                self.releases[int(number) - 1]["assets"].append(asset)
                 return {"name": query["name"]}
             case "PATCH", ["releases", number]:
                 release = _changed(self.releases, number, sent)
@@ -171,6 +184,14 @@ class GitHub:
                     # GitHub would make the tag of the release, of the default branch where nothing else is asked for.
                     assert release["tag_name"] in self.refs
                 return release
+        return self._published(method, path)
+
+    def _published(self, method: str, path: str) -> Any:
+        match method, path.split("/"):
+            case "GET", ["releases", "tags", tag]:
+                return next((one for one in self.releases if one["tag_name"] == tag and not one["draft"]), None)
+            case "GET", ["releases", "assets", number]:
+                return self.assets[list(self.assets)[int(number)]]
         return None
 
 
@@ -187,7 +208,7 @@ def _page(items: list[dict[str, Any]], query: dict[str, str]) -> list[dict[str, 
 
 
 def _fits(run: dict[str, Any], query: dict[str, str]) -> bool:
-    return all(run[key] == query[key] for key in ("head_sha", "event"))
+    return bool(run["head_sha"] == query["head_sha"])
 
 
 def _changed(items: list[dict[str, Any]], number: str, sent: dict[str, Any]) -> dict[str, Any] | None:
@@ -214,16 +235,30 @@ def github() -> Iterator[GitHub]:
             is_json = self.headers.get("Content-Type") == "application/json"
             sent = json.loads(content or "{}") if is_json else {"content": content}
             path, _, query = self.path.partition("?")
+            if path.startswith("/store/"):
+                token = self.headers.get("Authorization")
+                answer = b"" if token else repository.answer("GET", path.removeprefix("/store/"), {}, {})
+                self._send(400 if token else 200, answer)
+                return
             found = re.fullmatch(rf"/repos/{NAME}/(.*)", path)
             known = self.headers.get("Authorization") == f"Bearer {TOKEN}"
             if repository.refuses or not known or found is None:
                 self._say(repository.refuses or 401, {"message": "it is refused"})
                 return
             answer = repository.answer(str(self.command), found[1], dict(urllib.parse.parse_qsl(query)), sent)
+            if isinstance(answer, bytes):
+                # GitHub redirects to its store, which is another host and rejects a token that it does not know.
+                self.send_response(302)
+                self.send_header("Location", f"{repository.address}/store/{found[1]}")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             self._say(404 if answer is None else 200, {"message": "Not Found"} if answer is None else answer)
 
         def _say(self, status: int, answer: Any) -> None:
-            content = json.dumps(answer).encode()
+            self._send(status, json.dumps(answer).encode())
+
+        def _send(self, status: int, content: bytes) -> None:
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime
 import json
 import shutil
+import subprocess
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from infra import distribution
 from infra.github import api, comment
 from infra.github.comment import MARKER
 from infra.github.release import notes
@@ -148,6 +150,10 @@ def test_a_version_is_released_once_and_with_notes(github: GitHub, project: Path
     github.annotated["annotated"] = COMMIT
     check(0, "v1.2.0")
     github.annotated["annotated"] = OTHER
+    # main has the files of the release branch under a commit of its own.
+    github.trees = {COMMIT: "tree", OTHER: "tree"}
+    check(0, "v1.2.0")
+    github.trees[OTHER] = "other"
     check(1, f"v1.2.0 is released with commit {OTHER}, and this is {COMMIT}; accepted: in pyproject.toml a version")
     github.refs.clear()
     (project / "pyproject.toml").write_text('[project]\nversion = "1.3.0"\n')
@@ -163,9 +169,9 @@ def test_the_notes_are_those_of_the_version_alone(project: Path) -> None:
             notes(version, project / "CHANGELOG.md")
 
 
-def test_what_main_brings_is_what_went_through_staging(github: GitHub) -> None:
+def test_what_main_brings_is_what_went_through_staging(github: GitHub, project: Path) -> None:
     def source(code: int, said: str) -> None:
-        done = github.call("release", "source", "--commit", COMMIT)
+        done = github.call("release", "source", "--commit", COMMIT, folder=project)
         assert done.returncode == code, done.stderr
         assert said in done.stdout + done.stderr
 
@@ -186,7 +192,14 @@ def test_what_main_brings_is_what_went_through_staging(github: GitHub) -> None:
     github.runs = [run, {**run, "id": 4, "jobs": passed, "head_branch": "elsewhere"}]
     source(1, f"in no run of cd-staging.yml for {RELEASED} has the job 'Deploy to staging' passed")
     github.runs += [{**run, "id": number, "jobs": passed} for number in (6, 8, 7)] + [{**run, "id": 9}]
-    source(0, f"commit={RELEASED}\nrun-id=8\n")
+    source(0, f"commit={RELEASED}\nreleased=false\nrun-id=8\n")
+    for one in github.runs:
+        one["expired"] = one["id"] != 6
+    source(0, f"commit={RELEASED}\nreleased=false\nrun-id=6\n")
+    github.runs = [{**one, "expired": True} for one in github.runs]
+    source(1, f"the wheel that cd-staging.yml built for {RELEASED} has expired, and no release has it; accepted: start")
+    github.refs["v1.2.0"] = {"type": "commit", "sha": COMMIT}
+    source(0, f"commit={RELEASED}\nreleased=true\nrun-id=\n")
     pull["head"] = {"ref": "hotfix/1", "sha": OTHER}
     source(
         1,
@@ -241,14 +254,14 @@ def test_a_release_has_tag_notes_and_wheel_and_is_made_once(github: GitHub, proj
     github.changes.clear()
 
     assert publish() == "https://example.com/releases/1"
-    assert github.changes == ["POST git/refs", "POST releases/1/assets", "PATCH releases/1"]
+    assert github.changes == ["POST git/tags", "POST git/refs", "POST releases/1/assets", "PATCH releases/1"]
     (release,) = github.releases
     assert (release["draft"], release["body"]) == (False, "### Added\n\n- a thing")
-    assert github.refs["v1.2.0"]["sha"] == COMMIT
+    assert github.annotated[github.refs["v1.2.0"]["sha"]] == COMMIT
     assert github.assets == {wheel.name: wheel.read_bytes(), f"{wheel.name}.sha256": b"sealed"}
 
     assert publish() == "https://example.com/releases/1"
-    assert len(github.changes) == 3
+    assert len(github.changes) == 4
 
 
 def test_a_release_that_nothing_was_begun_of_is_a_draft_until_it_is_whole(
@@ -257,10 +270,33 @@ def test_a_release_that_nothing_was_begun_of_is_a_draft_until_it_is_whole(
     arguments = ("release", "publish", "--commit", COMMIT, "--wheel", str(wheel))
     assert github.call(*arguments, folder=project).returncode == 0
     assert [change.partition("/")[0] for change in github.changes] == [
-        "POST git",
+        *["POST git"] * 2,
         *["POST releases"] * 3,
         "PATCH releases",
     ]
+
+
+def test_the_wheel_of_a_release_is_the_one_that_was_released(github: GitHub, project: Path, wheel: Path) -> None:
+    def download(folder: str) -> subprocess.CompletedProcess[str]:
+        return github.call("release", "download", "--into", folder, folder=project)
+
+    done = download("taken")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "v1.2.0: no release has its wheel; accepted: a version that cd-prod.yml released" in done.stderr
+    content = wheel.read_bytes()
+    assert github.call("release", "publish", "--commit", COMMIT, "--wheel", str(wheel), folder=project).returncode == 0
+    done = download("taken")
+    assert done.stdout == f"taken/{wheel.name}\n", done.stderr
+    assert (project / "taken" / wheel.name).read_bytes() == content
+    assert distribution.sealed(project / "taken").name == wheel.name
+
+    # Somebody who may write to the repository replaces the file, and the SHA-256 beside it.
+    github.assets[wheel.name] = content + b"more"
+    done = download("replaced")
+    assert (done.returncode, list((project / "replaced").iterdir())) == (1, [])
+    assert "the wheel of the release is not the one that was released: the tag records 'SHA-256 of" in done.stderr
+    github.refs["v1.2.0"] = {"type": "commit", "sha": COMMIT}
+    assert "the tag records 'nothing'; accepted: a new version" in download("replaced").stderr
 
 
 def test_what_is_deployed_is_marked(github: GitHub) -> None:

@@ -675,10 +675,28 @@ def test_the_wheel_of_production_is_taken_from_the_run_of_staging() -> None:
     assert deploys.content["name"] == release.DEPLOYS
     (source, *_) = read("cd-prod.yml").jobs
     (taken,) = [step for step in source.steps if "download-artifact" in step.get("uses", "")]
+    (released,) = [step for step in source.steps if "infra release download --into wheel" in step.get("run", "")]
+    assert (taken["if"], released["if"]) == ("steps.find.outputs.run-id != ''", "steps.find.outputs.run-id == ''")
     (kept,) = [step for step in source.steps if "upload-artifact" in step.get("uses", "")]
     assert taken["with"]["run-id"] == "${{ steps.find.outputs.run-id }}"
     assert taken["with"]["path"] == kept["with"]["path"] == kept["with"]["name"] == "wheel"
     assert not any("make wheel" in job.runs for job in read("cd-prod.yml").jobs)
+
+
+def test_a_release_that_is_deployed_again_leaves_the_champion_alone() -> None:
+    prod = read("cd-prod.yml")
+    assert "workflow_dispatch" in prod.events & read("cd-staging.yml").events
+    jobs = {job.name: job for job in prod.jobs}
+    first = "needs.source.outputs.released == 'false'"
+    assert jobs["source"].condition == "github.ref == 'refs/heads/main'"
+    assert jobs["source"].content["outputs"]["released"] == "${{ steps.find.outputs.released }}"
+    assert jobs["candidate"].condition == first
+    moves = [step for step in jobs["deploy"].steps if re.search("import-model|launch promotion", step.get("run", ""))]
+    assert [step["if"] for step in moves] == [first, first]
+    # Jobs after one that was skipped run only if they ask for it.
+    later = [job.condition for job in jobs.values() if job.content.get("needs") == "deploy"]
+    assert len(later) == 3
+    assert all("!cancelled() && needs.deploy." in condition for condition in later)
 
 
 @pytest.mark.parametrize("environment", ["staging", "prod"])

@@ -12,7 +12,7 @@ from syrupy.assertion import SnapshotAssertion
 
 from infra.environment import environment
 from infra.review import cost, plan_summary
-from infra.review.plan import SENSITIVE, Change, Changes
+from infra.review.plan import ABSENT, SENSITIVE, UNKNOWN, Attribute, Change, Changes
 from ml_pipeline.errors import InputError
 from ml_pipeline.settings import quartz
 
@@ -150,8 +150,31 @@ def test_a_change_that_differs_is_named(stack: Changes, kind: str) -> None:
     (line,) = stack.differences(Changes.of(dropped))
     assert line.partition(";")[0] == f"{one['address']}: {kind}, which was not reviewed"
     assert ("timeout_seconds: 3600 → 7200" in line) == (kind == "update")
-    (line,) = Changes.of(dropped).differences(stack)
-    assert line == f"{one['address']}: {kind} was reviewed, and is not planned any more"
+    # It was made by an attempt that failed afterwards.
+    assert Changes.of(dropped).differences(stack) == []
+
+
+def test_what_an_attempt_before_left_to_do_was_reviewed() -> None:
+    def one(action: Any, *attributes: Attribute, imports: str = "") -> Changes:
+        change = Change(address="databricks_job.one", action=action, attributes=attributes, imports=imports)
+        return Changes((change,))
+
+    def pool(after: str, *, before: str = ABSENT, replaces: bool = False) -> Attribute:
+        return Attribute(path="pool_id", before=before, after=after, replaces=replaces)
+
+    reviewed = one("create", pool(UNKNOWN))
+    assert one("create", pool('"p-1"')).differences(reviewed) == []
+    assert one("create").differences(reviewed) == []
+    assert one("import", imports="7").differences(reviewed) == []
+    for other in (
+        one("create", pool('"p-1"', before='"p-0"')),
+        one("create", pool('"p-1"', replaces=True)),
+        one("create", pool('"p-1"'), Attribute(path="name", before=ABSENT, after='"other"')),
+        one("import", pool('"p-1"'), imports="7"),
+        one("replace", pool('"p-1"')),
+    ):
+        assert len(other.differences(reviewed)) >= 1
+    assert one("create", pool('"p-2"')).differences(one("create", pool('"p-1"'))) != []
 
 
 def test_an_attribute_that_differs_is_named_with_both_values(stack: Changes) -> None:
