@@ -31,12 +31,13 @@ def left(repository: api.Repository) -> list[str]:
         if now - datetime.datetime.fromisoformat(pull["updated_at"]) > _LOOKED_FOR:
             break
         closed = now - datetime.datetime.fromisoformat(pull["closed_at"])
-        if _has_instance(pull, repository.name) and (_KEPT if pull["merged_at"] else closed) <= closed <= _LOOKED_FOR:
+        if has_one(pull, repository.name) and (_KEPT if pull["merged_at"] else closed) <= closed <= _LOOKED_FOR:
             found.append(f"pr-{pull['number']}")
     return found[:_MOST]
 
 
-def _has_instance(pull: dict[str, Any], repository: str) -> bool:
+def has_one(pull: dict[str, Any], repository: str) -> bool:
+    """Whether the CI deploys an instance for a pull request: not for one of a fork or a bot."""
     # Whatever branch it is for: that may have been changed, and to destroy what is not there changes nothing.
     origin = pull["head"]["repo"]  # of a fork that was deleted there is none
     return bool(origin and origin["full_name"] == repository and pull["user"]["login"] != _BOT)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from infra import distribution
-from infra.github import api
+from infra.github import api, instances
 from ml_pipeline.errors import CheckFailedError, InputError
 from ml_pipeline.wording import counted
 
@@ -89,6 +89,25 @@ def _check_reviewed(repository: api.Repository, *, commit: str, branch: str) -> 
             f"branch {branch} holds {counted(compared['ahead_by'], 'commit')} that {_DEVELOPMENT} does not; accepted: "
             f"a commit of {_DEVELOPMENT}, which was reviewed there"
         )
+    _check_model(repository, commit=commit)
+
+
+def _check_model(repository: api.Repository, *, commit: str) -> None:
+    """Reject a merge for which the CI trained no model: the export from dev would only find none."""
+    for pull in repository.pages(f"commits/{commit}/pulls"):
+        if not pull["merged_at"] or pull["merge_commit_sha"] != commit or pull["base"]["ref"] != _DEVELOPMENT:
+            continue
+        if not instances.has_one(pull, repository.name):
+            reason = "the CI gives no credentials to pull requests of forks and bots"
+        elif _tree(repository, pull["head"]["sha"]) != _tree(repository, commit):
+            reason = "the merge holds other files than its branch, from which the CI trained the model"
+        else:
+            continue
+        raise CheckFailedError(
+            f"{commit} has no model: pull request {pull['number']} brought it, and {reason}; accepted: a release cut "
+            f"from a later merge. Open a pull request from an up-to-date branch of {repository.name}, merge it, and cut the "
+            "release there"
+        )
 
 
 def _tagged(repository: api.Repository, tag: str) -> str | None:
@@ -141,10 +160,17 @@ def _built(repository: api.Repository, commit: str) -> str:
     pull = next((one for one in merged if one["head"]["ref"].startswith(_BRANCHES)), None)
     # Without a pull request the branch was pushed to main as it is.
     built = str(pull["head"]["sha"]) if pull else commit
-    if _tree(repository, built) != _tree(repository, commit):
+    merge = _commit(repository, commit)
+    if _tree(repository, built) != merge["tree"]["sha"]:
         raise CheckFailedError(
             f"{commit} holds other files than {built}, which went through staging; accepted: a release branch cut "
             "from development after main was merged there, or a hotfix branch into which main was merged"
+        )
+    if pull and built not in [parent["sha"] for parent in merge["parents"]]:
+        raise CheckFailedError(
+            f"{commit} is not a merge commit of {pull['head']['ref']}: main lacks the history of {_DEVELOPMENT}, and "
+            "the next release would conflict; accepted: a merge commit. Open a pull request from the same branch to main "
+            "again, and merge it with a merge commit"
         )
     return built
 
@@ -155,10 +181,14 @@ def _deployed(repository: api.Repository, run: dict[str, Any]) -> bool:
 
 
 def _tree(repository: api.Repository, commit: str) -> str:
+    return str(_commit(repository, commit)["tree"]["sha"])
+
+
+def _commit(repository: api.Repository, commit: str) -> dict[str, Any]:
     found = repository.get(f"git/commits/{commit}")
     if found is None:
         raise CheckFailedError(f"{commit}: is not a commit of {repository.name}")
-    return str(found["tree"]["sha"])
+    return dict(found)
 
 
 def merged(repository: api.Repository, *, head: str, commit: str) -> str:

@@ -42,6 +42,8 @@ class GitHub:
     ahead: dict[str, int] = field(default_factory=dict)
     """Of each ``BASE...HEAD``, how many commits the head has that the base has not."""
     trees: dict[str, str] = field(default_factory=dict)
+    parents: dict[str, list[str]] = field(default_factory=dict)
+    """Of each commit that is a merge, what it merges."""
     pulls: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """Of each commit, those that brought it."""
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -119,7 +121,8 @@ class GitHub:
             case "GET", ["pulls", number]:
                 return next((one for one in self.requests if str(one["number"]) == number), None)
             case "GET", ["git", "commits", commit]:
-                return {"tree": {"sha": self.trees[commit]}} if commit in self.trees else None
+                parents = [{"sha": sha} for sha in self.parents.get(commit, [])]
+                return {"tree": {"sha": self.trees[commit]}, "parents": parents} if commit in self.trees else None
         return self._workflow(method, path, query)
 
     def _workflow(self, method: str, path: str, query: dict[str, str]) -> Any:

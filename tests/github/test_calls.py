@@ -162,6 +162,39 @@ def test_a_version_is_released_once_and_with_notes(github: GitHub, project: Path
     check(2, "project.version: '1.3.0.dev1'; accepted: MAJOR.MINOR.PATCH")
 
 
+def test_a_release_is_cut_where_there_is_a_model(github: GitHub, project: Path) -> None:
+    def check(code: int, said: str) -> None:
+        done = github.call("release", "check", "--commit", COMMIT, "--branch", "release/1.2.0", folder=project)
+        assert (done.returncode, done.stderr.count("\n")) == (code, code), done.stderr
+        assert said in done.stdout + done.stderr
+
+    github.ahead = {f"development...{COMMIT}": 0}
+    github.trees = {COMMIT: "tree", RELEASED: "tree", OTHER: "other"}
+    own: dict[str, Any] = {
+        "number": 7,
+        "merged_at": "2026-01-01",
+        "merge_commit_sha": COMMIT,
+        "base": {"ref": "development"},
+        "user": {"login": "ann"},
+        "head": {"ref": "x", "sha": RELEASED, "repo": {"full_name": NAME}},
+    }
+    for merge in (
+        {**own, "head": {**own["head"], "repo": {"full_name": "somebody/project"}}},
+        {**own, "head": {**own["head"], "repo": None}},
+        {**own, "user": {"login": "dependabot[bot]"}},
+    ):
+        github.pulls[COMMIT] = [merge]
+        check(
+            1, f"{COMMIT} has no model: pull request 7 brought it, and the CI gives no credentials to pull requests of"
+        )
+    github.pulls[COMMIT] = [{**own, "head": {**own["head"], "sha": OTHER}}]
+    check(
+        1, "and the merge holds other files than its branch, from which the CI trained the model; accepted: a release"
+    )
+    github.pulls[COMMIT] = [{**own, "merge_commit_sha": OTHER, "user": {"login": "dependabot[bot]"}}, own]
+    check(0, "v1.2.0")
+
+
 def test_the_notes_are_those_of_the_version_alone(project: Path) -> None:
     assert notes("1.2.0", project / "CHANGELOG.md") == "### Added\n\n- a thing"
     for version in ("1.0.0", "2.0.0", "1.2"):
@@ -177,6 +210,7 @@ def test_what_main_brings_is_what_went_through_staging(github: GitHub, project: 
 
     github.trees = {COMMIT: "tree", RELEASED: "tree", OTHER: "other"}
     source(1, f"in no run of cd-staging.yml for {COMMIT} has the job 'Deploy to staging' passed")
+    github.parents = {COMMIT: [OTHER, RELEASED]}
     pull = {"merged_at": "2026-01-01", "merge_commit_sha": COMMIT, "head": {"ref": "release/1", "sha": RELEASED}}
     github.pulls[COMMIT] = [{**pull, "merge_commit_sha": OTHER}, {**pull, "head": {"ref": "other", "sha": OTHER}}, pull]
     run = {
@@ -200,6 +234,8 @@ def test_what_main_brings_is_what_went_through_staging(github: GitHub, project: 
     source(1, f"the wheel that cd-staging.yml built for {RELEASED} has expired, and no release has it; accepted: start")
     github.refs["v1.2.0"] = {"type": "commit", "sha": COMMIT}
     source(0, f"commit={RELEASED}\nreleased=true\nrun-id=\n")
+    github.parents = {COMMIT: [OTHER]}
+    source(1, f"{COMMIT} is not a merge commit of release/1: main lacks the history of development")
     pull["head"] = {"ref": "hotfix/1", "sha": OTHER}
     source(
         1,
