@@ -125,6 +125,9 @@ def _declare_github(commands: Any) -> None:
 
     instances = _group(commands.add_parser("instances", help="Find the instances of pull requests."))
     _command(instances, "left", _instances, "List the instances that closed pull requests may have left.")
+    found = _command(instances, "found", _instances, "List those of which the workspace holds something.")
+    found.add_argument("environment", metavar="ENVIRONMENT")
+    found.add_argument("--among", required=True, type=_names, metavar="JSON", help="a list of instances")
     check = _command(instances, "check", _instances, "Reject a pull request that is closed.")
     check.add_argument("--pull-request", type=int, required=True, metavar="N")
 
@@ -228,7 +231,18 @@ def _release(given: Given) -> str:
     return text
 
 
+def _names(text: str) -> list[str]:
+    names = json.loads(text)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError
+    return names
+
+
 def _instances(given: Given) -> str:
+    if given.command == "found":
+        from infra.review import instances as deployed
+
+        return f"instances={json.dumps(deployed.found(given.environment, given.among))}"
     from infra.github import instances
 
     if given.command == "check":

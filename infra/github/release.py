@@ -105,8 +105,8 @@ def _check_model(repository: api.Repository, *, commit: str) -> None:
             continue
         raise CheckFailedError(
             f"{commit} has no model: pull request {pull['number']} brought it, and {reason}; accepted: a release cut "
-            f"from a later merge. Open a pull request from an up-to-date branch of {repository.name}, merge it, and cut the "
-            "release there"
+            f"from a later merge. Open a pull request from an up-to-date branch of {repository.name}, merge it, and "
+            "cut the release there"
         )
 
 
@@ -169,8 +169,8 @@ def _built(repository: api.Repository, commit: str) -> str:
     if pull and built not in [parent["sha"] for parent in merge["parents"]]:
         raise CheckFailedError(
             f"{commit} is not a merge commit of {pull['head']['ref']}: main lacks the history of {_DEVELOPMENT}, and "
-            "the next release would conflict; accepted: a merge commit. Open a pull request from the same branch to main "
-            "again, and merge it with a merge commit"
+            "the next release would conflict; accepted: a merge commit. Open a pull request from the same branch to "
+            "main again, and merge it with a merge commit"
         )
     return built
 

@@ -27,6 +27,7 @@ FILES = sorted(file.name for file in FOLDER.glob("*.yml") if CALLS.search(file.r
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 INFRA = r"\.venv/bin/python -m infra"
 DEPLOYS, DESTROYS = rf"{INFRA} apply", rf"{INFRA} cdktf destroy"
+LOOKS = rf"{INFRA} instances found"
 CHANGES = rf"(?:{DEPLOYS}|{DESTROYS}|{INFRA} unlock)"
 OWN = "github.event.pull_request.head.repo.full_name == github.repository"
 NO_BOT = "github.event.pull_request.user.login != 'dependabot[bot]'"
@@ -72,7 +73,7 @@ class Job:
     def environments(self) -> set[str]:
         """Every environment in which one of its commands works."""
         works = re.findall(rf"^(?:make|\.venv/bin/ml-pipeline|{INFRA}) .*$", self.runs, flags=re.MULTILINE)
-        named = re.findall(rf"(?:\bENV=|--environment |{CHANGES} )\"?([\w$]+)", "\n".join(works))
+        named = re.findall(rf"(?:\bENV=|--environment |{CHANGES} |{LOOKS} )\"?([\w$]+)", "\n".join(works))
         return set(named)
 
     def downloads(self, artifact: str) -> bool:
@@ -496,7 +497,12 @@ def test_the_instance_is_destroyed_whatever_happened_and_after_what_deploys_to_i
 
 
 def test_what_is_swept_is_not_deployed_meanwhile_and_needs_no_code_of_the_pull_request() -> None:
-    sweep = {job.name: job for job in read("sweep.yml").jobs}["destroy"]
+    jobs = {job.name: job for job in read("sweep.yml").jobs}
+    sweep, found = jobs["destroy"], jobs["found"]
+    # Only what the workspace holds something of costs a job.
+    assert 'infra instances found dev --among "$INSTANCES"' in found.runs
+    assert found.content["env"]["INSTANCES"] == "${{ needs.left.outputs.instances }}"
+    assert sweep.content["strategy"]["matrix"]["instance"] == "${{ fromJSON(needs.found.outputs.instances) }}"
     # The names that `infra instances left` gives.
     assert sweep.content["concurrency"]["group"] == sweep.content["env"]["INSTANCE_NAME"] == "${{ matrix.instance }}"
     assert [step["with"]["ref"] for step in sweep.steps if "checkout@" in step.get("uses", "")] == ["development"]
@@ -782,7 +788,7 @@ def test_a_command_of_infra_that_a_workflow_runs_takes_these_arguments_and_needs
 
 @pytest.mark.parametrize("line", COMMANDS["infra"])
 def test_a_command_of_infra_that_needs_libraries_takes_these_arguments(line: str) -> None:
-    given = commands_of_infra.parser().parse_args(line.split()[3:])
+    given = commands_of_infra.parser().parse_args(line.replace('"$INSTANCES"', "[]").split()[3:])
     assert callable(given.run)
 
 
