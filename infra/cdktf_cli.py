@@ -102,12 +102,14 @@ def _call(command: list[str], shell: dict[str, str], errors: Path) -> int:
 
     def interrupt() -> None:
         errors.with_name(f"{errors.name}.interrupted").touch()
-        for terraform_process in _terraform(errors):
-            terraform_process.send_signal(signal.SIGINT)
-        # Without Terraform at work there is nothing that cdktf would wait for, except for the synthesis.
-        if not _terraform(errors):
-            for process in started:
-                os.killpg(process.pid, signal.SIGINT)
+        running = _terraform(errors)
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            for process in running:
+                process.send_signal(signal.SIGINT)
+            if not running:
+                # It synthesizes, or is about to call Terraform, which the file prevents.
+                for each in started:
+                    os.killpg(each.pid, signal.SIGINT)
 
     with terraform.passed_on(interrupt):
         try:
