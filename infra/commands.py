@@ -125,7 +125,7 @@ def _declare_github(commands: Any) -> None:
 
     instances = _group(commands.add_parser("instances", help="Find the instances of pull requests."))
     _command(instances, "left", _instances, "List the instances that closed pull requests may have left.")
-    found = _command(instances, "found", _instances, "List those of which the workspace holds something.")
+    found = _command(instances, "found", _instances, "List those that still have something in the workspace.")
     found.add_argument("environment", metavar="ENVIRONMENT")
     found.add_argument("--among", required=True, type=_names, metavar="JSON", help="a list of instances")
     check = _command(instances, "check", _instances, "Reject a pull request that is closed.")
