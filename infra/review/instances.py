@@ -57,7 +57,7 @@ def found(name: str, among: Sequence[str]) -> list[str]:
         for each in instances
         if each.folder in folders
         or each.pipeline.schema_name in schemas
-        or any(one == each.full_name or one.startswith(f"{each.full_name}-") for one in names)
+        or any(one == each.deployed_name or one.startswith(f"{each.deployed_name}-") for one in names)
     ]
 
 

@@ -40,11 +40,11 @@ def test_an_instance_of_which_nothing_is_left_costs_no_job(tmp_path: Path) -> No
         every = [f"pr-{number}" for number in range(1, 6)]
         assert found(*every) == found() == []
         client.workspace.mkdirs("/Shared/ml-pipeline-rehearsal-pr-1")
-        client.instance_pools.create(instance_pool_name="rehearsal-pr-2", node_type_id="rehearsal")
-        client.jobs.create(name="rehearsal-pr-3-training", tasks=[Task(task_key="one")])
-        client.schemas.create(name="iris_pr_4", catalog_name="rehearsal")
+        client.instance_pools.create(instance_pool_name="ml-pipeline-rehearsal-pr-2", node_type_id="rehearsal")
+        client.jobs.create(name="ml-pipeline-rehearsal-pr-3-training", tasks=[Task(task_key="one")])
+        client.schemas.create(name="ml_pipeline_iris_pr_4", catalog_name="rehearsal")
         # Neither an instance whose name begins alike nor the environment itself.
-        client.jobs.create(name="rehearsal-pr-50-training", tasks=[Task(task_key="one")])
+        client.jobs.create(name="ml-pipeline-rehearsal-pr-50-training", tasks=[Task(task_key="one")])
         client.workspace.mkdirs("/Shared/ml-pipeline-rehearsal")
         assert found(*every) == every[:4]
 
