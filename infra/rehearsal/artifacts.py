@@ -6,11 +6,13 @@ On Databricks such an address leads into cloud storage, for an hour and without 
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from flask import Blueprint, Response, request, send_file
 from itsdangerous import BadSignature, URLSafeTimedSerializer
@@ -22,23 +24,41 @@ ROOT = "dbfs:/databricks/mlflow-tracking"
 STORAGE = "/storage/"
 """Addresses below it carry their own permission."""
 _SECONDS = 3600
+_LONGEST_PATH = 2000
 _MOST_BYTES = 5 * 1024**3
 """Of one file (docs.databricks.com, Files API; Amazon S3, "PutObject")."""
 
 
 def local_file(state: Path, uri: str) -> Path:
     """The file, or folder, of the state folder that stands for an artifact's address."""
-    return state / "artifacts" / uri.removeprefix(ROOT).lstrip("/")
+    below = uri.removeprefix(ROOT).strip("/")
+    if not uri.startswith(ROOT) or ".." in below.split("/"):
+        raise invalid(f"{uri:.300}: is not below {ROOT}")
+    return state / "artifacts" / below
 
 
-def receive(file: Path) -> None:
-    """Write a file that a request holds, at once."""
+def plain(model_id: str) -> str:
+    """The id of a logged model, which becomes part of an address."""
+    if not re.fullmatch("[A-Za-z0-9-]+", model_id):
+        raise missing(f"Logged model {model_id:.100} does not exist.")
+    return model_id
+
+
+def receive(file: Path, uploads: Path) -> None:
+    """Write a file that a request holds, at once; until then it is in a folder that nobody lists."""
+    if request.content_length is None and not request.environ.get("wsgi.input_terminated"):
+        raise ApiError(411, "BAD_REQUEST", "Content-Length is missing")
     request.max_content_length = _MOST_BYTES
-    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-        part = Path(folder) / file.name
-        with part.open("wb") as written:
-            shutil.copyfileobj(request.stream, written)
-        part.replace(file)
+    uploads.mkdir(exist_ok=True)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=uploads) as folder:
+            part = Path(folder, "part")
+            with part.open("wb") as written:
+                shutil.copyfileobj(request.stream, written)
+            part.replace(file)
+    except OSError as error:
+        raise invalid(f"the file can't be written: {error.strerror}") from None
 
 
 def blueprint(state: Path, mlflow: Mlflow, *, host: str, token: str) -> Blueprint:
@@ -59,11 +79,13 @@ def blueprint(state: Path, mlflow: Mlflow, *, host: str, token: str) -> Blueprin
         folder = local_file(state, root).resolve()
         found = []
         for path in paths:
-            file = folder.joinpath(str(path)).resolve()
+            if not isinstance(path, str) or not path.isprintable() or len(path.encode()) > _LONGEST_PATH:
+                raise invalid("Invalid path: accepted: text of printable characters, of a few thousand bytes")
+            file = folder.joinpath(path).resolve()
             if not file.is_relative_to(folder):
                 raise invalid(f"Invalid path: {path}")
             below = str(file.relative_to((state / "artifacts").resolve()))
-            uri = f"{host}{STORAGE}{below}?signature={signer.dumps([method, below])}"
+            uri = f"{host}{STORAGE}{quote(below)}?signature={signer.dumps([method, below])}"
             found.append({"path": path, "signed_uri": uri, "headers": [], "type": "AWS_PRESIGNED_URL"})
         return found
 
@@ -75,7 +97,7 @@ def blueprint(state: Path, mlflow: Mlflow, *, host: str, token: str) -> Blueprin
         return {"credential_infos": infos}
 
     def of_model(method: str, model_id: str) -> Document:
-        root = _asked(mlflow, f"logged-models/{model_id}", "model")["info"]["artifact_uri"]
+        root = _asked(mlflow, f"logged-models/{plain(model_id)}", "model")["info"]["artifact_uri"]
         return {"credentials": [{"credential_info": info} for info in signed(method, root, body().get("paths"))]}
 
     for method, run, model in (("GET", "read", "download"), ("PUT", "write", "upload")):
@@ -93,8 +115,7 @@ def blueprint(state: Path, mlflow: Mlflow, *, host: str, token: str) -> Blueprin
             raise ApiError(403, "PERMISSION_DENIED", "the address is not signed for this, or an hour has passed")
         file = state / "artifacts" / path
         if request.method == "PUT":
-            file.parent.mkdir(parents=True, exist_ok=True)
-            receive(file)
+            receive(file, state / "uploads")
             return "", 200
         if not file.is_file():
             raise missing(f"There is no artifact {path}.")

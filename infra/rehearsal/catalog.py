@@ -21,6 +21,8 @@ METASTORE = "00000000-0000-0000-0000-000000000001"
 
 _LONGEST_NAME = 255
 """Of what the catalogs hold (docs.databricks.com, "Names")."""
+_CHANGED = ("comment", "owner", "properties", "enable_predictive_optimization")
+"""What an update may change beside the name."""
 _OF_THE_WORKSPACE = ("users", "admins")
 """Groups of each workspace, which Unity Catalog does not know (docs.databricks.com, "Principal")."""
 _SECURABLE = {"schemas": "schema", "volumes": "volume", "models": "function"}
@@ -71,52 +73,73 @@ class Catalog:
     def create(self, kind: str, document: Document | None = None) -> Document:
         """Make the schema, volume or model that is described: by the request, where nothing else is given."""
         document = document or body()
-        parent = text(document, "catalog_name")
-        if kind != "schemas":
-            parent += f".{text(document, 'schema_name')}"
+        above = [_name(document, key) for key in ("catalog_name", "schema_name")[: 1 if kind == "schemas" else 2]]
         if kind == "volumes" and document.get("volume_type") != "MANAGED":
             raise invalid("volume_type: only MANAGED volumes can be rehearsed")
-        name = text(document, "name")
-        if any(character in name for character in ". /") or not name.isprintable():
-            raise invalid(f"'{name}' is not a valid name: it holds a period, a space or a slash")
-        if len(name.encode()) > _LONGEST_NAME:
-            raise invalid(f"'{name:.40}...' is not a valid name: it has more than {_LONGEST_NAME} characters")
-        self.name_catalog(parent.partition(".")[0])
-        if "." in parent:
-            self.get("schemas", parent)
-        full_name = f"{parent}.{name}"
+        full_name = ".".join([*above, _name(document, "name")])
+        _check_texts(document)
+        self.name_catalog(above[0])
+        if kind != "schemas":
+            self.get("schemas", ".".join(above))
         ids = {"schemas": "schema_id", "volumes": "volume_id"}
         own = {ids[kind]: str(self.store.number())} if kind in ids else {"storage_location": ""}
         with self.store.lock:
-            if self.store.get(kind, full_name.lower()):
-                what = kind.removesuffix("s").title()
-                raise ApiError(400, f"{what.upper()}_ALREADY_EXISTS", f"{what} '{full_name}' already exists")
+            self._check_free(kind, full_name)
+            if kind == "models":
+                described = {"name": full_name, "description": document.get("comment", "")}
+                self.ask("POST", "registered-models/create", described | {"tags": document.pop("tags", [])})
             made = self._stamped(document | own, full_name)
             self.store.put(kind, full_name.lower(), made)
-        if kind == "models":
-            described = {"name": full_name, "description": document.get("comment", "")}
-            self.mlflow("POST", "registered-models/create", described)
         return made
+
+    def ask(self, method: str, path: str, content: Mapping[str, object]) -> Document:
+        """MLflow's answer; what it rejects is an `ApiError`."""
+        answer, status = self.mlflow(method, path, dict(content))
+        if status != 200:
+            # An accident there comes of what was sent: nothing else reaches it.
+            code = str(answer.get("error_code")) if status < 500 else "INVALID_PARAMETER_VALUE"
+            raise ApiError(status if status < 500 else 400, code, str(answer.get("message", "MLflow rejects it")))
+        return answer
+
+    def _check_free(self, kind: str, full_name: str) -> None:
+        if self.store.get(kind, full_name.lower()):
+            what = kind.removesuffix("s").title()
+            raise ApiError(400, f"{what.upper()}_ALREADY_EXISTS", f"{what} '{full_name}' already exists")
 
     def update(self, kind: str, full_name: str, given: Document | None = None) -> Document:
         """Change what is given, or what the request holds, of a schema, volume or model; a new name moves it."""
         given, old = given or body(), self.get(kind, full_name)
-        new = old | {"updated_at": now()} | {key: value for key, value in given.items() if key != "new_name"}
-        new["name"], new["full_name"] = old["name"], old["full_name"]
-        name = given.get("new_name")
-        if name and kind == "volumes":
+        _check_texts(given)
+        new = old | {"updated_at": now()} | {key: given[key] for key in _CHANGED if key in given}
+        name = _name(given, "new_name") if "new_name" in given else old["name"]
+        if name != old["name"] and kind == "volumes":
             raise invalid("a volume can't be renamed here")
-        if name and name != old["name"]:
-            if kind == "schemas" and self.held(full_name):
-                raise invalid("a schema that holds something can't be renamed here")
-            new["name"], new["full_name"] = name, f"{old['full_name'].rpartition('.')[0]}.{name}"
-            self.store.delete(kind, full_name.lower())
-            if kind == "models":
-                names = {"name": old["full_name"], "new_name": new["full_name"]}
-                self.mlflow("POST", "registered-models/rename", names)
-                self.files.rename_model(old["full_name"], new["full_name"])
-        self.store.put(kind, new["full_name"].lower(), new)
+        if name != old["name"] and kind == "schemas" and self.held(full_name):
+            raise invalid("a schema that holds something can't be renamed here")
+        with self.store.lock:
+            if name != old["name"]:
+                new["name"], new["full_name"] = name, f"{old['full_name'].rpartition('.')[0]}.{name}"
+                self._check_free(kind, new["full_name"])
+                if kind == "models":
+                    self._rename_model(old["full_name"], new["full_name"])
+                self.store.delete(kind, full_name.lower())
+            self.store.put(kind, new["full_name"].lower(), new)
         return new
+
+    def _rename_model(self, old: str, new: str) -> None:
+        self.ask("POST", "registered-models/rename", {"name": old, "new_name": new})
+        self.files.rename_model(old, new)
+        renamed = {f"function/{old}": f"function/{new}"}
+        renamed |= {f"{old}/{number}": f"{new}/{number}" for number in self._versions(old)}
+        for kind in ("grants", "versions"):
+            for key, document in self.store.items(kind):
+                if key in renamed:
+                    self.store.delete(kind, key)
+                    self.store.put(kind, renamed[key], document)
+
+    def _versions(self, model: str) -> list[str]:
+        keys = (key.rpartition("/") for key, _ in self.store.items("versions"))
+        return [number for name, _, number in keys if name == model]
 
     def delete(self, kind: str, full_name: str) -> Document:
         """Remove a volume or model, or a schema that holds nothing or is forced; and the grants on it."""
@@ -124,8 +147,10 @@ class Catalog:
         if kind == "schemas":
             self._empty(name)
         elif kind == "models":
-            self.mlflow("DELETE", "registered-models/delete", {"name": name})
+            self.ask("DELETE", "registered-models/delete", {"name": name})
             self.files.drop_model(name)
+            for number in self._versions(name):
+                self.store.delete("versions", f"{name}/{number}")
         else:
             self.files.drop_volume(name.lower())
         self.store.delete(kind, name.lower())
@@ -155,7 +180,7 @@ class Catalog:
         """Who has which privileges on something."""
         kinds = {securable: plural for plural, securable in _SECURABLE.items()}
         if kind == "catalog":
-            self.name_catalog(full_name)
+            self.name_catalog(_name({"catalog": full_name}, "catalog"))
         elif kind in kinds:
             self.get(kinds[kind], full_name)
         elif kind == "table":
@@ -182,6 +207,22 @@ class Catalog:
             held = {principal: privileges for principal, privileges in held.items() if privileges}
             self.store.put("grants", f"{kind}/{full_name.lower()}", held)
         return held
+
+
+def _name(given: Mapping[str, object], key: str) -> str:
+    """A name that Unity Catalog takes; it keeps names in lower case."""
+    name = text(given, key)
+    if any(character in name for character in ". /") or not name.isprintable():
+        raise invalid(f"{key}: '{name:.300}' is not a valid name: it holds a period, a space or a slash")
+    if len(name.encode()) > _LONGEST_NAME:
+        raise invalid(f"{key}: '{name:.40}...' is not a valid name: it has more than {_LONGEST_NAME} characters")
+    return name.lower()
+
+
+def _check_texts(given: Mapping[str, object]) -> None:
+    for key in ("comment", "owner"):
+        if not isinstance(given.get(key, ""), str):
+            raise invalid(f"{key}: accepted: text")
 
 
 def _absent(what: str, name: str) -> ApiError:

@@ -91,7 +91,7 @@ def volumes(files: Files) -> Blueprint:
 
     @routes.put("/files/<path:path>")
     def put_file(path: str) -> tuple[str, int]:
-        receive(_writable(files, path))
+        receive(_writable(files, path), files.uploads)
         return "", 204
 
     @routes.post("/files/<path:path>")
@@ -109,12 +109,12 @@ def volumes(files: Files) -> Blueprint:
 
     @routes.delete("/files/<path:path>")
     def delete_file(path: str) -> tuple[str, int]:
-        _present(files.volume_file(f"/{path}"), path).unlink()
+        _present(files.open_file(f"/{path}"), path).unlink()
         return "", 204
 
     @routes.put("/directories/<path:path>")
     def put_folder(path: str) -> tuple[str, int]:
-        _make_folder(files.volume_file(f"/{path}"), f"/{path}")
+        _make_folder(files.open_file(f"/{path}"), f"/{path}")
         return "", 204
 
     @routes.get("/directories/<path:path>")
@@ -128,7 +128,7 @@ def volumes(files: Files) -> Blueprint:
 
     @routes.delete("/directories/<path:path>")
     def delete_folder(path: str) -> tuple[str, int]:
-        folder = _present(files.volume_file(f"/{path}"), path, folder=True)
+        folder = _present(files.open_file(f"/{path}"), path, folder=True)
         if any(folder.iterdir()):
             raise ApiError(400, "DIRECTORY_NOT_EMPTY", f"/{path} is not empty")
         folder.rmdir()
@@ -138,7 +138,7 @@ def volumes(files: Files) -> Blueprint:
 
 
 def _writable(files: Files, path: str) -> Path:
-    file = files.volume_file(f"/{path}")
+    file = files.open_file(f"/{path}")
     if file.is_dir():
         raise exists(f"/{path} is a folder")
     if file.exists() and not flag(request.args.get("overwrite")):

@@ -45,6 +45,9 @@ class Files:
         self._root = state / "workspace"
         self._volumes = state / "volumes"
         self._models = state / "models"
+        self.uploads = state / "uploads"
+        """What is not yet received whole."""
+        shutil.rmtree(self.uploads, ignore_errors=True)
         for folder in _FOLDERS:
             self._root.joinpath(folder[1:]).mkdir(parents=True, exist_ok=True)
 
@@ -78,6 +81,18 @@ class Files:
     def model_folder(self, name: str, version: str) -> Path:
         """Where the files of a model's version lie."""
         return self._models.joinpath(*name.lower().split("."), version)
+
+    def open_file(self, path: str) -> Path:
+        """The file that stands for a path, if it may be written or removed.
+
+        What a version of a model consists of is written before the version is ready, and never again.
+        """
+        parts = PurePosixPath(clean(path)).parts[1:]
+        if parts[:1] == ("Models",) and len(parts) > 4:
+            version = f"{'.'.join(parts[1:4]).lower()}/{parts[4]}"
+            if (self._store.get("versions", version) or {}).get("status") == "READY" or len(parts) == 5:
+                raise ApiError(403, "PERMISSION_DENIED", f"The files of model version {version} can't be changed.")
+        return self.volume_file(path)
 
     def drop_model(self, name: str, version: str = "") -> None:
         """Remove the files of a version, or of all."""

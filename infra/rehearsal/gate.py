@@ -49,14 +49,14 @@ class Gate:
         with _BLANK.request_context(environ):
             host = request.headers.get("Host", "")
             if host.rpartition(":")[0] not in _LOOPBACK and host not in _LOOPBACK:
-                return _error(
+                return refusal(
                     ApiError(403, "PERMISSION_DENIED", "the rehearsal workspace answers on this machine only")
                 )
             if str(environ.get("CONTENT_LENGTH", "")).strip("0123456789"):
-                return _error(ApiError(400, "MALFORMED_REQUEST", "Content-Length is not a number of bytes"))
+                return refusal(ApiError(400, "MALFORMED_REQUEST", "Content-Length is not a number of bytes"))
             origin = request.headers.get("Origin")
             if origin and origin != f"http://{host}":
-                return _error(ApiError(403, "PERMISSION_DENIED", "a page of another origin may not ask"))
+                return refusal(ApiError(403, "PERMISSION_DENIED", "a page of another origin may not ask"))
             return self._open() or self._unknown()
 
     def _open(self) -> Response | None:
@@ -109,7 +109,7 @@ class Gate:
             return None
         elif _for_a_person() and not request.path.startswith(("/api/", *_OF_MLFLOW)):
             return sign_in.page("error.html", status=404, message=f"There is no page {request.path}.")
-        return _error(
+        return refusal(
             ApiError(_UNAUTHENTICATED, "UNAUTHENTICATED", "Request to the workspace without a valid access token.")
         )
 
@@ -129,12 +129,13 @@ def _for_a_person() -> bool:
 
 def handle_errors(app: Flask) -> None:
     """Answer the errors of an application as Databricks does."""
-    app.register_error_handler(ApiError, _error)
+    app.register_error_handler(ApiError, refusal)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
 
 
-def _error(error: ApiError) -> Response:
+def refusal(error: ApiError) -> Response:
+    """A rejection: JSON, or a page where a person reads it."""
     if _is_page() and _for_a_person():
         # Who gets as far as the application is signed in, and may go on from here.
         here = "" if current_app.name == _BLANK.name else "error"
@@ -145,14 +146,20 @@ def _error(error: ApiError) -> Response:
     return answer
 
 
+def refused(environ: WSGIEnvironment, error: ApiError) -> Response:
+    """A rejection of a request that no application has begun to answer."""
+    with _BLANK.request_context(environ):
+        return refusal(error)
+
+
 def _http_error(error: HTTPException) -> Response:
     if isinstance(error, NotFound | MethodNotAllowed):
-        return _error(not_implemented(f"{request.method} {request.path}"))
+        return refusal(not_implemented(f"{request.method} {request.path}"))
     if isinstance(error, RequestEntityTooLarge):
-        return _error(ApiError(400, "MAX_REQUEST_SIZE_EXCEEDED", f"the request holds more than {MOST_BYTES} bytes"))
-    return _error(ApiError(error.code or 500, "BAD_REQUEST", error.description or error.name))
+        return refusal(ApiError(400, "MAX_REQUEST_SIZE_EXCEEDED", f"the request holds more than {MOST_BYTES} bytes"))
+    return refusal(ApiError(error.code or 500, "BAD_REQUEST", error.description or error.name))
 
 
 def _unexpected(error: Exception) -> Response:
     logging.getLogger(__name__).error("%s %s: %s: %s", request.method, request.path, type(error).__name__, error)
-    return _error(ApiError(500, "INTERNAL_ERROR", f"an accident of the rehearsal workspace: {type(error).__name__}"))
+    return refusal(ApiError(500, "INTERNAL_ERROR", f"an accident of the rehearsal workspace: {type(error).__name__}"))

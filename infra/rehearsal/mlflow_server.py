@@ -7,28 +7,34 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, request
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.test import Client
+from werkzeug.wrappers import Response
 
-from infra.rehearsal import artifacts, shapes
-from infra.rehearsal.api import Document, Mlflow, body, invalid, missing, number, text
+from infra.rehearsal import artifacts, gate, shapes
+from infra.rehearsal.api import Document, Mlflow, body, exists, invalid, missing, not_implemented, number, text
 from infra.rehearsal.files import Files, clean
 from infra.rehearsal.store import Store
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _EXPERIMENTS = "/api/2.0/mlflow/experiments"
-_OURS = tuple(f"POST {_EXPERIMENTS}/{what}" for what in ("create", "delete", "search"))
+_OURS = tuple(f"POST {_EXPERIMENTS}/{what}" for what in ("create", "delete", "search", "update"))
 """What is answered here, although MLflow's server has it too."""
 _PATHS = ("/api/2.0/mlflow/", "/api/3.0/mlflow/", "/ajax-api", "/static-files")
 _NOT_OF_THE_CATALOG = ("/api/2.0/mlflow/registered-models", "/api/2.0/mlflow/model-versions")
 """The workspace's own registry, whose models are not those of Unity Catalog."""
+_KEPT_BY_PAGES = re.compile(
+    r"(/mlflow)?/ajax-api/\d\.\d/(preview/)?mlflow/"
+    r"(registered-models/.*|model-versions/.*|experiments/(create|update|delete|restore)|upload-artifact)"
+)
 _MOST_FOUND = 1000
 
 
@@ -66,6 +72,24 @@ def application(state: Path) -> WSGIApplication:
     return app
 
 
+def guarded(mlflow: WSGIApplication) -> WSGIApplication:
+    """MLflow's server, whose pages only read what the workspace keeps too, and which has no accidents.
+
+    It takes what it doesn't expect in a request for one, and answers with a page, which no client can read.
+    """
+
+    def answer(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        path = str(environ.get("SCRIPT_NAME", "")) + str(environ["PATH_INFO"])
+        if environ["REQUEST_METHOD"] != "GET" and _KEPT_BY_PAGES.fullmatch(path):
+            return gate.refused(environ, not_implemented(f"a change by MLflow's pages: {path}"))(environ, start)
+        given = Response.from_app(mlflow, environ)
+        if given.status_code == 500:
+            return gate.refused(environ, invalid(f"MLflow can't read this request to {path}"))(environ, start)
+        return given(environ, start)
+
+    return answer
+
+
 def answers(environ: WSGIEnvironment) -> bool:
     """Whether MLflow's server answers a request; its own rejection would be a page, which no client can read."""
     from mlflow import server
@@ -95,6 +119,17 @@ def blueprint(store: Store, files: Files, mlflow: Mlflow) -> Blueprint:
     """The endpoints of experiments."""
     routes = Blueprint("experiments", __name__)
 
+    def path_of(name: str) -> str:
+        if not name.startswith("/"):
+            raise invalid(f"Got an invalid experiment name '{name}'. It must be an absolute path in the workspace.")
+        name = clean(name)
+        parent = str(PurePosixPath(name).parent)
+        if not files.is_folder(parent):
+            raise missing(f"Parent directory {parent} does not exist.")
+        if files.is_folder(name):
+            raise exists(f"Node named '{name}' already exists")
+        return name
+
     @routes.get(f"{_EXPERIMENTS}/list")
     def list_() -> tuple[Document, int]:
         given = {key: request.args[key] for key in ("view_type", "page_token") if key in request.args}
@@ -104,14 +139,16 @@ def blueprint(store: Store, files: Files, mlflow: Mlflow) -> Blueprint:
     @routes.post(f"{_EXPERIMENTS}/create")
     def create() -> tuple[Document, int]:
         given = body()
-        name = text(given, "name")
-        if not name.startswith("/"):
-            raise invalid(f"Got an invalid experiment name '{name}'. It must be an absolute path in the workspace.")
-        name = clean(name)
-        parent = str(PurePosixPath(name).parent)
-        if not files.is_folder(parent):
-            raise missing(f"Parent directory {parent} does not exist.")
+        name = path_of(text(given, "name"))
+        if "artifact_location" in given:
+            raise not_implemented("an experiment with an artifact_location of its own")
         return mlflow("POST", "experiments/create", given | {"name": name})
+
+    @routes.post(f"{_EXPERIMENTS}/update")
+    def update() -> tuple[Document, int]:
+        given = body()
+        changed = {"new_name": path_of(text(given, "new_name"))} if "new_name" in given else {}
+        return mlflow("POST", "experiments/update", given | changed)
 
     @routes.post(f"{_EXPERIMENTS}/delete")
     def delete() -> tuple[Document, int]:

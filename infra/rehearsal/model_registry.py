@@ -11,19 +11,21 @@ from collections.abc import Callable, Mapping
 
 from flask import Blueprint, request
 
-from infra.rehearsal.api import ApiError, Document, body, invalid, missing, text
+from infra.rehearsal import artifacts
+from infra.rehearsal.api import ApiError, Document, body, invalid, missing, number, text
 from infra.rehearsal.catalog import METASTORE, Catalog
 
 _MLFLOW = "/api/2.0/mlflow/unity-catalog/"
 _SDK = "/api/2.1/unity-catalog/models/<name>/"
 _OF_MODEL = ("name", "creation_timestamp", "last_updated_timestamp", "description", "tags", "aliases")
 _OF_VERSION = (*_OF_MODEL, "version", "source", "run_id", "status", "model_id")
+_NEW = ("run_id", "description", "tags", "model_id")
 _NOT_SEARCHED = ("tags", "aliases")
 """What Unity Catalog leaves out of a search (mlflow, ModelVersionSearch and RegisteredModelSearch)."""
 _FILTER = re.compile(r"""\s*(name|run_id)\s*=\s*('[^']*'|"[^"]*")\s*""")
-_MOST_TAGS, _LONGEST_KEY, _LONGEST_VALUE = 50, 255, 1000
+_MOST_TAGS, _LONGEST_KEY, _LONGEST_VALUE = 50, 250, 1000
 _NOT_IN_KEYS = ".,-=/:"
-"""What a tag takes (docs.databricks.com, "Apply tags to Unity Catalog securable objects")."""
+"""What a tag takes (docs.databricks.com, "Apply tags to Unity Catalog securable objects"); MLflow takes shorter keys."""
 
 
 class Registry:
@@ -37,19 +39,14 @@ class Registry:
         self._catalog = catalog
         self._store = catalog.store
 
-    def _ask(self, method: str, path: str, content: Mapping[str, object]) -> Document:
-        answer, status = self._catalog.mlflow(method, path, dict(content))
-        if status != 200:
-            raise ApiError(status, str(answer.get("error_code")), str(answer.get("message")))
-        return answer
-
     def _model(self, name: str) -> Document:
-        found = self._ask("GET", "registered-models/get", {"name": name})["registered_model"]
+        found = self._catalog.ask("GET", "registered-models/get", {"name": name.lower()})["registered_model"]
         return {key: found[key] for key in _OF_MODEL if key in found}
 
     def version(self, name: str, version: str) -> Document:
         """A version, as MLflow's client gets it."""
-        return self._shown(self._ask("GET", "model-versions/get", {"name": name, "version": version})["model_version"])
+        asked = {"name": name.lower(), "version": version}
+        return self._shown(self._catalog.ask("GET", "model-versions/get", asked)["model_version"])
 
     def by_alias(self, name: str, alias: str) -> Document:
         """The version that an alias points to, as MLflow's client gets it."""
@@ -61,21 +58,17 @@ class Registry:
     def _shown(self, found: Document) -> Document:
         shown = {key: found[key] for key in _OF_VERSION if key in found}
         shown["aliases"] = [{"alias": alias, "version": found["version"]} for alias in found.get("aliases", [])]
-        if self._store.get("pending", f"{found['name']}/{found['version']}") is not None:
-            shown["status"] = "PENDING_REGISTRATION"
-        return shown
+        return shown | (self._store.get("versions", f"{found['name']}/{found['version']}") or {})
 
     def create_model(self) -> Document:
         """Register a model."""
         given = body()
-        name = _three_levels(text(given, "name"))
-        catalog_name, schema_name, own = name.split(".")
+        catalog_name, schema_name, name = _three_levels(text(given, "name")).split(".")
         _check_tags({}, given.get("tags", []))
-        described = {"catalog_name": catalog_name, "schema_name": schema_name, "name": own}
-        self._catalog.create("models", described | {"comment": given.get("description", "")})
-        for tag in given.get("tags", []):
-            self._ask("POST", "registered-models/set-tag", {"name": name, **tag})
-        return {"registered_model": self._model(name)}
+        described = {"catalog_name": catalog_name, "schema_name": schema_name, "name": name}
+        told = {"comment": given.get("description", ""), "tags": given.get("tags", [])}
+        made = self._catalog.create("models", described | told)
+        return {"registered_model": self._model(made["full_name"])}
 
     def get_model(self) -> Document:
         """A model."""
@@ -83,7 +76,7 @@ class Registry:
 
     def search_models(self) -> Document:
         """A page of the models."""
-        found = self._ask("GET", "registered-models/search", request.args)
+        found = self._catalog.ask("GET", "registered-models/search", _paged(request.args))
         searched = [key for key in _OF_MODEL if key not in _NOT_SEARCHED]
         models = [{key: one[key] for key in searched if key in one} for one in found.get("registered_models", [])]
         return {**found, "registered_models": models}
@@ -93,10 +86,11 @@ class Registry:
         given = body()
         name = text(given, "name")
         if "new_name" in given:
-            new = _three_levels(given["new_name"]).rpartition(".")[2]
+            new = _three_levels(text(given, "new_name")).rpartition(".")[2]
             name = self._catalog.update("models", name, {"new_name": new})["full_name"]
         if "description" in given:
-            self._ask("PATCH", "registered-models/update", {"name": name, "description": given["description"]})
+            described = {"name": name.lower(), "description": text(given, "description")}
+            self._catalog.ask("PATCH", "registered-models/update", described)
         return {"registered_model": self._model(name)}
 
     def delete_model(self) -> Document:
@@ -106,19 +100,22 @@ class Registry:
     def create_version(self) -> Document:
         """Make a version, whose files the client writes next."""
         given = body()
-        name = text(given, "name")
+        name, source = text(given, "name").lower(), text(given, "source")
         _check_tags({}, given.get("tags", []))
-        known = ("name", "source", "run_id", "description", "tags", "model_id")
-        wanted = {key: given[key] for key in known if key in given}
-        version = self._ask("POST", "model-versions/create", wanted)["model_version"]["version"]
-        self._store.put("pending", f"{name}/{version}", {})
+        if "model_id" in given:
+            self._catalog.ask("GET", f"logged-models/{artifacts.plain(text(given, 'model_id'))}", {})
+        # The client has read the files there, which may be on its own machine, and uploads them.
+        wanted = {"name": name, "source": artifacts.ROOT, **{key: given[key] for key in _NEW if key in given}}
+        version = self._catalog.ask("POST", "model-versions/create", wanted)["model_version"]["version"]
+        own = {"source": source, **{key: given[key] for key in ("model_id",) if key in given}}
+        self._store.put("versions", f"{name}/{version}", own | {"status": "PENDING_REGISTRATION"})
         self._catalog.files.model_folder(name, version).mkdir(parents=True, exist_ok=True)
         return {"model_version": self.version(name, version)}
 
     def finalize_version(self) -> Document:
         """Note that the files of a version are written."""
         name, version = _named(body())
-        self._store.delete("pending", f"{name}/{version}")
+        self._store.change("versions", f"{name}/{version}", lambda kept: kept.update(status="READY"))
         return {"model_version": self.version(name, version)}
 
     def get_version(self) -> Document:
@@ -135,21 +132,23 @@ class Registry:
         wanted = str(asked.get("filter") or "")
         if wanted and not _FILTER.fullmatch(wanted):
             raise invalid(f"Unsupported filter query: {wanted}. Accepted: name = '...' or run_id = '...'")
-        found = self._ask("GET", "model-versions/search", asked)
+        found = self._catalog.ask("GET", "model-versions/search", _paged(asked))
         shown = [self._shown(one) for one in found.get("model_versions", [])]
         versions = [{key: one[key] for key in one if key not in _NOT_SEARCHED} for one in shown]
         return {**found, "model_versions": versions}
 
     def update_version(self) -> Document:
         """Describe a version."""
-        self._ask("PATCH", "model-versions/update", given := body())
-        return {"model_version": self.version(*_named(given))}
+        given = body()
+        name, version = _named(given)
+        self._catalog.ask("PATCH", "model-versions/update", given | {"name": name})
+        return {"model_version": self.version(name, version)}
 
     def delete_version(self) -> Document:
         """Remove a version and its files."""
-        name, version = _named(given := body())
-        self._ask("DELETE", "model-versions/delete", given)
-        self._store.delete("pending", f"{name}/{version}")
+        name, version = _named(body())
+        self._catalog.ask("DELETE", "model-versions/delete", {"name": name, "version": version})
+        self._store.delete("versions", f"{name}/{version}")
         self._catalog.files.drop_model(name, version)
         return {}
 
@@ -157,13 +156,13 @@ class Registry:
         """Set a tag of a model."""
         given = body()
         _check_tags(self._model(text(given, "name")), [given])
-        return self._ask("POST", "registered-models/set-tag", given)
+        return self._catalog.ask("POST", "registered-models/set-tag", _lower(given))
 
     def set_version_tag(self) -> Document:
         """Set a tag of a version."""
         given = body()
         _check_tags(self.version(*_named(given)), [given])
-        return self._ask("POST", "model-versions/set-tag", given)
+        return self._catalog.ask("POST", "model-versions/set-tag", _lower(given))
 
     def emit_lineage(self) -> Document:
         """Take note that a version was read: Databricks draws it, and nothing asks for it."""
@@ -172,7 +171,7 @@ class Registry:
 
     def pass_on(self) -> Document:
         """Let MLflow's server answer, which does as Unity Catalog does."""
-        return self._ask(request.method, request.path.removeprefix(_MLFLOW), body())
+        return self._catalog.ask(request.method, request.path.removeprefix(_MLFLOW), _lower(body()))
 
 
 _ENDPOINTS: Mapping[str, Callable[[Registry], Document]] = {
@@ -199,7 +198,20 @@ _ENDPOINTS: Mapping[str, Callable[[Registry], Document]] = {
 
 
 def _named(given: Mapping[str, object]) -> tuple[str, str]:
-    return text(given, "name"), text(given, "version")
+    name, version = text(given, "name").lower(), text(given, "version")
+    if not re.fullmatch("[1-9][0-9]{0,17}", version):
+        raise invalid(f"version: '{version:.40}' is not the number of a version")
+    return name, version
+
+
+def _lower(given: Document) -> Document:
+    return given | {"name": text(given, "name").lower()}
+
+
+def _paged(asked: Mapping[str, object]) -> Mapping[str, object]:
+    if number(asked.get("max_results") or 1, "max_results") < 1 or asked.get("max_results") == "0":
+        raise invalid(f"max_results: '{asked.get('max_results')}' is not a positive number")
+    return asked
 
 
 def _three_levels(name: str) -> str:
@@ -208,14 +220,16 @@ def _three_levels(name: str) -> str:
     return name
 
 
-def _check_tags(tagged: Document, added: list[Document]) -> None:
+def _check_tags(tagged: Document, added: object) -> None:
     held = {tag["key"] for tag in tagged.get("tags", [])}
+    if not isinstance(added, list) or not all(isinstance(tag, dict) for tag in added):
+        raise invalid("tags: accepted: a list of objects with key and value")
     for tag in added:
-        key, value = text(tag, "key"), str(tag.get("value", ""))
+        key, value = text(tag, "key"), tag.get("value", "")
         if len(key) > _LONGEST_KEY or any(character in key for character in _NOT_IN_KEYS) or key != key.strip():
             raise invalid(f"Invalid tag key '{key:.300}'; at most {_LONGEST_KEY} characters, none of {_NOT_IN_KEYS}")
-        if len(value) > _LONGEST_VALUE:
-            raise invalid(f"The value of tag '{key}' has {len(value)} characters; at most {_LONGEST_VALUE}")
+        if not isinstance(value, str) or len(value) > _LONGEST_VALUE:
+            raise invalid(f"The value of tag '{key}' is not a text of at most {_LONGEST_VALUE} characters")
         held.add(key)
     if len(held) > _MOST_TAGS:
         raise invalid(f"{len(held)} tags; at most {_MOST_TAGS} on one object")

@@ -50,6 +50,7 @@ def _application(state: Path, *, host: str, token: str, signing: SignIn) -> tupl
     """The whole, and what ends it."""
     mlflow = mlflow_server.application(state)
     call = mlflow_server.caller(mlflow)
+    shown = mlflow_server.guarded(mlflow)
     store = Store(state / "rehearsal.db")
     files = Files(store, state)
     workspace = Workspace(store=store, files=files, folder=state, host=host, token=token)
@@ -85,14 +86,14 @@ def _application(state: Path, *, host: str, token: str, signing: SignIn) -> tupl
             return start(status, [*headers, ("x-databricks-org-id", "1")], *exception)
 
         theirs = mlflow_server.answers(environ)
-        return (mlflow if theirs else app.wsgi_app)(environ, begin)
+        return (shown if theirs else app.wsgi_app)(environ, begin)
 
     def end() -> None:
         runs.close()
         store.close()
 
     # Below a path of its own, MLflow's pages find everything else beside them.
-    return gate.Gate(DispatcherMiddleware(answer, {"/mlflow": mlflow}), token, signing), end
+    return gate.Gate(DispatcherMiddleware(answer, {"/mlflow": shown}), token, signing), end
 
 
 class _Quiet(WSGIRequestHandler):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -46,6 +47,7 @@ def test_artifacts_go_to_signed_addresses_and_come_back(tmp_path: Path) -> None:
     with mlflow.start_run() as run:
         mlflow.log_text("", "empty.txt")
         mlflow.log_text("x", "a folder/ü/small.txt")
+        mlflow.log_text("x", "q?x#y%20z.txt")
         mlflow.log_artifact(str(large))
     there = MlflowClient()
     found = there.get_run(run.info.run_id).info
@@ -53,7 +55,7 @@ def test_artifacts_go_to_signed_addresses_and_come_back(tmp_path: Path) -> None:
     back = mlflow.artifacts.download_artifacts(run_id=found.run_id, artifact_path="", dst_path=str(tmp_path / "back"))
 
     assert found.artifact_uri == (f"dbfs:/databricks/mlflow-tracking/{found.experiment_id}/{found.run_id}/artifacts")
-    assert sorted(paths) == ["a folder", "empty.txt", "large"]
+    assert sorted(paths) == ["a folder", "empty.txt", "large", "q?x#y%20z.txt"]
     assert Path(back, "a folder", "ü", "small.txt").read_text() == "x"
     assert Path(back, "empty.txt").read_bytes() == b""
     assert Path(back, "large").stat().st_size == large.stat().st_size
@@ -175,7 +177,12 @@ REFUSED: dict[str, tuple[Callable[[MlflowClient], object], str, str]] = {
     "key with a dot": (lambda call: call.set_model_version_tag(MODEL, "1", "a.b", ""), WRONG, "a.b"),
     "key of a model": (lambda call: call.set_registered_model_tag(MODEL, "a=b", ""), WRONG, "a=b"),
     "key too long": (lambda call: call.set_model_version_tag(MODEL, "1", "k" * 256, ""), WRONG, "kk"),
-    "value too long": (lambda call: call.set_model_version_tag(MODEL, "1", "a", "v" * 1001), WRONG, "1001"),
+    "value too long": (lambda call: call.set_model_version_tag(MODEL, "1", "a", "v" * 1001), WRONG, "1000"),
+    "name with a slash": (lambda call: call.rename_registered_model(MODEL, "main.registry.x/y"), WRONG, "x/y"),
+    "name with a space": (lambda call: call.create_registered_model("main.registry.x y"), WRONG, "x y"),
+    "name of the schema": (lambda call: call.create_registered_model("main.x/y.z"), WRONG, "schema_name"),
+    "name too long": (lambda call: call.create_registered_model(f"main.registry.{'x' * 256}"), WRONG, "255"),
+    "a page of none": (lambda call: call.search_registered_models(max_results=0), WRONG, "max_results"),
 }
 
 
@@ -187,6 +194,103 @@ def test_refusals(model: str, what: str) -> None:
     assert caught.value.error_code == code
     assert named in str(caught.value)
     assert model in [one.name for one in MlflowClient().search_registered_models()]
+
+
+REGISTRY, RUNS, CATALOG = "/api/2.0/mlflow/unity-catalog", "/api/2.0/mlflow", "/api/2.1/unity-catalog"
+NEW = {"name": "main.registry.half"}
+# What no client of MLflow's sends, and what the message names.
+RAW: dict[str, tuple[str, str, object, str]] = {
+    "tags": ("POST", f"{REGISTRY}/registered-models/create", NEW | {"tags": "abc"}, "tags"),
+    "a tag": ("POST", f"{REGISTRY}/registered-models/create", NEW | {"tags": [1]}, "tags"),
+    "a tag's value": (
+        "POST",
+        f"{REGISTRY}/registered-models/create",
+        NEW | {"tags": [{"key": "a", "value": 3}]},
+        "'a'",
+    ),
+    "a tag's key": ("POST", f"{REGISTRY}/registered-models/create", NEW | {"tags": [{"key": "a@"}]}, "a@"),
+    "description": ("POST", f"{REGISTRY}/registered-models/create", NEW | {"description": 5}, "comment"),
+    "new name": ("PATCH", f"{REGISTRY}/registered-models/update", {"name": MODEL, "new_name": 3}, "new_name"),
+    "name of a path": ("PATCH", f"{CATALOG}/models/{MODEL}", {"new_name": "x/../../y"}, "new_name"),
+    "name of a folder": ("POST", f"{CATALOG}/schemas", {"name": "s", "catalog_name": "/tmp/x"}, "catalog_name"),
+    "number": ("POST", f"{REGISTRY}/model-versions/finalize", {"name": MODEL, "version": "01"}, "01"),
+    "no number": ("POST", f"{REGISTRY}/model-versions/finalize", {"name": MODEL, "version": 1}, "version"),
+    "logged model": (
+        "POST",
+        f"{REGISTRY}/model-versions/create",
+        {"name": MODEL, "source": "dbfs:/x", "model_id": "m-123"},
+        "m-123",
+    ),
+    "path": ("POST", f"{RUNS}/artifacts/credentials-for-read", {"run_id": "{run}", "path": ["a\0b"]}, "path"),
+    "paths": ("POST", f"{RUNS}/artifacts/credentials-for-read", {"run_id": "{run}", "path": [5]}, "path"),
+    "location": (
+        "POST",
+        f"{RUNS}/experiments/create",
+        {"name": "/Shared/located", "artifact_location": "/tmp/x"},
+        "artifact_location",
+    ),
+    "folder": ("POST", f"{RUNS}/experiments/create", {"name": "/Shared"}, "/Shared"),
+    "batch": ("POST", f"{RUNS}/runs/log-batch", {"run_id": "{run}", "tags": [5]}, "log-batch"),
+    "page": ("DELETE", "/ajax-api/2.0/mlflow/registered-models/delete", {"name": MODEL}, "pages"),
+    "page below": ("DELETE", "/mlflow/ajax-api/2.0/mlflow/registered-models/delete", {"name": MODEL}, "pages"),
+}
+
+
+@pytest.mark.parametrize("what", RAW)
+def test_refusals_of_what_no_client_sends(client: WorkspaceClient, model: str, what: str) -> None:
+    method, path, sent, named = RAW[what]
+    run = MlflowClient().create_run(mlflow.set_experiment(EXPERIMENT).experiment_id).info.run_id
+    given = json.loads(json.dumps(sent).replace("{run}", run))
+    with pytest.raises(DatabricksError) as caught:
+        client.api_client.do(method, path, body=given)
+    assert named in str(caught.value)
+    assert caught.value.error_code not in ("INTERNAL_ERROR", "UNKNOWN")
+    assert model in [one.name for one in MlflowClient().search_registered_models()]
+    assert "main.registry.half" not in [one.full_name for one in client.registered_models.list(catalog_name="main")]
+    with pytest.raises(MlflowException):
+        MlflowClient().get_registered_model("main.registry.half")
+    assert [str(one.version) for one in MlflowClient().search_model_versions(f"name='{model}'")] == ["1"]
+
+
+def test_a_model_is_not_renamed_onto_another(model: str) -> None:
+    there = MlflowClient()
+    there.create_registered_model("main.registry.other")
+    with pytest.raises(MlflowException, match="already exists") as caught:
+        there.rename_registered_model("main.registry.other", model)
+    assert caught.value.error_code == "RESOURCE_ALREADY_EXISTS"
+    there.delete_registered_model("main.registry.other")
+    assert there.get_model_version_by_alias(model, "champion").status == "READY"
+
+
+def test_a_name_is_kept_in_lower_case(model: str) -> None:
+    there = MlflowClient()
+    assert there.create_registered_model("main.registry.Upper").name == "main.registry.upper"
+    assert there.get_registered_model("Main.Registry.UPPER").name == "main.registry.upper"
+    there.delete_registered_model("main.registry.uppeR")
+    assert there.get_model_version(model.upper(), "1").status == "READY"
+
+
+def test_the_files_of_a_version_stay_as_they_are(client: WorkspaceClient, model: str) -> None:
+    folder = f"/Models/{model.replace('.', '/')}/1"
+    (first, *_) = [one.path for one in client.files.list_directory_contents(folder) if not one.is_directory]
+    for change in (
+        lambda: client.files.upload(str(first), io.BytesIO(b"other"), overwrite=True),
+        lambda: client.files.delete(str(first)),
+        lambda: client.files.delete_directory(folder),
+    ):
+        with pytest.raises(DatabricksError, match="can't be changed") as caught:
+            change()
+        assert caught.value.error_code == "PERMISSION_DENIED"
+
+
+def test_a_version_of_files_of_this_machine(client: WorkspaceClient, model: str, tmp_path: Path) -> None:
+    mlflow.artifacts.download_artifacts(f"models:/{model}/1", dst_path=str(tmp_path))
+    client.schemas.create("files", "main")
+    there = MlflowClient()
+    there.create_registered_model("main.files.m")
+    version = there.create_model_version("main.files.m", str(tmp_path))
+    assert version.source == str(tmp_path)
+    assert mlflow.pyfunc.load_model("models:/main.files.m/1") is not None
 
 
 def test_a_name_has_three_levels() -> None:
