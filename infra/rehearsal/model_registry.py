@@ -25,7 +25,7 @@ _NOT_SEARCHED = ("tags", "aliases")
 _FILTER = re.compile(r"""\s*(name|run_id)\s*=\s*('[^']*'|"[^"]*")\s*""")
 _MOST_TAGS, _LONGEST_KEY, _LONGEST_VALUE = 50, 250, 1000
 _NOT_IN_KEYS = ".,-=/:"
-"""What a tag takes (docs.databricks.com, "Apply tags to Unity Catalog securable objects"); MLflow takes shorter keys."""
+"""What a tag takes (docs.databricks.com, "Apply tags to Unity Catalog securable objects"); MLflow has shorter keys."""
 
 
 class Registry:
