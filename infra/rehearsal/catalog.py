@@ -73,14 +73,15 @@ class Catalog:
     def create(self, kind: str, document: Document | None = None) -> Document:
         """Make the schema, volume or model that is described: by the request, where nothing else is given."""
         document = document or body()
-        above = [_name(document, key) for key in ("catalog_name", "schema_name")[: 1 if kind == "schemas" else 2]]
+        levels = ("catalog_name", "name") if kind == "schemas" else ("catalog_name", "schema_name", "name")
+        named = {key: _name(document, key) for key in levels}
         if kind == "volumes" and document.get("volume_type") != "MANAGED":
             raise invalid("volume_type: only MANAGED volumes can be rehearsed")
-        full_name = ".".join([*above, _name(document, "name")])
+        full_name = ".".join(named.values())
         _check_texts(document)
-        self.name_catalog(above[0])
+        self.name_catalog(named["catalog_name"])
         if kind != "schemas":
-            self.get("schemas", ".".join(above))
+            self.get("schemas", full_name.rpartition(".")[0])
         ids = {"schemas": "schema_id", "volumes": "volume_id"}
         own = {ids[kind]: str(self.store.number())} if kind in ids else {"storage_location": ""}
         with self.store.lock:
@@ -88,8 +89,8 @@ class Catalog:
             if kind == "models":
                 described = {"name": full_name, "description": document.get("comment", "")}
                 self.ask("POST", "registered-models/create", described | {"tags": document.pop("tags", [])})
-            made = self._stamped(document | own, full_name)
-            self.store.put(kind, full_name.lower(), made)
+            made = self._stamped(document | named | own, full_name)
+            self.store.put(kind, full_name, made)
         return made
 
     def ask(self, method: str, path: str, content: Mapping[str, object]) -> Document:

@@ -262,8 +262,10 @@ def test_a_model_is_not_renamed_onto_another(model: str) -> None:
     assert there.get_model_version_by_alias(model, "champion").status == "READY"
 
 
-def test_a_name_is_kept_in_lower_case(model: str) -> None:
+def test_a_name_is_kept_in_lower_case(client: WorkspaceClient, model: str) -> None:
+    schema = client.schemas.create("Upper", "main")
     there = MlflowClient()
+    assert (schema.name, schema.full_name) == ("upper", "main.upper")
     assert there.create_registered_model("main.registry.Upper").name == "main.registry.upper"
     assert there.get_registered_model("Main.Registry.UPPER").name == "main.registry.upper"
     there.delete_registered_model("main.registry.uppeR")
