@@ -58,6 +58,16 @@ def caller() -> str:
     return str(request.environ.get(CALLER, USER))
 
 
+def ask(mlflow: Mlflow, method: str, path: str, content: Mapping[str, object]) -> Document:
+    """MLflow's answer; what it rejects is an `ApiError`."""
+    answer, status = mlflow(method, path, dict(content))
+    if status != 200:
+        # MLflow answers 500 to values that it does not expect.
+        code = str(answer.get("error_code")) if status < 500 else "INVALID_PARAMETER_VALUE"
+        raise ApiError(status if status < 500 else 400, code, str(answer.get("message", "MLflow rejects it")))
+    return answer
+
+
 def body() -> Document:
     """The request's JSON object, whatever its content type; a null counts as left out, as on Databricks."""
     try:

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from flask import Blueprint, Response, request, send_file
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
-from infra.rehearsal.api import ApiError, Document, Mlflow, body, invalid, missing, text
+from infra.rehearsal.api import ApiError, Document, Mlflow, ask, body, invalid, missing, text
 
 ROOT = "dbfs:/databricks/mlflow-tracking"
 """Below it lies each experiment's folder; MLflow's client takes this path for one of a workspace."""
@@ -92,12 +92,12 @@ def blueprint(state: Path, mlflow: Mlflow, *, host: str, token: str) -> Blueprin
     def of_run(method: str) -> Document:
         given = body()
         run_id = text(given, "run_id")
-        root = _asked(mlflow, "runs/get", "run", run_id=run_id)["info"]["artifact_uri"]
+        root = ask(mlflow, "GET", "runs/get", {"run_id": run_id})["run"]["info"]["artifact_uri"]
         infos = [{"run_id": run_id, **info} for info in signed(method, root, given.get("path"))]
         return {"credential_infos": infos}
 
     def of_model(method: str, model_id: str) -> Document:
-        root = _asked(mlflow, f"logged-models/{plain(model_id)}", "model")["info"]["artifact_uri"]
+        root = ask(mlflow, "GET", f"logged-models/{plain(model_id)}", {})["model"]["info"]["artifact_uri"]
         return {"credentials": [{"credential_info": info} for info in signed(method, root, body().get("paths"))]}
 
     for method, run, model in (("GET", "read", "download"), ("PUT", "write", "upload")):
@@ -112,7 +112,7 @@ def blueprint(state: Path, mlflow: Mlflow, *, host: str, token: str) -> Blueprin
             allowed = None
         # HEAD is answered as GET is.
         if allowed != ["PUT" if request.method == "PUT" else "GET", path]:
-            raise ApiError(403, "PERMISSION_DENIED", "the address is not signed for this, or an hour has passed")
+            raise ApiError(403, "PERMISSION_DENIED", "the signature is missing, expired, or of another file or method")
         file = state / "artifacts" / path
         if request.method == "PUT":
             receive(file, state / "uploads")
@@ -129,11 +129,3 @@ def _add(routes: Blueprint, rule: str, answer: Callable[..., Document], method: 
         return answer(method, **values)
 
     routes.add_url_rule(f"/api/2.0/mlflow/{rule}", rule, view, methods=["POST"])
-
-
-def _asked(mlflow: Mlflow, path: str, what: str, **query: str) -> Document:
-    answer, status = mlflow("GET", path, query)
-    if status != 200:
-        raise ApiError(status, str(answer.get("error_code")), str(answer.get("message")))
-    found: Document = answer[what]
-    return found

@@ -13,7 +13,7 @@ from pathlib import Path
 from flask import Blueprint, request
 
 from infra.rehearsal import shapes
-from infra.rehearsal.api import USER, ApiError, Document, Mlflow, body, flag, invalid, now, text
+from infra.rehearsal.api import USER, ApiError, Document, Mlflow, ask, body, flag, invalid, now, text
 from infra.rehearsal.files import Files
 from infra.rehearsal.store import Store
 
@@ -88,19 +88,10 @@ class Catalog:
             self._check_free(kind, full_name)
             if kind == "models":
                 described = {"name": full_name, "description": document.get("comment", "")}
-                self.ask("POST", "registered-models/create", described | {"tags": document.pop("tags", [])})
+                ask(self.mlflow, "POST", "registered-models/create", described | {"tags": document.pop("tags", [])})
             made = self._stamped(document | named | own, full_name)
             self.store.put(kind, full_name, made)
         return made
-
-    def ask(self, method: str, path: str, content: Mapping[str, object]) -> Document:
-        """MLflow's answer; what it rejects is an `ApiError`."""
-        answer, status = self.mlflow(method, path, dict(content))
-        if status != 200:
-            # An accident there comes of what was sent: nothing else reaches it.
-            code = str(answer.get("error_code")) if status < 500 else "INVALID_PARAMETER_VALUE"
-            raise ApiError(status if status < 500 else 400, code, str(answer.get("message", "MLflow rejects it")))
-        return answer
 
     def _check_free(self, kind: str, full_name: str) -> None:
         if self.store.get(kind, full_name.lower()):
@@ -128,7 +119,7 @@ class Catalog:
         return new
 
     def _rename_model(self, old: str, new: str) -> None:
-        self.ask("POST", "registered-models/rename", {"name": old, "new_name": new})
+        ask(self.mlflow, "POST", "registered-models/rename", {"name": old, "new_name": new})
         self.files.rename_model(old, new)
         renamed = {f"function/{old}": f"function/{new}"}
         renamed |= {f"{old}/{number}": f"{new}/{number}" for number in self._versions(old)}
@@ -148,7 +139,7 @@ class Catalog:
         if kind == "schemas":
             self._empty(name)
         elif kind == "models":
-            self.ask("DELETE", "registered-models/delete", {"name": name})
+            ask(self.mlflow, "DELETE", "registered-models/delete", {"name": name})
             self.files.drop_model(name)
             for number in self._versions(name):
                 self.store.delete("versions", f"{name}/{number}")

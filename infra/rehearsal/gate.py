@@ -162,4 +162,4 @@ def _http_error(error: HTTPException) -> Response:
 
 def _unexpected(error: Exception) -> Response:
     logging.getLogger(__name__).error("%s %s: %s: %s", request.method, request.path, type(error).__name__, error)
-    return refusal(ApiError(500, "INTERNAL_ERROR", f"an accident of the rehearsal workspace: {type(error).__name__}"))
+    return refusal(ApiError(500, "INTERNAL_ERROR", f"the rehearsal workspace failed: {type(error).__name__}"))

@@ -73,9 +73,9 @@ def application(state: Path) -> WSGIApplication:
 
 
 def guarded(mlflow: WSGIApplication) -> WSGIApplication:
-    """MLflow's server, whose pages only read what the workspace keeps too, and which has no accidents.
+    """MLflow's server, whose pages change nothing that the workspace keeps too.
 
-    It takes what it doesn't expect in a request for one, and answers with a page, which no client can read.
+    A malformed request makes MLflow answer 500 with a page, which no client can read; here it is rejected.
     """
 
     def answer(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:

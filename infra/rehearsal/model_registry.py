@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from flask import Blueprint, request
 
 from infra.rehearsal import artifacts
-from infra.rehearsal.api import ApiError, Document, body, invalid, missing, number, text
+from infra.rehearsal.api import ApiError, Document, ask, body, invalid, missing, number, text
 from infra.rehearsal.catalog import METASTORE, Catalog
 
 _MLFLOW = "/api/2.0/mlflow/unity-catalog/"
@@ -39,14 +39,17 @@ class Registry:
         self._catalog = catalog
         self._store = catalog.store
 
+    def _ask(self, method: str, path: str, content: Mapping[str, object]) -> Document:
+        return ask(self._catalog.mlflow, method, path, content)
+
     def _model(self, name: str) -> Document:
-        found = self._catalog.ask("GET", "registered-models/get", {"name": name.lower()})["registered_model"]
+        found = self._ask("GET", "registered-models/get", {"name": name.lower()})["registered_model"]
         return {key: found[key] for key in _OF_MODEL if key in found}
 
     def version(self, name: str, version: str) -> Document:
         """A version, as MLflow's client gets it."""
         asked = {"name": name.lower(), "version": version}
-        return self._shown(self._catalog.ask("GET", "model-versions/get", asked)["model_version"])
+        return self._shown(self._ask("GET", "model-versions/get", asked)["model_version"])
 
     def by_alias(self, name: str, alias: str) -> Document:
         """The version that an alias points to, as MLflow's client gets it."""
@@ -76,7 +79,7 @@ class Registry:
 
     def search_models(self) -> Document:
         """A page of the models."""
-        found = self._catalog.ask("GET", "registered-models/search", _paged(request.args))
+        found = self._ask("GET", "registered-models/search", _paged(request.args))
         searched = [key for key in _OF_MODEL if key not in _NOT_SEARCHED]
         models = [{key: one[key] for key in searched if key in one} for one in found.get("registered_models", [])]
         return {**found, "registered_models": models}
@@ -90,7 +93,7 @@ class Registry:
             name = self._catalog.update("models", name, {"new_name": new})["full_name"]
         if "description" in given:
             described = {"name": name.lower(), "description": text(given, "description")}
-            self._catalog.ask("PATCH", "registered-models/update", described)
+            self._ask("PATCH", "registered-models/update", described)
         return {"registered_model": self._model(name)}
 
     def delete_model(self) -> Document:
@@ -103,10 +106,10 @@ class Registry:
         name, source = text(given, "name").lower(), text(given, "source")
         _check_tags({}, given.get("tags", []))
         if "model_id" in given:
-            self._catalog.ask("GET", f"logged-models/{artifacts.plain(text(given, 'model_id'))}", {})
+            self._ask("GET", f"logged-models/{artifacts.plain(text(given, 'model_id'))}", {})
         # The client has read the files there, which may be on its own machine, and uploads them.
         wanted = {"name": name, "source": artifacts.ROOT, **{key: given[key] for key in _NEW if key in given}}
-        version = self._catalog.ask("POST", "model-versions/create", wanted)["model_version"]["version"]
+        version = self._ask("POST", "model-versions/create", wanted)["model_version"]["version"]
         own = {"source": source, **{key: given[key] for key in ("model_id",) if key in given}}
         self._store.put("versions", f"{name}/{version}", own | {"status": "PENDING_REGISTRATION"})
         self._catalog.files.model_folder(name, version).mkdir(parents=True, exist_ok=True)
@@ -132,7 +135,7 @@ class Registry:
         wanted = str(asked.get("filter") or "")
         if wanted and not _FILTER.fullmatch(wanted):
             raise invalid(f"Unsupported filter query: {wanted}. Accepted: name = '...' or run_id = '...'")
-        found = self._catalog.ask("GET", "model-versions/search", _paged(asked))
+        found = self._ask("GET", "model-versions/search", _paged(asked))
         shown = [self._shown(one) for one in found.get("model_versions", [])]
         versions = [{key: one[key] for key in one if key not in _NOT_SEARCHED} for one in shown]
         return {**found, "model_versions": versions}
@@ -141,13 +144,13 @@ class Registry:
         """Describe a version."""
         given = body()
         name, version = _named(given)
-        self._catalog.ask("PATCH", "model-versions/update", given | {"name": name})
+        self._ask("PATCH", "model-versions/update", given | {"name": name})
         return {"model_version": self.version(name, version)}
 
     def delete_version(self) -> Document:
         """Remove a version and its files."""
         name, version = _named(body())
-        self._catalog.ask("DELETE", "model-versions/delete", {"name": name, "version": version})
+        self._ask("DELETE", "model-versions/delete", {"name": name, "version": version})
         self._store.delete("versions", f"{name}/{version}")
         self._catalog.files.drop_model(name, version)
         return {}
@@ -156,13 +159,13 @@ class Registry:
         """Set a tag of a model."""
         given = body()
         _check_tags(self._model(text(given, "name")), [given])
-        return self._catalog.ask("POST", "registered-models/set-tag", _lower(given))
+        return self._ask("POST", "registered-models/set-tag", _lower(given))
 
     def set_version_tag(self) -> Document:
         """Set a tag of a version."""
         given = body()
         _check_tags(self.version(*_named(given)), [given])
-        return self._catalog.ask("POST", "model-versions/set-tag", _lower(given))
+        return self._ask("POST", "model-versions/set-tag", _lower(given))
 
     def emit_lineage(self) -> Document:
         """Take note that a version was read: Databricks draws it, and nothing asks for it."""
@@ -171,7 +174,7 @@ class Registry:
 
     def pass_on(self) -> Document:
         """Let MLflow's server answer, which does as Unity Catalog does."""
-        return self._catalog.ask(request.method, request.path.removeprefix(_MLFLOW), _lower(body()))
+        return self._ask(request.method, request.path.removeprefix(_MLFLOW), _lower(body()))
 
 
 _ENDPOINTS: Mapping[str, Callable[[Registry], Document]] = {
@@ -209,7 +212,7 @@ def _lower(given: Document) -> Document:
 
 
 def _paged(asked: Mapping[str, object]) -> Mapping[str, object]:
-    if number(asked.get("max_results") or 1, "max_results") < 1 or asked.get("max_results") == "0":
+    if number(asked.get("max_results", 1), "max_results") < 1:
         raise invalid(f"max_results: '{asked.get('max_results')}' is not a positive number")
     return asked
 
@@ -272,7 +275,7 @@ def _view(registry: Registry, answer: Callable[[Registry], Document]) -> Callabl
         try:
             return answer(registry)
         except ApiError as error:
-            # An answer whose code MLflow's client doesn't know is an accident to it, and is asked for again.
+            # MLflow's client retries an answer whose error code it doesn't know.
             for known in ("DOES_NOT_EXIST", "ALREADY_EXISTS"):
                 if error.code.endswith(known):
                     raise ApiError(error.status, f"RESOURCE_{known}", error.message) from None

@@ -5,16 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from databricks.sdk import WorkspaceClient
-from databricks.sdk.config import Config
 from databricks.sdk.errors import NotFound
-from databricks.sdk.errors.base import DatabricksError
 
 from infra.environment import environment
 from infra.environment.environment import Environment
 from ml_pipeline.errors import InputError, PipelineError
+from ml_pipeline.workspace.connection import Connection
 
 _FILES = Path("environments")
 
@@ -39,19 +36,10 @@ def found(name: str, among: Sequence[str]) -> list[str]:
     instances = [environment.load(files[name], instance=one) for one in among]
     if not instances:
         return []
-    first = instances[0]
     try:
-        client = _connect(first)
-        jobs = {job.settings.name or "" for job in client.jobs.list() if job.settings}
-        pools = {pool.instance_pool_name or "" for pool in client.instance_pools.list()}
-        folders: set[str | None] = set()
-        with contextlib.suppress(NotFound):
-            # Before the first deployment there may be no such folder.
-            folders = {entry.path for entry in client.workspace.list(first.workspace.folder)}
-        schemas = {schema.full_name for schema in client.schemas.list(first.catalog.name)}
-    except (DatabricksError, OSError, ValueError) as error:
+        names, folders, schemas = _Workspace(files[name]).held(instances[0])
+    except PipelineError as error:
         raise PipelineError(f"{name}: the workspace can't be asked what is left: {error}") from error
-    names = {*jobs, *pools}
     return [
         each.instance
         for each in instances
@@ -61,12 +49,18 @@ def found(name: str, among: Sequence[str]) -> list[str]:
     ]
 
 
-def _connect(given: Environment) -> WorkspaceClient:
-    workspace = given.workspace
-    chosen: dict[str, Any] = {
-        "host": workspace.host,
-        "profile": workspace.profile,
-        "client_id": workspace.client_id,
-        "auth_type": "github-oidc" if workspace.auth == "github-oidc" else None,
-    }
-    return WorkspaceClient(config=Config(**{key: value for key, value in chosen.items() if value}))
+class _Workspace(Connection):
+    def held(self, of: Environment) -> tuple[set[str], set[str | None], set[str | None]]:
+        """The names of jobs and pools, and the paths of folders and schemas that lie where an environment's do."""
+        client = self._client
+
+        def folders() -> set[str | None]:
+            with contextlib.suppress(NotFound):
+                return {entry.path for entry in client.workspace.list(of.workspace.folder)}
+            # Before the first deployment there may be no such folder.
+            return set()
+
+        jobs = self.ask(lambda: {job.settings.name or "" for job in client.jobs.list() if job.settings})
+        pools = self.ask(lambda: {pool.instance_pool_name or "" for pool in client.instance_pools.list()})
+        schemas = self.ask(lambda: {schema.full_name for schema in client.schemas.list(of.catalog.name)})
+        return jobs | pools, self.ask(folders), schemas

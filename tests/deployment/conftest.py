@@ -89,10 +89,28 @@ class Deployment:
 
     def interrupted(self, stack: str, *, said: str, by: signal.Signals) -> None:
         """Start a deployment, and once it has said something interrupt it as Ctrl-C does, or kill all of it."""
+        with self._begun(self.command("deploy", stack, "--auto-approve"), said=said) as process:
+            os.killpg(process.pid, by)
+            if by == signal.SIGKILL:
+                # Terraform has a terminal, and so a group, of its own.
+                for terraform in self._terraform():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(terraform, by)
+            process.communicate()
+        # Terraform ends what it is at, which the command line does not wait for.
+        deadline = time.monotonic() + 120
+        while self._terraform():
+            assert time.monotonic() < deadline, "Terraform does not end"
+            time.sleep(0.2)
+
+    @contextlib.contextmanager
+    def _begun(
+        self, command: list[str], *, said: str, folder: Path = ROOT, **more: str
+    ) -> Iterator[subprocess.Popen[str]]:
         with subprocess.Popen(
-            self.command("deploy", stack, "--auto-approve"),
-            cwd=ROOT,
-            env=self.environment(),
+            command,
+            cwd=folder,
+            env=self.environment(**more),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -100,18 +118,7 @@ class Deployment:
         ) as process:
             assert process.stdout is not None
             assert any(re.search(said, line) for line in process.stdout), f"'{said}' was not said"
-            os.killpg(process.pid, by)
-            if by == signal.SIGKILL:
-                # Terraform has a terminal, and so a group, of its own.
-                for terraform in self._terraform():
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(terraform, by)
-            process.stdout.read()
-        # Terraform ends what it is at, which the command line does not wait for.
-        deadline = time.monotonic() + 120
-        while self._terraform():
-            assert time.monotonic() < deadline, "Terraform does not end"
-            time.sleep(0.2)
+            yield process
 
     def cancelled(self, verb: str, stack: str, *, said: str) -> str:
         """Cancel a step as GitHub does: its own process gets SIGINT, and SIGTERM later. Returns the output."""
@@ -119,21 +126,11 @@ class Deployment:
         return self.signalled([sys.executable, "-m", "infra", "cdktf", verb, stack, *options], said=said)
 
     def signalled(self, command: list[str], *, said: str, folder: Path = ROOT) -> str:
-        with subprocess.Popen(
-            command,
-            cwd=folder,
-            env=self.environment(PYTHONPATH=str(ROOT)),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        ) as process:
-            assert process.stdout is not None
-            assert any(re.search(said, line) for line in process.stdout), f"'{said}' was not printed"
+        with self._begun(command, said=said, folder=folder, PYTHONPATH=str(ROOT)) as process:
             process.send_signal(signal.SIGINT)
             time.sleep(1)
             process.send_signal(signal.SIGTERM)
-            output = process.stdout.read()
+            output, _ = process.communicate()
         assert self._terraform() == []
         return output
 
