@@ -80,7 +80,7 @@ def blueprint(state: Path, mlflow: Mlflow, *, host: str, token: str) -> Blueprin
         found = []
         for path in paths:
             if not isinstance(path, str) or not path.isprintable() or len(path.encode()) > _LONGEST_PATH:
-                raise invalid("Invalid path: accepted: text of printable characters, of a few thousand bytes")
+                raise invalid(f"Invalid path: accepted: printable text of up to {_LONGEST_PATH} bytes")
             file = folder.joinpath(path).resolve()
             if not file.is_relative_to(folder):
                 raise invalid(f"Invalid path: {path}")
