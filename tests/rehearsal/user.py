@@ -94,6 +94,10 @@ def use_mlflow(served: server.Served, monkeypatch: pytest.MonkeyPatch) -> None:
     # Not by its functions or variables: what another test has set would win, or stay.
     monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", "databricks")
     monkeypatch.setattr("mlflow.tracking._model_registry.utils._registry_uri", "databricks-uc")
+    # Set here to be unset when the test ends: what set_experiment chose is no experiment of the next test's store.
+    monkeypatch.setattr("mlflow.tracking.fluent._active_experiment_id", None)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "")
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_ID")
     # A refusal that the client would ask again about shows in seconds.
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 
