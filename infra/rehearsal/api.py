@@ -58,6 +58,11 @@ def caller() -> str:
     return str(request.environ.get(CALLER, USER))
 
 
+def token_of(token: str, principal: str) -> str:
+    """The token by which somebody signs in, given the workspace's own, which is the user's."""
+    return token if principal == USER else f"{token}.{principal}"
+
+
 def ask(mlflow: Mlflow, method: str, path: str, content: Mapping[str, object]) -> Document:
     """MLflow's answer; what it rejects is an `ApiError`."""
     answer, status = mlflow(method, path, dict(content))

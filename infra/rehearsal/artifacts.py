@@ -17,6 +17,7 @@ from urllib.parse import quote
 from flask import Blueprint, Response, request, send_file
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
+from infra.rehearsal.access import Access
 from infra.rehearsal.api import ApiError, Document, Mlflow, ask, body, invalid, missing, text
 
 ROOT = "dbfs:/databricks/mlflow-tracking"
@@ -24,6 +25,7 @@ ROOT = "dbfs:/databricks/mlflow-tracking"
 STORAGE = "/storage/"
 """Addresses below it carry their own permission."""
 _SECONDS = 3600
+_LEVELS = {"GET": "CAN_READ", "PUT": "CAN_EDIT"}
 _LONGEST_PATH = 2000
 _MOST_BYTES = 5 * 1024**3
 """Of one file (docs.databricks.com, Files API; Amazon S3, "PutObject")."""
@@ -61,12 +63,13 @@ def receive(file: Path, uploads: Path) -> None:
         raise invalid(f"the file can't be written: {error.strerror}") from None
 
 
-def blueprint(state: Path, mlflow: Mlflow, *, host: str, token: str) -> Blueprint:
+def blueprint(state: Path, mlflow: Mlflow, access: Access, *, host: str, token: str) -> Blueprint:
     """The endpoints.
 
     Args:
         state: The state folder.
         mlflow: Calls MLflow's server.
+        access: Who may read and write them.
         host: What signed addresses begin with.
         token: What they are signed with.
     """
@@ -92,13 +95,16 @@ def blueprint(state: Path, mlflow: Mlflow, *, host: str, token: str) -> Blueprin
     def of_run(method: str) -> Document:
         given = body()
         run_id = text(given, "run_id")
-        root = ask(mlflow, "GET", "runs/get", {"run_id": run_id})["run"]["info"]["artifact_uri"]
-        infos = [{"run_id": run_id, **info} for info in signed(method, root, given.get("path"))]
+        run = ask(mlflow, "GET", "runs/get", {"run_id": run_id})["run"]["info"]
+        access.need(_LEVELS[method], "experiments", run["experiment_id"])
+        infos = [{"run_id": run_id, **info} for info in signed(method, run["artifact_uri"], given.get("path"))]
         return {"credential_infos": infos}
 
     def of_model(method: str, model_id: str) -> Document:
-        root = ask(mlflow, "GET", f"logged-models/{plain(model_id)}", {})["model"]["info"]["artifact_uri"]
-        return {"credentials": [{"credential_info": info} for info in signed(method, root, body().get("paths"))]}
+        model = ask(mlflow, "GET", f"logged-models/{plain(model_id)}", {})["model"]["info"]
+        access.need(_LEVELS[method], "experiments", model["experiment_id"])
+        infos = signed(method, model["artifact_uri"], body().get("paths"))
+        return {"credentials": [{"credential_info": info} for info in infos]}
 
     for method, run, model in (("GET", "read", "download"), ("PUT", "write", "upload")):
         _add(routes, f"artifacts/credentials-for-{run}", of_run, method)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from flask import Blueprint, request
 
-from infra.rehearsal.api import USER, Document, body, text, versioned
+from infra.rehearsal.access import Access
+from infra.rehearsal.api import Document, body, caller, text, versioned
 from infra.rehearsal.store import Store
 
 NODE_TYPES = ("i3.xlarge", "m5d.large", "Standard_DS3_v2", "n2-highmem-4")
@@ -19,10 +20,10 @@ _OWN = ("instance_pool_id", "state", "stats", "status", "default_tags")
 """What an instance pool has beside the settings that were sent."""
 
 
-def pools(store: Store) -> Blueprint:
+def pools(store: Store, access: Access) -> Blueprint:
     """The endpoints of instance pools."""
     routes = versioned("instance-pools", "2.0")
-    _keep(routes, store, kind="pools", key="instance_pool_id", delete="/delete")
+    _keep(routes, store, access, kind="pools", key="instance_pool_id", delete="/delete")
 
     @routes.post("/create")
     def create_pool() -> Document:
@@ -36,12 +37,14 @@ def pools(store: Store) -> Blueprint:
         stats = dict.fromkeys(("used_count", "idle_count", "pending_used_count", "pending_idle_count"), 0)
         own = {"instance_pool_id": pool_id, "state": "ACTIVE", "stats": stats, "status": {}, "default_tags": tags}
         store.put("pools", pool_id, settings | own)
+        access.created("instance-pools", pool_id)
         return {"instance_pool_id": pool_id}
 
     @routes.post("/edit")
     def edit_pool() -> Document:
         settings = body()
         old = store.find("pools", text(settings, "instance_pool_id"))
+        access.need("CAN_MANAGE", routes.name, old["instance_pool_id"])
         text(settings, "instance_pool_name")
         store.put("pools", old["instance_pool_id"], settings | {key: old[key] for key in _OWN})
         return {}
@@ -49,10 +52,10 @@ def pools(store: Store) -> Blueprint:
     return routes
 
 
-def clusters(store: Store) -> Blueprint:
+def clusters(store: Store, access: Access) -> Blueprint:
     """The endpoints of clusters."""
     routes = versioned("clusters", "2.0", "2.1")
-    _keep(routes, store, kind="clusters", key="cluster_id", delete="/permanent-delete")
+    _keep(routes, store, access, kind="clusters", key="cluster_id", delete="/permanent-delete")
 
     @routes.get("/list-node-types")
     def node_types() -> Document:
@@ -74,27 +77,32 @@ def clusters(store: Store) -> Blueprint:
         settings = body()
         text(settings, "spark_version")
         cluster_id = f"0101-000000-rehearsal{store.number()}"
-        own = {"cluster_id": cluster_id, "state": "RUNNING", "state_message": "", "creator_user_name": USER}
+        own = {"cluster_id": cluster_id, "state": "RUNNING", "state_message": "", "creator_user_name": caller()}
         store.put("clusters", cluster_id, settings | own)
+        access.created("clusters", cluster_id)
         return {"cluster_id": cluster_id}
 
     return routes
 
 
-def _keep(routes: Blueprint, store: Store, *, kind: str, key: str, delete: str) -> None:
+def _keep(routes: Blueprint, store: Store, access: Access, *, kind: str, key: str, delete: str) -> None:
     """The endpoints that are alike for pools and clusters."""
 
     @routes.get("/get")
     def get() -> Document:
-        return store.find(kind, text(request.args, key))
+        found = store.find(kind, text(request.args, key))
+        access.need("CAN_ATTACH_TO", routes.name, found[key])
+        return found
 
     @routes.get("/list")
     def list_() -> Document:
-        return {routes.name.replace("-", "_"): store.all(kind)}
+        seen = [one for one in store.all(kind) if access.may("CAN_ATTACH_TO", routes.name, one[key])]
+        return {routes.name.replace("-", "_"): seen}
 
     @routes.post(delete)
     def forget() -> Document:
         gone = store.find(kind, text(body(), key))[key]
+        access.need("CAN_MANAGE", routes.name, gone)
         store.delete(kind, gone)
         store.delete("permissions", f"{routes.name}/{gone}")
         return {}

@@ -9,13 +9,14 @@ from pathlib import Path, PurePosixPath
 
 from flask import Blueprint, Response, request, send_file
 
-from infra.rehearsal.api import USER, ApiError, Document, body, exists, flag, invalid, missing, not_implemented, text
+from infra.rehearsal.access import Access
+from infra.rehearsal.api import ApiError, Document, body, caller, exists, flag, invalid, missing, not_implemented, text
 from infra.rehearsal.artifacts import receive
 from infra.rehearsal.files import Files, clean
 from infra.rehearsal.store import Store
 
 
-def workspace(files: Files) -> Blueprint:
+def workspace(files: Files, access: Access) -> Blueprint:
     """The endpoints of the workspace's tree."""
     routes = Blueprint("workspace", __name__, url_prefix="/api/2.0")
     _one_at_a_time(routes, files)
@@ -32,6 +33,7 @@ def workspace(files: Files) -> Blueprint:
                 content = base64.b64decode(given.get("content") or "", validate=True)
             except (binascii.Error, TypeError, ValueError):
                 raise invalid("content is not Base64") from None
+        access.need_to_write(text(given, "path"))
         form, overwrite = str(given.get("format") or "SOURCE"), flag(given.get("overwrite"))
         shown = files.write(
             text(given, "path"), content, form=form, language=given.get("language"), overwrite=overwrite
@@ -40,6 +42,7 @@ def workspace(files: Files) -> Blueprint:
 
     @routes.post("/workspace-files/import-file/<path:path>")
     def import_file(path: str) -> Document:
+        access.need_to_write(f"/{path}")
         overwrite = flag(request.args.get("overwrite"))
         files.write(f"/{path}", request.get_data(), form="RAW", language=None, overwrite=overwrite)
         return {}
@@ -55,18 +58,24 @@ def workspace(files: Files) -> Blueprint:
     @routes.get("/workspace/export")
     def export() -> Response | Document:
         file = files.read(text(request.args, "path"))
+        access.need_path("CAN_READ", text(request.args, "path"))
         if flag(request.args.get("direct_download")):
             return send_file(file, mimetype="application/octet-stream")
         return {"content": base64.b64encode(file.read_bytes()).decode(), "file_type": file.suffix.lstrip(".")}
 
     @routes.post("/workspace/mkdirs")
     def mkdirs() -> Document:
-        files.make_folder(text(body(), "path"))
+        path = text(body(), "path")
+        made = access.need_to_make(path)
+        files.make_folder(path)
+        if made:
+            access.created("directories", files.status(made)["object_id"])
         return {}
 
     @routes.post("/workspace/delete")
     def delete() -> Document:
         given = body()
+        access.need_path("CAN_MANAGE", files.status(text(given, "path"))["path"])
         files.remove(text(given, "path"), recursive=flag(given.get("recursive")))
         return {}
 
@@ -167,18 +176,24 @@ def _entry(path: str, file: Path) -> Document:
     return shown if file.is_dir() else shown | size
 
 
-def git_folders(store: Store, files: Files) -> Blueprint:
+def git_folders(store: Store, files: Files, access: Access) -> Blueprint:
     """The endpoints of Git folders: a record each, and a folder; nothing is cloned."""
     routes = Blueprint("repos", __name__, url_prefix="/api/2.0/repos")
     _one_at_a_time(routes, files)
+
+    def repo(repo_id: str, level: str) -> Document:
+        found = store.find("repos", repo_id)
+        access.need(level, "repos", found["id"])
+        return found
 
     @routes.post("")
     def create() -> Document:
         given = body()
         url, provider = text(given, "url"), text(given, "provider")
         name = PurePosixPath(url).name.removesuffix(".git")
-        path = clean(str(given.get("path") or f"/Repos/{USER}/{name}"))
+        path = clean(str(given.get("path") or f"/Repos/{caller()}/{name}"))
         parent = str(PurePosixPath(path).parent)
+        access.need_path("CAN_MANAGE", parent)
         with store.lock:
             if files.is_folder(path):
                 raise exists(f"RESOURCE_ALREADY_EXISTS: {path} already exists. Please choose another name.")
@@ -193,20 +208,22 @@ def git_folders(store: Store, files: Files) -> Blueprint:
                 document["sparse_checkout"] = given["sparse_checkout"]
             store.put("repos", document["id"], document)
             files.adopt(path, document)
+            access.created("repos", document["id"])
         return document
 
     @routes.get("")
     def list_() -> Document:
         prefix = request.args.get("path_prefix", "").removeprefix("/Workspace")
-        return {"repos": [found for found in store.all("repos") if found["path"].startswith(prefix)]}
+        found = [one for one in store.all("repos") if one["path"].startswith(prefix)]
+        return {"repos": [one for one in found if access.may("CAN_READ", "repos", one["id"])]}
 
     @routes.get("/<repo_id>")
     def get(repo_id: str) -> Document:
-        return store.find("repos", repo_id)
+        return repo(repo_id, "CAN_READ")
 
     @routes.patch("/<repo_id>")
     def update(repo_id: str) -> Document:
-        changed, given = store.find("repos", repo_id), body()
+        changed, given = repo(repo_id, "CAN_EDIT"), body()
         if "tag" in given:
             # At a tag, no branch is checked out.
             changed.pop("branch", None)
@@ -216,7 +233,7 @@ def git_folders(store: Store, files: Files) -> Blueprint:
 
     @routes.delete("/<repo_id>")
     def delete(repo_id: str) -> Document:
-        files.remove(store.find("repos", repo_id)["path"], recursive=True)
+        files.remove(repo(repo_id, "CAN_MANAGE")["path"], recursive=True)
         return {}
 
     return routes

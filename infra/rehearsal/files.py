@@ -107,6 +107,10 @@ class Files:
         """Whether there is a folder."""
         return self._file(path).is_dir()
 
+    def is_there(self, path: str) -> bool:
+        """Whether there is a file or folder."""
+        return self._file(path).exists()
+
     def status(self, path: str) -> Document:
         """The workspace's description of an object."""
         path = clean(path)
@@ -129,6 +133,10 @@ class Files:
         """Whether an object of a kind has this id."""
         known = (entry for entry in self._store.all("objects") if str(entry["object_id"]) == object_id)
         return any(_PERMISSIONS[self.status(entry["path"])["object_type"]] == kind for entry in known)
+
+    def path_of(self, object_id: str) -> str:
+        """Where the object with an id is; nowhere if there is none."""
+        return next((str(one["path"]) for one in self._store.all("objects") if str(one["object_id"]) == object_id), "")
 
     def children(self, path: str) -> list[Document]:
         """What is in a folder; the object itself if it is not a folder."""

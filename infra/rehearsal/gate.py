@@ -10,7 +10,7 @@ from flask import Flask, Response, current_app, jsonify, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from infra.rehearsal import sign_in
-from infra.rehearsal.api import CALLER, USER, ApiError, not_implemented
+from infra.rehearsal.api import CALLER, USER, ApiError, not_implemented, token_of
 from infra.rehearsal.artifacts import STORAGE
 from infra.rehearsal.sign_in import SignIn
 
@@ -84,13 +84,14 @@ class Gate:
             answer = jsonify({"error": "invalid_request", "error_description": "needs client_id and subject_token"})
             answer.status_code = 400
             return answer
-        return jsonify({"access_token": f"{self._token}.{client_id}", "token_type": "Bearer", "expires_in": 3600})
+        return jsonify({"access_token": token_of(self._token, client_id), "token_type": "Bearer", "expires_in": 3600})
 
     def _caller(self, token: str) -> str | None:
-        if sign_in.same(token, self._token):
-            return USER
-        head, _, client_id = token.rpartition(".")
-        return client_id if sign_in.same(head, self._token) else None
+        end = len(self._token)
+        if not sign_in.same(token[:end], self._token):
+            return None
+        dot, name = token[end : end + 1], token[end + 1 :]
+        return USER if not dot else name if dot == "." and name else None
 
     def _unknown(self) -> Response | None:
         """What is answered to who has no token; ``None`` for who has it."""

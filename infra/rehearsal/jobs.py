@@ -11,6 +11,7 @@ from typing import Any
 from flask import Blueprint, request
 
 from infra.rehearsal import shapes
+from infra.rehearsal.access import named
 from infra.rehearsal.api import (
     ApiError,
     Document,
@@ -26,7 +27,6 @@ from infra.rehearsal.api import (
     text,
     versioned,
 )
-from infra.rehearsal.store import Store
 from infra.rehearsal.tasks import Workspace
 from ml_pipeline.settings import quartz
 
@@ -187,9 +187,11 @@ def without(settings: Document, fields: Iterable[str]) -> Document:
     return result
 
 
-def asked_job(store: Store, given: Mapping[str, Any]) -> Document:
-    """The job that a request names."""
-    return store.find("jobs", number(required(given, "job_id"), "job_id"))
+def asked_job(workspace: Workspace, given: Mapping[str, Any], level: str) -> Document:
+    """The job that a request names, if who asks has the level."""
+    found = workspace.store.find("jobs", number(required(given, "job_id"), "job_id"))
+    workspace.access.need(level, "jobs", found["job_id"])
+    return found
 
 
 def blueprint(workspace: Workspace, cancel_all: Callable[[int], None]) -> Blueprint:
@@ -200,18 +202,18 @@ def blueprint(workspace: Workspace, cancel_all: Callable[[int], None]) -> Bluepr
     def keep(own: Document, given: Document) -> None:
         settings = checked(workspace, given)
         settings.setdefault("name", _UNTITLED)
-        store.put("jobs", own["job_id"], own | {"settings": settings})
+        runs_as = named(settings["run_as"])[1] if settings.get("run_as") else own["creator_user_name"]
+        store.put("jobs", own["job_id"], own | {"settings": settings, "run_as_user_name": runs_as})
 
     @routes.post("/create")
     def create() -> Document:
-        me = caller()
-        new = {"job_id": store.number(), "creator_user_name": me, "run_as_user_name": me, "created_time": now()}
+        new = {"job_id": store.number(), "creator_user_name": caller(), "created_time": now()}
         keep(new, body())
         return {"job_id": new["job_id"]}
 
     @routes.get("/get")
     def get() -> Document:
-        return asked_job(store, request.args)
+        return asked_job(workspace, request.args, "CAN_VIEW")
 
     @routes.get("/list")
     def list_() -> Document:
@@ -219,6 +221,7 @@ def blueprint(workspace: Workspace, cancel_all: Callable[[int], None]) -> Bluepr
         if not 1 <= limit <= 100:
             raise invalid("limit must be between 1 and 100")
         found = [one for one in store.all("jobs") if not name or one["settings"]["name"].lower() == name.lower()]
+        found = [one for one in found if workspace.access.may("CAN_VIEW", "jobs", one["job_id"])]
         shown, more = page(found[::-1], limit=limit)
         if not flag(request.args.get("expand_tasks")):
             shown = [one | {"settings": without(one["settings"], ("tasks", "job_clusters"))} for one in shown]
@@ -228,21 +231,21 @@ def blueprint(workspace: Workspace, cancel_all: Callable[[int], None]) -> Bluepr
     def reset() -> Document:
         given = shapes.shaped(body(), shapes.CHANGE)
         settings = required(given, "new_settings")
-        keep(asked_job(store, given), settings)
+        keep(asked_job(workspace, given, "CAN_MANAGE"), settings)
         return {}
 
     @routes.post("/update")
     def update() -> Document:
         given = shapes.shaped(body(), shapes.CHANGE)
         with store.lock:
-            old = asked_job(store, given)
+            old = asked_job(workspace, given, "CAN_MANAGE")
             settings = without(old["settings"], given.get("fields_to_remove", []))
             keep(old, merged(settings, given.get("new_settings", {})))
         return {}
 
     @routes.post("/delete")
     def delete() -> Document:
-        gone = asked_job(store, body())["job_id"]
+        gone = asked_job(workspace, body(), "CAN_MANAGE")["job_id"]
         cancel_all(gone)
         store.delete("jobs", gone)
         store.delete("permissions", f"jobs/{gone}")

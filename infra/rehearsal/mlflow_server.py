@@ -18,7 +18,20 @@ from werkzeug.test import Client
 from werkzeug.wrappers import Response
 
 from infra.rehearsal import artifacts, gate, shapes
-from infra.rehearsal.api import Document, Mlflow, body, exists, invalid, missing, not_implemented, number, text
+from infra.rehearsal.access import Access
+from infra.rehearsal.api import (
+    ApiError,
+    Document,
+    Mlflow,
+    body,
+    exists,
+    invalid,
+    missing,
+    not_implemented,
+    number,
+    text,
+)
+from infra.rehearsal.experiment_access import ExperimentAccess
 from infra.rehearsal.files import Files, clean
 from infra.rehearsal.store import Store
 
@@ -72,8 +85,8 @@ def application(state: Path) -> WSGIApplication:
     return app
 
 
-def guarded(mlflow: WSGIApplication) -> WSGIApplication:
-    """MLflow's server, whose pages change nothing that the workspace keeps too.
+def guarded(mlflow: WSGIApplication, access: ExperimentAccess) -> WSGIApplication:
+    """MLflow's server, for who may ask, whose pages change nothing that the workspace keeps too.
 
     A malformed request makes MLflow answer 500 with a page, which no client can read; here it is rejected.
     """
@@ -82,6 +95,10 @@ def guarded(mlflow: WSGIApplication) -> WSGIApplication:
         path = str(environ.get("SCRIPT_NAME", "")) + str(environ["PATH_INFO"])
         if environ["REQUEST_METHOD"] != "GET" and _KEPT_BY_PAGES.fullmatch(path):
             return gate.refused(environ, not_implemented(f"a change by MLflow's pages: {path}"))(environ, start)
+        try:
+            access.check(environ)
+        except ApiError as error:
+            return gate.refused(environ, error)(environ, start)
         given = Response.from_app(mlflow, environ)
         if given.status_code == 500:
             return gate.refused(environ, invalid(f"MLflow can't read this request to {path}"))(environ, start)
@@ -115,9 +132,10 @@ def caller(mlflow: WSGIApplication) -> Mlflow:
     return call
 
 
-def blueprint(store: Store, files: Files, mlflow: Mlflow) -> Blueprint:
+def blueprint(store: Store, files: Files, mlflow: Mlflow, access: Access) -> Blueprint:
     """The endpoints of experiments."""
     routes = Blueprint("experiments", __name__)
+    seen = ExperimentAccess(access, mlflow).seen
 
     def path_of(name: str) -> str:
         if not name.startswith("/"):
@@ -126,6 +144,7 @@ def blueprint(store: Store, files: Files, mlflow: Mlflow) -> Blueprint:
         parent = str(PurePosixPath(name).parent)
         if not files.is_folder(parent):
             raise missing(f"Parent directory {parent} does not exist.")
+        access.need_path("CAN_MANAGE", parent)
         if files.is_folder(name):
             raise exists(f"Node named '{name}' already exists")
         return name
@@ -134,7 +153,7 @@ def blueprint(store: Store, files: Files, mlflow: Mlflow) -> Blueprint:
     def list_() -> tuple[Document, int]:
         given = {key: request.args[key] for key in ("view_type", "page_token") if key in request.args}
         most = number(request.args.get("max_results") or _MOST_FOUND, "max_results")
-        return mlflow("POST", "experiments/search", given | {"max_results": most})
+        return seen(mlflow("POST", "experiments/search", given | {"max_results": most}))
 
     @routes.post(f"{_EXPERIMENTS}/create")
     def create() -> tuple[Document, int]:
@@ -142,11 +161,15 @@ def blueprint(store: Store, files: Files, mlflow: Mlflow) -> Blueprint:
         name = path_of(text(given, "name"))
         if "artifact_location" in given:
             raise not_implemented("an experiment with an artifact_location of its own")
-        return mlflow("POST", "experiments/create", given | {"name": name})
+        answer, status = mlflow("POST", "experiments/create", given | {"name": name})
+        if status == 200:
+            access.created("experiments", answer["experiment_id"])
+        return answer, status
 
     @routes.post(f"{_EXPERIMENTS}/update")
     def update() -> tuple[Document, int]:
         given = body()
+        access.need("CAN_MANAGE", "experiments", text(given, "experiment_id"))
         changed = {"new_name": path_of(text(given, "new_name"))} if "new_name" in given else {}
         return mlflow("POST", "experiments/update", given | changed)
 
@@ -154,6 +177,8 @@ def blueprint(store: Store, files: Files, mlflow: Mlflow) -> Blueprint:
     def delete() -> tuple[Document, int]:
         experiment_id = text(body(), "experiment_id")
         found, status = mlflow("GET", "experiments/get", {"experiment_id": experiment_id})
+        if status == 200:
+            access.need("CAN_MANAGE", "experiments", experiment_id)
         if status == 200 and found["experiment"]["lifecycle_stage"] == "active":
             # Databricks moves it to the trash, and its name is free again; MLflow would keep the name.
             name = f"/Trash/{experiment_id}{found['experiment']['name']}"
@@ -165,6 +190,6 @@ def blueprint(store: Store, files: Files, mlflow: Mlflow) -> Blueprint:
     def search() -> tuple[Document, int]:
         given = shapes.shaped(body(), shapes.SEARCH)
         # MLflow's server takes what is left out for zero, which it rejects.
-        return mlflow("POST", "experiments/search", {"max_results": _MOST_FOUND} | given)
+        return seen(mlflow("POST", "experiments/search", {"max_results": _MOST_FOUND} | given))
 
     return routes

@@ -8,10 +8,13 @@ from typing import Any
 from flask import Blueprint, request
 
 from infra.rehearsal import shapes
+from infra.rehearsal.access import denied
 from infra.rehearsal.api import (
+    USER,
     Document,
     asked,
     body,
+    caller,
     flag,
     invalid,
     missing,
@@ -27,7 +30,8 @@ from infra.rehearsal.runs import Runs
 from infra.rehearsal.store import Store
 from infra.rehearsal.task_process import output
 
-_OWN = ("settings", "idempotency_token", "repair_history")
+_SEE = "CAN_VIEW"
+_OWN = ("settings", "idempotency_token", "repair_history", "run_as")
 """What is kept of a run that Databricks doesn't show, or not unless it is asked."""
 _INNER = ("resolved", "started")
 """The same of a task."""
@@ -65,7 +69,7 @@ def _add_starting(routes: Blueprint, store: Store, runs: Runs) -> None:
     @routes.post("/run-now")
     def run_now() -> Document:
         given = shapes.honoured(body(), shapes.RUN_NOW)
-        found = asked_job(store, given)
+        found = asked_job(runs.workspace, given, "CAN_MANAGE_RUN")
         settings = found["settings"] | {key: given[key] for key in ("queue",) if key in given}
         if not settings.get("tasks"):
             raise invalid("The job has no task.")
@@ -77,6 +81,7 @@ def _add_starting(routes: Blueprint, store: Store, runs: Runs) -> None:
             parameters=given.get("job_parameters", {}),
             overriding=_overriding(given),
             token=given.get("idempotency_token"),
+            creator=caller(),
         )
         return {"run_id": run["run_id"], "number_in_job": run["number_in_job"]}
 
@@ -86,13 +91,13 @@ def _add_starting(routes: Blueprint, store: Store, runs: Runs) -> None:
         if not settings.get("tasks"):
             raise invalid("Missing required field: tasks")
         token = settings.pop("idempotency_token", None)
-        return {"run_id": runs.start(None, settings, parameters={}, token=token)["run_id"]}
+        return {"run_id": runs.start(None, settings, parameters={}, token=token, creator=caller())["run_id"]}
 
     @routes.post("/runs/repair")
     def repair() -> Document:
         given = shapes.honoured(body(), shapes.REPAIR)
         with store.lock:
-            run = _the_run(store, given)
+            run = _the_run(runs, given, "CAN_MANAGE_RUN")
             if not ended(run):
                 raise invalid("Only a run that has ended can be repaired.")
             previous = run["repair_history"][-1].get("id")
@@ -109,10 +114,10 @@ def _add_reading(routes: Blueprint, store: Store, runs: Runs) -> None:
     @routes.get("/runs/get")
     def get() -> Document:
         given = asked()
-        task = _the_task(store, given.get("run_id"))
+        task = _the_task(runs, given.get("run_id"), _SEE)
         if task:
             return _run_of_task(*task)
-        run = _the_run(store, given)
+        run = _the_run(runs, given, _SEE)
         return _shown(run) | (_history(run) if flag(given.get("include_history")) else {})
 
     @routes.get("/runs/list")
@@ -120,7 +125,7 @@ def _add_reading(routes: Blueprint, store: Store, runs: Runs) -> None:
         limit = number(request.args.get("limit", 20), "limit") or 25
         if not 1 <= limit <= 26:
             raise invalid("limit must be between 1 and 25")
-        found = _asked_for(store)
+        found = [run for run in _asked_for(store) if _may(runs, _SEE, run)]
         shown, more = page(found[::-1], limit=limit)
         whole = flag(request.args.get("expand_tasks"))
         listed = [
@@ -131,9 +136,9 @@ def _add_reading(routes: Blueprint, store: Store, runs: Runs) -> None:
     @routes.get("/runs/get-output")
     def get_output() -> Document:
         given = asked()
-        task = _the_task(store, given.get("run_id"))
+        task = _the_task(runs, given.get("run_id"), _SEE)
         if task is None:
-            _the_run(store, given)
+            _the_run(runs, given, _SEE)
             raise invalid(
                 "Retrieving the output of runs with multiple tasks is not supported."
                 " Please retrieve the output of each individual task run instead."
@@ -149,8 +154,8 @@ def _add_ending(routes: Blueprint, store: Store, runs: Runs) -> None:
     @routes.post("/runs/cancel")
     def cancel() -> Document:
         given = body()
-        task = _the_task(store, given.get("run_id"))
-        runs.cancel((task[0] if task else _the_run(store, given))["run_id"])
+        task = _the_task(runs, given.get("run_id"), "CAN_MANAGE_RUN")
+        runs.cancel((task[0] if task else _the_run(runs, given, "CAN_MANAGE_RUN"))["run_id"])
         return {}
 
     @routes.post("/runs/cancel-all")
@@ -158,12 +163,13 @@ def _add_ending(routes: Blueprint, store: Store, runs: Runs) -> None:
         given = body()
         queued = flag(given.get("all_queued_runs"))
         every = queued and "job_id" not in given
-        runs.cancel_all(None if every else asked_job(store, given)["job_id"], queued=queued)
+        job_id = None if every else asked_job(runs.workspace, given, "CAN_MANAGE_RUN")["job_id"]
+        runs.cancel_all(job_id, queued=queued, who=lambda run: _may(runs, "CAN_MANAGE_RUN", run))
         return {}
 
     @routes.post("/runs/delete")
     def delete() -> Document:
-        run = _the_run(store, body())
+        run = _the_run(runs, body(), "CAN_MANAGE")
         if not ended(run):
             raise invalid(f"Run {run['run_id']} is still active; cancel it first.")
         store.delete("runs", run["run_id"])
@@ -189,15 +195,30 @@ def _asked_for(store: Store) -> list[Document]:
     return found
 
 
-def _the_run(store: Store, given: Mapping[str, Any]) -> Document:
-    return store.find("runs", number(required(given, "run_id"), "run_id"))
+def _may(runs: Runs, level: str, run: Document) -> bool:
+    """Whether who asks has a level for a run's job; a run without a job is its creator's."""
+    if caller() in (USER, run["creator_user_name"] if run["run_type"] == "SUBMIT_RUN" else USER):
+        return True
+    known = runs.workspace.store.get("jobs", run["job_id"]) is not None
+    return known and runs.workspace.access.may(level, "jobs", run["job_id"])
 
 
-def _the_task(store: Store, task_run_id: object) -> tuple[Document, Document] | None:
-    kept = store.get("task_runs", task_run_id)
+def _allowed(runs: Runs, level: str, run_id: object) -> Document:
+    run = runs.workspace.store.find("runs", run_id)
+    if not _may(runs, level, run):
+        raise denied(level, f"job {run['job_id']}")
+    return run
+
+
+def _the_run(runs: Runs, given: Mapping[str, Any], level: str) -> Document:
+    return _allowed(runs, level, number(required(given, "run_id"), "run_id"))
+
+
+def _the_task(runs: Runs, task_run_id: object, level: str) -> tuple[Document, Document] | None:
+    kept = runs.workspace.store.get("task_runs", task_run_id)
     if kept is None:
         return None
-    run = store.find("runs", kept["run_id"])
+    run = _allowed(runs, level, kept["run_id"])
     return run, next(task for task in run["tasks"] if str(task["run_id"]) == str(task_run_id))
 
 

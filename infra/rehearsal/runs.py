@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from graphlib import TopologicalSorter
 
-from infra.rehearsal.api import USER, Document, invalid, now
+from infra.rehearsal.access import named
+from infra.rehearsal.api import Document, invalid, now
 from infra.rehearsal.run_state import (
     MESSAGES,
     became,
@@ -49,6 +50,7 @@ class Runs:
         overriding: Document | None = None,
         token: str | None = None,
         trigger: str = "ONE_TIME",
+        creator: str,
     ) -> Document:
         """Start a run, or let it wait for the others of its job.
 
@@ -59,6 +61,7 @@ class Runs:
             overriding: Parameters of wheel tasks, as older callers give them.
             token: Names the run, so that asking twice starts it once.
             trigger: What starts it.
+            creator: Who starts it.
         """
         declared = {entry["name"]: str(entry.get("default", "")) for entry in settings.get("parameters") or []}
         _check_parameters(parameters, declared)
@@ -66,7 +69,7 @@ class Runs:
             for run in self._store.all("runs"):
                 if token and run["idempotency_token"] == token:
                     return run
-            run = self._new(job_id, settings, token)
+            run = self._new(job_id, settings, token, creator)
             values = reference_values(self.workspace.host, run)
             given = []
             for name, default in declared.items():
@@ -91,7 +94,7 @@ class Runs:
             for task in run["tasks"]:
                 task.update(held)
 
-    def _new(self, job_id: int | None, settings: Document, token: str | None) -> Document:
+    def _new(self, job_id: int | None, settings: Document, token: str | None, creator: str) -> Document:
         run_id = self._store.number()
         run: Document = {
             "job_id": job_id or self._store.number(),
@@ -103,7 +106,8 @@ class Runs:
             "run_type": "JOB_RUN" if job_id else "SUBMIT_RUN",
             "trigger": "ONE_TIME",
             "format": "MULTI_TASK",
-            "creator_user_name": USER,
+            "creator_user_name": creator,
+            "run_as": self._identity(job_id, settings, creator),
             **dict.fromkeys((*TIMES, "run_duration"), 0),
             "start_time": now(),
             "idempotency_token": token,
@@ -115,6 +119,12 @@ class Runs:
         run["run_page_url"] = f"{self.workspace.host}/jobs/{run['job_id']}/runs/{run_id}"
         run["tasks"] = [new_attempt(self._store, run, task, 0) for task in settings["tasks"]]
         return run
+
+    def _identity(self, job_id: int | None, settings: Document, creator: str) -> str:
+        """Whose rights the run has, whoever starts it (docs.databricks.com, "Jobs access control", "Job owner")."""
+        if settings.get("run_as"):
+            return named(settings["run_as"])[1]
+        return self.workspace.access.owner(job_id) if job_id else creator
 
     def repair(self, run_id: int, keys: set[str], *, parameters: Mapping[str, str], overriding: Document) -> int:
         """Run tasks of a run again that has ended; returns the repair's id.
@@ -160,9 +170,11 @@ class Runs:
             if run_id in self._stops:
                 self._stops[run_id].event.set()
 
-    def cancel_all(self, job_id: int | None, *, queued: bool = False) -> None:
-        """Let every run of a job end, or every one that is queued."""
-        for run in self._active(job_id):
+    def cancel_all(
+        self, job_id: int | None, *, queued: bool = False, who: Callable[[Document], bool] = lambda _run: True
+    ) -> None:
+        """Let every run of a job end, or every one that is queued, if whoever asks may."""
+        for run in filter(who, self._active(job_id)):
             if not queued or run["state"]["life_cycle_state"] == "QUEUED":
                 self.cancel(run["run_id"])
 

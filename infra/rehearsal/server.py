@@ -33,6 +33,8 @@ from infra.rehearsal import (
     run_routes,
     sign_in,
 )
+from infra.rehearsal.access import Access
+from infra.rehearsal.experiment_access import ExperimentAccess
 from infra.rehearsal.files import Files
 from infra.rehearsal.runs import Runs
 from infra.rehearsal.sign_in import SignIn
@@ -50,10 +52,11 @@ def _application(state: Path, *, host: str, token: str, signing: SignIn) -> tupl
     """The whole, and what ends it."""
     mlflow = mlflow_server.application(state)
     call = mlflow_server.caller(mlflow)
-    shown = mlflow_server.guarded(mlflow)
     store = Store(state / "rehearsal.db")
     files = Files(store, state)
-    workspace = Workspace(store=store, files=files, folder=state, host=host, token=token)
+    access = Access(store, files, call)
+    shown = mlflow_server.guarded(mlflow, ExperimentAccess(access, call))
+    workspace = Workspace(store=store, files=files, access=access, folder=state, host=host, token=token)
     runs = Runs(workspace)
     catalogs = catalog.Catalog(store, files, state / "lakehouse" / "warehouse", call)
     app = sign_in.application("infra.rehearsal")
@@ -62,17 +65,17 @@ def _application(state: Path, *, host: str, token: str, signing: SignIn) -> tupl
     app.json.sort_keys = False  # type: ignore[attr-defined]
     for routes in (
         permissions.identity(),
-        permissions.blueprint(store, files, call),
-        clusters.pools(store),
-        clusters.clusters(store),
+        permissions.blueprint(store, access),
+        clusters.pools(store, access),
+        clusters.clusters(store, access),
         jobs.blueprint(workspace, runs.cancel_all),
         run_routes.blueprint(runs),
-        file_routes.workspace(files),
+        file_routes.workspace(files, access),
         file_routes.volumes(files),
-        file_routes.git_folders(store, files),
+        file_routes.git_folders(store, files, access),
         catalog.blueprint(catalogs),
-        mlflow_server.blueprint(store, files, call),
-        artifacts.blueprint(state, call, host=host, token=token),
+        mlflow_server.blueprint(store, files, call, access),
+        artifacts.blueprint(state, call, access, host=host, token=token),
         model_registry.blueprint(catalogs),
         pages.blueprint(runs),
         object_pages.blueprint(catalogs),

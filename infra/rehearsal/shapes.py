@@ -16,6 +16,7 @@ Shape = Mapping[str, Any]
 TEXTS: Shape = {"*": str}
 """An object of any names, each with a text."""
 
+PRINCIPALS = ("user_name", "group_name", "service_principal_name")
 _MACHINES = ("node_type_id", "driver_node_type_id", "instance_pool_id", "driver_instance_pool_id")
 _CLUSTER: Shape = dict.fromkeys(("spark_version", *_MACHINES), str)
 _TASK: Shape = {
@@ -42,6 +43,7 @@ JOB: Shape = {
     "job_clusters": [{"job_cluster_key": str, "new_cluster": _CLUSTER}],
     "parameters": [{"name": str, "default": str}],
     "environments": [{"environment_key": str}],
+    "run_as": dict.fromkeys(PRINCIPALS, str),
     "schedule": {"quartz_cron_expression": str, "timezone_id": str},
     "queue": {"enabled": bool},
     "timeout_seconds": int,
@@ -58,7 +60,6 @@ REPAIR: Shape = {
     "rerun_all_failed_tasks": bool,
     "rerun_dependent_tasks": bool,
 }
-PRINCIPALS = ("user_name", "group_name", "service_principal_name")
 PERMISSIONS: Shape = {"access_control_list": [dict.fromkeys((*PRINCIPALS, "permission_level"), str)]}
 SEARCH: Shape = {"max_results": int, "filter": str, "order_by": [str], "page_token": str}
 GRANTS: Shape = {"changes": [{"principal": str, "add": [str], "remove": [str]}]}

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.rehearsal import task_process
-from infra.rehearsal.api import Document, now
+from infra.rehearsal.access import Access, denied
+from infra.rehearsal.api import ApiError, Document, now, token_of
 from infra.rehearsal.files import Files
 from infra.rehearsal.run_state import MESSAGES, ended, hinders, latest, reference_values, state, substitute
 from infra.rehearsal.store import Store
@@ -25,6 +26,7 @@ class Workspace:
 
     store: Store
     files: Files
+    access: Access
     folder: Path
     """The state folder."""
     host: str
@@ -52,10 +54,8 @@ class Tasks:
         self._store = workspace.store
         self._start = start
         self._cancel = cancel
-        host, token = workspace.host, workspace.token
         self._own = {
-            "DATABRICKS_HOST": host,
-            "DATABRICKS_TOKEN": token,
+            "DATABRICKS_HOST": workspace.host,
             "MLFLOW_TRACKING_URI": "databricks",
             "MLFLOW_REGISTRY_URI": "databricks-uc",
             "ML_PIPELINE_STATE": str(workspace.folder / "lakehouse"),
@@ -119,17 +119,22 @@ class Tasks:
         record = self._note(run_id, key, {**state("PENDING"), "start_time": now()})
         if "run_job_task" in task:
             return self._run_job(run_id, record, stop)
+        run = self._store.find("runs", run_id)
+        if why := self._without_machines(run, task):
+            self._note(run_id, key, state("INTERNAL_ERROR", "FAILED", why, code="UNAUTHORIZED_ERROR"))
+            return "INTERNAL_ERROR"
         try:
-            python = task_process.interpreter(self._workspace.folder / "environments", self._wheels(task))
+            python = task_process.interpreter(self._workspace.folder / "environments", self._wheels(run, task))
         except InstallationError as error:
             why = f"Library installation failed: {error}"
             self._note(run_id, key, state("INTERNAL_ERROR", "FAILED", why, code="LIBRARY_INSTALLATION_ERROR"))
             # As on Databricks, the same wheel would fail again.
             return "INTERNAL_ERROR"
-        arguments = self._arguments(self._store.find("runs", run_id), record)
+        arguments = self._arguments(run, record)
         self._note(run_id, key, {**state("RUNNING"), "resolved": arguments})
+        own = self._own | {"DATABRICKS_TOKEN": token_of(self._workspace.token, run["run_as"])}
         log = self._workspace.log(record)
-        code, stopped = task_process.run(task, arguments, python=python, log=log, own=self._own, stop=stop)
+        code, stopped = task_process.run(task, arguments, python=python, log=log, own=own, stop=stop)
         result = stopped or ("SUCCESS" if code == 0 else "FAILED")
         if not self.closing:
             self._note(run_id, key, state("TERMINATED", result, MESSAGES.get(result, "")))
@@ -143,9 +148,14 @@ class Tasks:
             why = f"Job {called['job_id']} does not exist."
             self._note(run_id, task["task_key"], state("TERMINATED", "FAILED", why))
             return "FAILED"
+        if not self._workspace.access.may("CAN_MANAGE_RUN", "jobs", job["job_id"], who=run["run_as"]):
+            why = denied("CAN_MANAGE_RUN", f"job {job['job_id']}", who=run["run_as"]).message
+            self._note(run_id, task["task_key"], state("TERMINATED", "FAILED", why, code="UNAUTHORIZED_ERROR"))
+            return "FAILED"
         values = reference_values(self._workspace.host, run, task)
         given = {name: substitute(str(value), values) for name, value in (called.get("job_parameters") or {}).items()}
-        other = self._start(job["job_id"], job["settings"], parameters=given, trigger="RUN_JOB_TASK")["run_id"]
+        started = {"parameters": given, "trigger": "RUN_JOB_TASK", "creator": run["run_as"]}
+        other = self._start(job["job_id"], job["settings"], **started)["run_id"]
         self._note(run_id, task["task_key"], {**state("RUNNING"), "resolved": given, "started": other})
         limit, stopped = deadline(task.get("timeout_seconds")), None
         while (found := self._store.get("runs", other)) and not ended(found) and not self.closing:
@@ -160,7 +170,21 @@ class Tasks:
             self._note(run_id, task["task_key"], state("TERMINATED", result, message))
         return result
 
-    def _wheels(self, task: Document) -> list[Path]:
+    def _without_machines(self, run: Document, task: Document) -> str:
+        """Why whoever the run is as can't have the task's cluster; nothing if they can."""
+        clusters = {one["job_cluster_key"]: one.get("new_cluster") or {} for one in run["job_clusters"]}
+        cluster = task.get("new_cluster") or clusters.get(task.get("job_cluster_key"), {})
+        pools = (cluster.get("instance_pool_id"), cluster.get("driver_instance_pool_id"))
+        wanted = [("instance-pools", pool) for pool in pools] + [("clusters", task.get("existing_cluster_id"))]
+        try:
+            for kind, object_id in wanted:
+                if object_id:
+                    self._workspace.access.need("CAN_ATTACH_TO", kind, object_id, who=run["run_as"])
+        except ApiError as error:
+            return error.message
+        return ""
+
+    def _wheels(self, run: Document, task: Document) -> list[Path]:
         if "python_wheel_task" not in task:
             raise InstallationError("the rehearsal workspace runs nothing but a python_wheel_task and a run_job_task")
         wheels = []
@@ -168,6 +192,11 @@ class Tasks:
             wheel = self._workspace.files.library(library["whl"]) if "whl" in library else None
             if wheel is None:
                 raise InstallationError(f"{library} is not a wheel in the workspace")
+            path = library["whl"]
+            if not path.startswith("/Volumes/") and not self._workspace.access.may_path(
+                "CAN_READ", path, who=run["run_as"]
+            ):
+                raise InstallationError(denied("CAN_READ", path, who=run["run_as"]).message)
             wheels.append(wheel)
         return wheels
 

@@ -48,7 +48,16 @@ def ask(
         "/ajax-api/x",
     ],
 )
-@pytest.mark.parametrize("given", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic {token}"}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "Basic {token}"},
+        {"Authorization": "Bearer {token}x"},
+        {"Authorization": "Bearer {token}."},
+    ],
+)
 def test_nothing_without_the_token(served: server.Served, path: str, given: dict[str, str]) -> None:
     headers = {name: value.format(token=served.token) for name, value in given.items()}
 

@@ -17,6 +17,7 @@ from databricks.sdk.service import compute, jobs, workspace
 from sklearn.tree import DecisionTreeClassifier
 
 from infra.rehearsal import server
+from infra.rehearsal.api import USER, token_of
 
 WHEEL = "tiny-1.0-py3-none-any.whl"
 WHEEL_PATH = f"/Workspace/Shared/{WHEEL}"
@@ -82,8 +83,9 @@ def make_wheel(folder: Path, source: str = _SOURCE) -> Path:
     return wheel
 
 
-def connect(served: server.Served) -> WorkspaceClient:
-    config = Config(host=served.host, token=served.token, auth_type="pat", retry_timeout_seconds=5)
+def connect(served: server.Served, principal: str = USER) -> WorkspaceClient:
+    token = token_of(served.token, principal)
+    config = Config(host=served.host, token=token, auth_type="pat", retry_timeout_seconds=5)
     return WorkspaceClient(config=config)
 
 

@@ -1,0 +1,254 @@
+"""Who may do what: whoever deploys, whom the jobs run as, a reader, and a stranger."""
+
+from __future__ import annotations
+
+import io
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from databricks.sdk import WorkspaceClient
+from databricks.sdk.errors import PermissionDenied
+from databricks.sdk.service import compute, iam, jobs, ml
+from databricks.sdk.service.workspace import ImportFormat
+
+from infra.constructs import permissions
+from infra.rehearsal import server
+from tests.rehearsal import user
+from tests.rehearsal.user import task
+
+DEPLOYER, RUNNER, READER, STRANGER = (f"00000000-0000-0000-0000-0000000000a{number}" for number in range(4))
+NAMES = {DEPLOYER: "deployer", RUNNER: "runner", READER: "reader", STRANGER: "stranger"}
+FOLDER = f"/Users/{DEPLOYER}/deployed"
+
+
+def entry(principal: str, level: str) -> iam.AccessControlRequest:
+    named = {"group_name": principal} if principal == "users" else {"service_principal_name": principal}
+    return iam.AccessControlRequest(**named, permission_level=iam.PermissionLevel(level))
+
+
+@dataclass
+class Deployed:
+    """What the deployer made, with the lists that the stack gives it."""
+
+    clients: Mapping[str, WorkspaceClient]
+    built: Path
+    wheel: str
+    experiment: str
+    pool: str
+    job: int = 0
+    run: str = ""
+
+    def allow(self, kind: str, object_id: object, levels: Mapping[str, str], *, runner: bool = True) -> None:
+        owner = "IS_OWNER" if kind == "jobs" else "CAN_MANAGE"
+        entries = [entry(DEPLOYER, owner), *([entry(RUNNER, levels["runners"])] if runner else [])]
+        entries += [entry(READER, levels["viewers"])] if "viewers" in levels else []
+        self.clients[DEPLOYER].permissions.set(kind, str(object_id), access_control_list=entries)
+
+    def another(self) -> str:
+        """An experiment that may go."""
+        return str(self.clients[DEPLOYER].experiments.create_experiment(f"{FOLDER}/{uuid.uuid4()}").experiment_id)
+
+    def job_of(self, *tasks: jobs.Task, **more: Any) -> int:
+        return user.create(self.clients[DEPLOYER], *tasks, **more)
+
+
+@pytest.fixture(scope="module")
+def deployed(client: WorkspaceClient, served: server.Served, wheel: Path) -> Iterator[Deployed]:
+    clients = {name: user.connect(served, name) for name in NAMES}
+    deployer = clients[DEPLOYER]
+    deployer.workspace.mkdirs(FOLDER)
+    path = f"{FOLDER}/{user.WHEEL}"
+    user.upload(deployer, wheel, path)
+    experiment = deployer.experiments.create_experiment(f"{FOLDER}/experiment").experiment_id
+    pool = deployer.instance_pools.create("of the deployer", "i3.xlarge").instance_pool_id
+    assert experiment
+    assert pool
+    made = Deployed(clients, wheel, path, experiment, pool)
+    made.job = made.job_of(task("one", "say", wheel=path), name="deployed", run_as=run_as(RUNNER))
+    status = deployer.workspace.get_status(FOLDER)
+    made.allow("directories", status.object_id, permissions.FOLDER)
+    made.allow("experiments", experiment, permissions.EXPERIMENT)
+    made.allow("instance-pools", pool, permissions.POOL)
+    made.allow("jobs", made.job, permissions.JOB, runner=False)
+    run = deployer.experiments.create_run(experiment_id=experiment).run
+    assert run is not None
+    assert run.info is not None
+    made.run = str(run.info.run_id)
+    yield made
+    client.workspace.delete(FOLDER, recursive=True)
+
+
+def run_as(principal: str) -> jobs.JobRunAs:
+    return jobs.JobRunAs(service_principal_name=principal)
+
+
+def write(client: WorkspaceClient, path: str) -> None:
+    client.workspace.upload(path, io.BytesIO(b"x = 1"), format=ImportFormat.RAW, overwrite=True)
+
+
+def ask(client: WorkspaceClient, endpoint: str, /, **sent: object) -> Any:
+    return client.api_client.do("POST", f"/api/2.0/mlflow/{endpoint}", body=sent)
+
+
+ALL, OWN, LOGS, READS = {*NAMES}, {DEPLOYER}, {DEPLOYER, RUNNER}, {DEPLOYER, RUNNER, READER}
+ACTIONS: Mapping[str, tuple[Callable[[WorkspaceClient, Deployed], Any], set[str]]] = {
+    "see the job": (lambda c, d: c.jobs.get(d.job), {DEPLOYER, READER}),
+    "start the job": (lambda c, d: c.jobs.run_now(d.job), OWN),
+    "cancel its runs": (lambda c, d: c.jobs.cancel_all_runs(job_id=d.job), OWN),
+    "change the job": (lambda c, d: c.jobs.update(d.job, new_settings=jobs.JobSettings(timeout_seconds=60)), OWN),
+    "reset the job": (
+        lambda c, d: c.jobs.reset(
+            d.job, jobs.JobSettings(name="deployed", run_as=run_as(RUNNER), tasks=[task("one", "say", wheel=d.wheel)])
+        ),
+        OWN,
+    ),
+    "read who may use the job": (lambda c, d: c.permissions.get("jobs", str(d.job)), OWN),
+    "give the job away": (
+        lambda c, d: c.permissions.update("jobs", str(d.job), access_control_list=[entry(READER, "CAN_VIEW")]),
+        OWN,
+    ),
+    "list the folder": (lambda c, _: [*c.workspace.list(FOLDER)], ALL),
+    "read the wheel": (lambda c, d: c.workspace.download(d.wheel).read(), READS),
+    "replace the wheel": (lambda c, d: user.upload(c, d.built, d.wheel), OWN),
+    "write beside the wheel": (lambda c, _: write(c, f"{FOLDER}/other.py"), OWN),
+    "make a folder": (lambda c, _: c.workspace.mkdirs(f"{FOLDER}/{uuid.uuid4()}/b"), OWN),
+    "read who may use the folder": (
+        lambda c, _: c.permissions.get("directories", str(c.workspace.get_status(FOLDER).object_id)),
+        OWN,
+    ),
+    "see the pool": (lambda c, d: c.instance_pools.get(d.pool), LOGS),
+    "change the pool": (lambda c, d: c.instance_pools.edit(d.pool, "of the deployer", "i3.xlarge"), OWN),
+    "see the experiment": (lambda c, d: c.experiments.get_experiment(d.experiment), READS),
+    "find the experiment": (lambda c, _: c.experiments.get_by_name(f"{FOLDER}/experiment"), READS),
+    "see its runs": (lambda c, d: [*c.experiments.search_runs(experiment_ids=[d.experiment])], READS),
+    "see a run": (lambda c, d: c.experiments.get_run(d.run), READS),
+    "list artifacts": (lambda c, d: [*c.experiments.list_artifacts(run_id=d.run)], READS),
+    "read an artifact": (lambda c, d: ask(c, "artifacts/credentials-for-read", run_id=d.run, path=["a"]), READS),
+    "write an artifact": (lambda c, d: ask(c, "artifacts/credentials-for-write", run_id=d.run, path=["a"]), LOGS),
+    "begin a run": (lambda c, d: c.experiments.create_run(experiment_id=d.experiment), LOGS),
+    "log a metric": (lambda c, d: c.experiments.log_metric(key="m", value=1.0, timestamp=0, run_id=d.run), LOGS),
+    "log many": (
+        lambda c, d: c.experiments.log_batch(run_id=d.run, params=[ml.Param(key="p", value="1")]),
+        LOGS,
+    ),
+    "log a model": (
+        lambda c, d: ask(c, "logged-models", experiment_id=d.experiment, name="m", source_run_id=d.run),
+        LOGS,
+    ),
+    "rename the experiment": (
+        lambda c, d: c.experiments.update_experiment(d.experiment, new_name=f"{FOLDER}/experiment"),
+        OWN,
+    ),
+    "make an experiment": (lambda c, _: c.experiments.create_experiment(f"{FOLDER}/{uuid.uuid4()}"), OWN),
+    "delete an experiment": (lambda c, d: c.experiments.delete_experiment(d.another()), OWN),
+    "delete the job": (lambda c, d: c.jobs.delete(d.job_of(task("one", "say", wheel=d.wheel))), OWN),
+    "make a folder in the root": (lambda c, _: c.workspace.mkdirs("/ours"), set()),
+    "write into another's home": (lambda c, _: write(c, "/Users/rehearsal@localhost/x.py"), set()),
+    "write into the shared folder": (lambda c, _: write(c, "/Shared/of-all.py"), ALL),
+}
+"""What each tries, and who may."""
+
+
+@pytest.mark.parametrize("what", ACTIONS)
+def test_each_may_do_what_they_should_and_no_more(deployed: Deployed, what: str) -> None:
+    act, allowed = ACTIONS[what]
+    done = {principal for principal in NAMES if did(act, deployed.clients[principal], deployed)}
+    assert {NAMES[one] for one in done} == {NAMES[one] for one in allowed}
+
+
+def did(act: Callable[[WorkspaceClient, Deployed], Any], client: WorkspaceClient, deployed: Deployed) -> bool:
+    try:
+        act(client, deployed)
+    except PermissionDenied as error:
+        return error.error_code != "PERMISSION_DENIED"
+    return True
+
+
+LISTS: Mapping[str, Callable[[WorkspaceClient], list[str]]] = {
+    "jobs": lambda c: [str(one.settings and one.settings.name) for one in c.jobs.list()],
+    "runs": lambda c: [str(one.run_name) for one in c.jobs.list_runs()],
+    "pools": lambda c: [str(one.instance_pool_name) for one in c.instance_pools.list()],
+    "experiments": lambda c: [str(one.name) for one in c.experiments.search_experiments()],
+    "all experiments": lambda c: [str(one.name) for one in c.experiments.list_experiments()],
+}
+SHOWN = {
+    "jobs": ("deployed", {DEPLOYER, READER}),
+    "runs": ("deployed", {DEPLOYER, READER}),
+    "pools": ("of the deployer", LOGS),
+    "experiments": (f"{FOLDER}/experiment", READS),
+    "all experiments": (f"{FOLDER}/experiment", READS),
+}
+
+
+@pytest.mark.parametrize("what", LISTS)
+def test_lists_show_what_each_may_see(deployed: Deployed, what: str) -> None:
+    user.finish(deployed.clients[DEPLOYER], user.start(deployed.clients[DEPLOYER], deployed.job))
+    name, allowed = SHOWN[what]
+    assert {principal for principal in NAMES if name in LISTS[what](deployed.clients[principal])} == allowed
+
+
+def test_a_job_runs_with_the_rights_of_whom_it_names(deployed: Deployed, served: server.Served) -> None:
+    deployer = deployed.clients[DEPLOYER]
+    own, named = (
+        deployed.job_of(task("tells", "environment", wheel=deployed.wheel), **more)
+        for more in ({}, {"run_as": run_as(RUNNER)})
+    )
+    for job, principal in ((own, DEPLOYER), (named, RUNNER)):
+        done = user.finish(deployer, user.start(deployer, job))
+        assert f"DATABRICKS_TOKEN={served.token}.{principal}\n" in (user.output(deployer, done, "tells").logs or "")
+        assert deployer.jobs.get(job).run_as_user_name == principal
+        assert done.creator_user_name == DEPLOYER
+
+
+def pooled(pool: str) -> compute.ClusterSpec:
+    return compute.ClusterSpec(spark_version="17.3.x-scala2.13", instance_pool_id=pool, num_workers=0)
+
+
+@pytest.mark.parametrize("lacking", ["wheel", "pool", "job"])
+def test_a_job_can_t_use_what_whom_it_runs_as_may_not(deployed: Deployed, lacking: str) -> None:
+    deployer = deployed.clients[DEPLOYER]
+    wheel, more = deployed.wheel, {}
+    if lacking == "wheel":
+        deployer.workspace.mkdirs(f"/Users/{DEPLOYER}/hidden")
+        wheel = f"/Users/{DEPLOYER}/hidden/{user.WHEEL}"
+        user.upload(deployer, deployed.built, wheel)
+    tasks = [task("one", "say", wheel=wheel)]
+    if lacking == "pool":
+        pool = deployer.instance_pools.create("hidden", "i3.xlarge").instance_pool_id
+        more = {"job_clusters": [jobs.JobCluster("c", new_cluster=pooled(str(pool)))]}
+        tasks = [task("one", "say", wheel=wheel, job_cluster_key="c")]
+    if lacking == "job":
+        tasks = [jobs.Task(task_key="one", run_job_task=jobs.RunJobTask(job_id=deployed.job))]
+    done = user.finish(deployer, user.start(deployer, deployed.job_of(*tasks, run_as=run_as(RUNNER), **more)))
+    (only,) = done.tasks or []
+    assert only.status is not None
+    assert only.status.termination_details is not None
+    assert user.result(done) == "FAILED"
+    assert f"{RUNNER} does not have " in (only.status.termination_details.message or "")
+    code = str(only.status.termination_details.code)
+    assert code.endswith("LIBRARY_INSTALLATION_ERROR" if lacking == "wheel" else "UNAUTHORIZED_ERROR")
+
+
+def test_only_an_administrator_changes_the_owner_of_a_job(deployed: Deployed, client: WorkspaceClient) -> None:
+    job = deployed.job_of(task("one", "say", wheel=deployed.wheel))
+    entries = [entry(RUNNER, "IS_OWNER"), entry(DEPLOYER, "CAN_MANAGE")]
+    with pytest.raises(PermissionDenied, match="Only a workspace admin"):
+        deployed.clients[DEPLOYER].permissions.set("jobs", str(job), access_control_list=entries)
+    client.permissions.set("jobs", str(job), access_control_list=entries)
+    assert deployed.clients[RUNNER].jobs.get(job).job_id == job
+
+
+def test_a_run_without_a_job_is_its_creator_s(deployed: Deployed) -> None:
+    submitted = jobs.SubmitTask(
+        task_key="one",
+        libraries=[compute.Library(whl=deployed.wheel)],
+        python_wheel_task=jobs.PythonWheelTask(package_name="tiny", entry_point="say"),
+    )
+    run_id = deployed.clients[READER].jobs.submit(tasks=[submitted]).run_id
+    assert user.result(user.finish(deployed.clients[READER], run_id)) == "SUCCESS"
+    with pytest.raises(PermissionDenied):
+        deployed.clients[DEPLOYER].jobs.get_run(run_id)
