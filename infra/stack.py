@@ -125,6 +125,8 @@ def _jobs(
     tags: Mapping[str, str],
 ) -> None:
     known: dict[str, Job] = {}
+    # Such a task starts the other job with the rights of its own job.
+    started = {task.run_job for job in environment.jobs for task in job.tasks}
     for job in environment.jobs:
         deployed = known[job.name] = DeployedJob(
             stack,
@@ -141,6 +143,7 @@ def _jobs(
             stack,
             roles=environment.permissions.workspace,
             deployer=environment.deployer,
+            service_principal=environment.workspace.run_as if job.name in started else None,
             of=job.name,
             levels=permissions.JOB,
             job_id=deployed.id,

@@ -37,7 +37,7 @@ class AccessControl(Construct):
         super().__init__(scope, f"{of}-permissions")
         access = {principal: level for role, level in levels.items() for principal in sorted(getattr(roles, role))}
         if service_principal and service_principal not in roles.managers:
-            # Jobs that run as it read the wheel, log to the experiment, and start clusters from the pool.
+            # Jobs that run as it read the wheel, log to the experiment, take clusters from the pool, start another job.
             access[service_principal] = levels["runners"]
         if deployer:
             # The provider adds whoever applies to the list, and omits whoever reads from what it read, unless the list

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -45,6 +45,13 @@ class Deployment:
     host: str
     token: str
     out: Path
+
+    def client(self, principal: str = "") -> Any:
+        """The SDK's client of a service principal, or of the workspace's administrator."""
+        from databricks.sdk import WorkspaceClient
+
+        token = f"{self.token}.{principal}" if principal else self.token
+        return WorkspaceClient(host=self.host, token=token, auth_type="pat")
 
     def environment(self, **more: str) -> dict[str, str]:
         from infra import terraform

@@ -26,9 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROBLEM is not None, reason=s
 
 @pytest.fixture
 def client(deployment: Deployment) -> Any:
-    from databricks.sdk import WorkspaceClient
-
-    return WorkspaceClient(host=deployment.host, token=deployment.token, auth_type="pat")
+    return deployment.client()
 
 
 def names(client: Any) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import shutil
 import subprocess
@@ -52,9 +53,7 @@ def edit(project: Path, old: str, new: str) -> None:
 
 
 def test_what_was_reviewed_is_applied_and_nothing_else(deployment: Deployment, project: Path, tmp_path: Path) -> None:
-    from databricks.sdk import WorkspaceClient
-
-    client = WorkspaceClient(host=deployment.host, token=deployment.token, auth_type="pat")
+    client = deployment.client()
     reviewed = tmp_path / "reviewed"
     apply = ("apply", "rehearsal", "--reviewed", str(reviewed / "changes.json"))
 
@@ -118,7 +117,7 @@ def test_a_deployment_that_ended_half_way_is_finished_with_the_same_review(
     assert review(deployment, project, "drift", "rehearsal").returncode == 0
 
 
-DEPLOYER, MANAGER, VIEWER = (f"00000000-0000-0000-0000-00000000000{number}" for number in range(1, 4))
+DEPLOYER, MANAGER, VIEWER, RUNNER = (f"00000000-0000-0000-0000-00000000000{number}" for number in range(1, 5))
 
 
 @pytest.fixture
@@ -143,27 +142,43 @@ def github(deployment: Deployment) -> Iterator[dict[str, str]]:
         server.shutdown()
 
 
-def test_whoever_may_read_the_permissions_makes_the_deployer_s_plan(
+def test_each_principal_does_what_it_should_and_no_more(
     deployment: Deployment, project: Path, tmp_path: Path, github: dict[str, str]
 ) -> None:
+    from databricks.sdk.errors import PermissionDenied
+    from databricks.sdk.service.workspace import ImportFormat
+
     def run(principal: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return review(deployment, project, *arguments, **github, DATABRICKS_CLIENT_ID=principal)
 
     sign_in = f'auth = "github-oidc"\nhost = "{deployment.host}"\nclient_id = "{DEPLOYER}"'
-    edit(project, 'auth = "environment"', sign_in)
+    folder = f"/Users/{DEPLOYER}/deployed"
+    edit(project, 'auth = "environment"', f'{sign_in}\nfolder = "{folder}"\nrun_as = "{RUNNER}"')
     edit(project, "[permissions.workspace]\n", f'[permissions.workspace]\nmanagers = ["{MANAGER}"]\n')
     reviewed = tmp_path / "reviewed"
     done = run(MANAGER, "plan", "rehearsal", "--output", str(reviewed))
     assert done.returncode == 0, done.stderr
     done = run(DEPLOYER, "apply", "rehearsal", "--reviewed", str(reviewed / "changes.json"))
     assert done.returncode == 0, done.stderr
-    for principal in (DEPLOYER, MANAGER):
+    done = run(DEPLOYER, "drift", "rehearsal")
+    assert done.returncode == 0, done.stdout + done.stderr
+    # An object is shown only to whoever may see it, and its list of permissions to whoever may manage it.
+    for principal, lacks in ((MANAGER, "Manage permissions on directory"), (VIEWER, "")):
         done = run(principal, "drift", "rehearsal")
-        assert done.returncode == 0, f"{principal}: {done.stdout}{done.stderr}"
-    # Databricks shows a list of permissions only to whoever may manage the object.
-    done = run(VIEWER, "drift", "rehearsal")
-    assert done.returncode == 1
-    assert f"cannot read permissions: {VIEWER} does not have Manage permissions on job" in " ".join(done.stderr.split())
+        assert done.returncode == 1
+        assert f"{principal} does not have {lacks}" in " ".join(done.stderr.split())
+
+    manager, viewer = (deployment.client(principal) for principal in (MANAGER, VIEWER))
+    jobs = {job.settings.name: job.job_id for job in manager.jobs.list()}
+    for name in ("datasets", "training", "validation", "promotion", "batch_inference"):
+        job_id = jobs[deployed().job_name(name)]
+        with pytest.raises(PermissionDenied, match="does not have Manage Run permissions on job"):
+            viewer.jobs.run_now(job_id)
+        done = manager.jobs.run_now_and_wait(job_id)
+        assert done.state.result_state.value == "SUCCESS", name
+        assert (done.creator_user_name, viewer.jobs.get(job_id).run_as_user_name) == (MANAGER, RUNNER)
+    with pytest.raises(PermissionDenied):
+        manager.workspace.upload(f"{folder}/mine.py", io.BytesIO(b""), format=ImportFormat.RAW)
 
 
 def test_a_stack_that_there_is_not_and_a_review_that_is_none(
