@@ -5,11 +5,11 @@ from __future__ import annotations
 from infra.bindings import Construct, Grant, RegisteredModel, Schema, TerraformResourceLifecycle, Volume
 from infra.environment.environment import Environment
 
-_VIEW = ("EXECUTE", "READ_VOLUME", "SELECT", "USE_SCHEMA")
+VIEW = ("EXECUTE", "READ_VOLUME", "SELECT", "USE_SCHEMA")
 # The alias of a model is moved by its owner, or with MANAGE, which ALL_PRIVILEGES does not hold (docs.databricks.com,
 # "Manage model lifecycle in Unity Catalog").
-_MANAGE = ("ALL_PRIVILEGES", "MANAGE")
-_RUN = ("APPLY_TAG", "CREATE_MODEL_VERSION", "CREATE_TABLE", "MODIFY", "WRITE_VOLUME")
+MANAGE = ("ALL_PRIVILEGES", "MANAGE")
+RUN = ("APPLY_TAG", "CREATE_MODEL_VERSION", "CREATE_TABLE", "MODIFY", "WRITE_VOLUME")
 
 
 class CatalogSchema(Construct):
@@ -48,12 +48,12 @@ class CatalogSchema(Construct):
             lifecycle=lifecycle,
         )
         privileges: dict[str, tuple[str, ...]] = {
-            **dict.fromkeys(roles.viewers, _VIEW),
-            **dict.fromkeys(roles.runners, (*_VIEW, *_RUN)),
-            **dict.fromkeys(roles.managers, _MANAGE),
+            **dict.fromkeys(roles.viewers, VIEW),
+            **dict.fromkeys(roles.runners, (*VIEW, *RUN)),
+            **dict.fromkeys(roles.managers, MANAGE),
         }
         if environment.workspace.run_as:
-            privileges[environment.workspace.run_as] = _MANAGE
+            privileges[environment.workspace.run_as] = MANAGE
         # One for each principal: what others were granted elsewhere stays.
         for principal, granted in sorted(privileges.items()):
             Grant(self, f"grant-{principal}", schema=self.schema.id, principal=principal, privileges=sorted(granted))

@@ -13,8 +13,9 @@ from pathlib import Path
 from flask import Blueprint, request
 
 from infra.rehearsal import shapes
-from infra.rehearsal.api import USER, ApiError, Document, Mlflow, ask, body, flag, invalid, now, text
+from infra.rehearsal.api import USER, ApiError, Document, Mlflow, ask, body, caller, flag, invalid, now, text
 from infra.rehearsal.files import Files
+from infra.rehearsal.privileges import Privileges
 from infra.rehearsal.store import Store
 
 METASTORE = "00000000-0000-0000-0000-000000000001"
@@ -32,6 +33,13 @@ _FUNCTION = ("ALL_PRIVILEGES", "APPLY_TAG", "CREATE_MODEL_VERSION", "EXECUTE", "
 _CREATE = tuple(f"CREATE_{what}" for what in ("FUNCTION", "MATERIALIZED_VIEW", "MODEL", "TABLE", "VOLUME"))
 _OTHER = ("EXTERNAL_USE_SCHEMA", "REFRESH", "USE_SCHEMA")
 _SCHEMA = tuple(sorted({*_DATA, *_VOLUME, *_FUNCTION, *_CREATE, *_OTHER}))
+USED: Mapping[str, tuple[str, ...]] = {
+    "catalogs": ("USE_CATALOG", "BROWSE"),
+    "schemas": ("USE_SCHEMA",),
+    "volumes": ("READ_VOLUME", "WRITE_VOLUME"),
+    "models": ("EXECUTE", "CREATE_MODEL_VERSION"),
+}
+"""Privileges by which something is seen."""
 PRIVILEGES: Mapping[str, tuple[str, ...]] = {
     "catalog": tuple(sorted({*_SCHEMA, "BROWSE", "CREATE_SCHEMA", "USE_CATALOG"})),
     "schema": _SCHEMA,
@@ -51,17 +59,18 @@ class Catalog:
     tables: Path
     """The folder of the tables that tasks write."""
     mlflow: Mlflow
+    privileges: Privileges
 
     def name_catalog(self, name: str) -> None:
         """Note that a catalog was named, which makes it one."""
         with self.store.lock:
             if self.store.get("catalogs", name.lower()) is None:
-                self.store.put("catalogs", name.lower(), self._stamped({"name": name}, name))
+                self.store.put("catalogs", name.lower(), self._stamped({"name": name}, name, USER))
 
     @staticmethod
-    def _stamped(document: Document, full_name: str) -> Document:
-        made = {"created_at": now(), "created_by": USER, "updated_at": now(), "updated_by": USER}
-        return {"owner": USER, "metastore_id": METASTORE, "full_name": full_name} | made | document
+    def _stamped(document: Document, full_name: str, owner: str) -> Document:
+        made = {"created_at": now(), "created_by": owner, "updated_at": now(), "updated_by": owner}
+        return {"owner": owner, "metastore_id": METASTORE, "full_name": full_name} | made | document
 
     def get(self, kind: str, full_name: str) -> Document:
         """A catalog, schema, volume or model."""
@@ -82,6 +91,7 @@ class Catalog:
         self.name_catalog(named["catalog_name"])
         if kind != "schemas":
             self.get("schemas", full_name.rpartition(".")[0])
+        self.privileges.need_to_create(kind, full_name)
         ids = {"schemas": "schema_id", "volumes": "volume_id"}
         own = {ids[kind]: str(self.store.number())} if kind in ids else {"storage_location": ""}
         with self.store.lock:
@@ -89,7 +99,7 @@ class Catalog:
             if kind == "models":
                 described = {"name": full_name, "description": document.get("comment", "")}
                 ask(self.mlflow, "POST", "registered-models/create", described | {"tags": document.pop("tags", [])})
-            made = self._stamped(document | named | own, full_name)
+            made = self._stamped(document | named | own, full_name, caller())
             self.store.put(kind, full_name, made)
         return made
 
@@ -240,6 +250,7 @@ def blueprint(catalog: Catalog) -> Blueprint:
     @routes.get("/catalogs/<name>")
     def get_catalog(name: str) -> Document:
         catalog.name_catalog(name)
+        catalog.privileges.need("catalogs", name, *USED["catalogs"])
         return catalog.get("catalogs", name)
 
     @routes.get("/tables")
@@ -252,13 +263,22 @@ def blueprint(catalog: Catalog) -> Blueprint:
     def list_(kind: str) -> Document:
         wanted = {key: request.args[key].lower() for key in ("catalog_name", "schema_name") if key in request.args}
         found = catalog.store.all(kind)
-        shown = [one for one in found if all(one[key].lower() == value for key, value in wanted.items())]
+        shown = [
+            one
+            for one in found
+            if all(one[key].lower() == value for key, value in wanted.items())
+            and catalog.privileges.may(kind, one["full_name"], *USED[kind])
+        ]
         return {"registered_models" if kind == "models" else kind: shown}
 
     routes.post(kinds)(catalog.create)
-    routes.get(f"{kinds}/<full_name>")(catalog.get)
-    routes.patch(f"{kinds}/<full_name>")(catalog.update)
-    routes.delete(f"{kinds}/<full_name>")(catalog.delete)
+
+    @routes.route(f"{kinds}/<full_name>", methods=["GET", "PATCH", "DELETE"])
+    def one(kind: str, full_name: str) -> Document:
+        catalog.privileges.need(kind, full_name, *(USED[kind] if request.method == "GET" else ()))
+        do = {"PATCH": catalog.update, "DELETE": catalog.delete}.get(request.method, catalog.get)
+        return do(kind, full_name)
+
     _add_grants(routes, catalog)
     return routes
 
@@ -271,6 +291,10 @@ def _add_grants(routes: Blueprint, catalog: Catalog) -> None:
     @routes.patch("/permissions/<kind>/<name>")
     def change_grants(kind: str, name: str) -> Document:
         given = shapes.shaped(body(), shapes.GRANTS)
+        catalog.grants(kind, name)
+        if kind != "table":
+            plural = {"catalog": "catalogs"} | {securable: plural for plural, securable in _SECURABLE.items()}
+            catalog.privileges.need_to_grant(plural[kind], name)
         return _assignments(catalog.change_grants(kind, name, given.get("changes", [])))
 
     @routes.get("/effective-permissions/<kind>/<name>")

@@ -37,7 +37,7 @@ class ExperimentAccess:
         """Reject a request to MLflow's server that whoever sends it may not send.
 
         Raises:
-            ApiError: the experiment's list does not allow it, or it can't be told which experiment it is about.
+            ApiError: the experiment's list does not allow it, or it names no experiment.
         """
         who = str(environ.get(CALLER, USER))
         if who == USER:

@@ -13,6 +13,7 @@ from infra.rehearsal.access import Access
 from infra.rehearsal.api import ApiError, Document, body, caller, exists, flag, invalid, missing, not_implemented, text
 from infra.rehearsal.artifacts import receive
 from infra.rehearsal.files import Files, clean
+from infra.rehearsal.privileges import Privileges
 from infra.rehearsal.store import Store
 
 
@@ -94,9 +95,18 @@ def _one_at_a_time(routes: Blueprint, files: Files) -> None:
         files.lock.release()
 
 
-def volumes(files: Files) -> Blueprint:
+def volumes(files: Files, privileges: Privileges) -> Blueprint:
     """The endpoints of the files in volumes."""
     routes = Blueprint("fs", __name__, url_prefix="/api/2.0/fs")
+
+    @routes.before_request
+    def check() -> None:
+        parts = PurePosixPath(clean(f"/{(request.view_args or {}).get('path', '')}")).parts[1:]
+        kind = {"Volumes": "volumes", "Models": "models"}.get(parts[0] if parts else "")
+        if kind:
+            reads = request.method in ("GET", "HEAD")
+            held = {"volumes": ("WRITE_VOLUME", "READ_VOLUME"), "models": ("CREATE_MODEL_VERSION", "EXECUTE")}[kind]
+            privileges.need(kind, ".".join(parts[1:4]), held[reads])
 
     @routes.put("/files/<path:path>")
     def put_file(path: str) -> tuple[str, int]:

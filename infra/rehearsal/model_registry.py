@@ -13,7 +13,7 @@ from flask import Blueprint, request
 
 from infra.rehearsal import artifacts
 from infra.rehearsal.api import ApiError, Document, ask, body, invalid, missing, number, text
-from infra.rehearsal.catalog import METASTORE, Catalog
+from infra.rehearsal.catalog import METASTORE, USED, Catalog
 
 _MLFLOW = "/api/2.0/mlflow/unity-catalog/"
 _SDK = "/api/2.1/unity-catalog/models/<name>/"
@@ -38,6 +38,13 @@ class Registry:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._store = catalog.store
+
+    def need(self, name: str, *privileges: str) -> None:
+        """Reject who asks, unless they own or manage the model, or hold one of the privileges on it."""
+        self._catalog.privileges.need("models", name, *privileges)
+
+    def _seen(self, name: str) -> bool:
+        return self._catalog.privileges.may("models", name, *USED["models"])
 
     def _ask(self, method: str, path: str, content: Mapping[str, object]) -> Document:
         return ask(self._catalog.mlflow, method, path, content)
@@ -81,7 +88,11 @@ class Registry:
         """A page of the models."""
         found = self._ask("GET", "registered-models/search", _paged(request.args))
         searched = [key for key in _OF_MODEL if key not in _NOT_SEARCHED]
-        models = [{key: one[key] for key in searched if key in one} for one in found.get("registered_models", [])]
+        models = [
+            {key: one[key] for key in searched if key in one}
+            for one in found.get("registered_models", [])
+            if self._seen(one["name"])
+        ]
         return {**found, "registered_models": models}
 
     def update_model(self) -> Document:
@@ -136,7 +147,7 @@ class Registry:
         if wanted and not _FILTER.fullmatch(wanted):
             raise invalid(f"Unsupported filter query: {wanted}. Accepted: name = '...' or run_id = '...'")
         found = self._ask("GET", "model-versions/search", _paged(asked))
-        shown = [self._shown(one) for one in found.get("model_versions", [])]
+        shown = [self._shown(one) for one in found.get("model_versions", []) if self._seen(one["name"])]
         versions = [{key: one[key] for key in one if key not in _NOT_SEARCHED} for one in shown]
         return {**found, "model_versions": versions}
 
@@ -177,27 +188,32 @@ class Registry:
         return self._ask(request.method, request.path.removeprefix(_MLFLOW), _lower(body()))
 
 
-_ENDPOINTS: Mapping[str, Callable[[Registry], Document]] = {
-    "POST registered-models/create": Registry.create_model,
-    "GET registered-models/get": Registry.get_model,
-    "GET registered-models/search": Registry.search_models,
-    "PATCH registered-models/update": Registry.update_model,
-    "DELETE registered-models/delete": Registry.delete_model,
-    "POST registered-models/set-tag": Registry.set_model_tag,
-    "DELETE registered-models/delete-tag": Registry.pass_on,
-    "GET registered-models/alias": Registry.get_version_by_alias,
-    "POST registered-models/alias": Registry.pass_on,
-    "DELETE registered-models/alias": Registry.pass_on,
-    "POST model-versions/create": Registry.create_version,
-    "POST model-versions/finalize": Registry.finalize_version,
-    "GET model-versions/get": Registry.get_version,
-    "GET model-versions/search": Registry.search_versions,
-    "PATCH model-versions/update": Registry.update_version,
-    "DELETE model-versions/delete": Registry.delete_version,
-    "POST model-versions/set-tag": Registry.set_version_tag,
-    "DELETE model-versions/delete-tag": Registry.pass_on,
-    "POST model-versions/emit-lineage": Registry.emit_lineage,
+_READ, _TAG, _MAKE = ("EXECUTE",), ("APPLY_TAG",), ("CREATE_MODEL_VERSION",)
+_ENDPOINTS: Mapping[str, tuple[Callable[[Registry], Document], tuple[str, ...] | None]] = {
+    "POST registered-models/create": (Registry.create_model, None),
+    "GET registered-models/get": (Registry.get_model, USED["models"]),
+    "GET registered-models/search": (Registry.search_models, None),
+    "PATCH registered-models/update": (Registry.update_model, ()),
+    "DELETE registered-models/delete": (Registry.delete_model, ()),
+    "POST registered-models/set-tag": (Registry.set_model_tag, _TAG),
+    "DELETE registered-models/delete-tag": (Registry.pass_on, _TAG),
+    "GET registered-models/alias": (Registry.get_version_by_alias, _READ),
+    "POST registered-models/alias": (Registry.pass_on, ()),
+    "DELETE registered-models/alias": (Registry.pass_on, ()),
+    "POST model-versions/create": (Registry.create_version, _MAKE),
+    "POST model-versions/finalize": (Registry.finalize_version, _MAKE),
+    "GET model-versions/get": (Registry.get_version, _READ),
+    "GET model-versions/search": (Registry.search_versions, None),
+    "PATCH model-versions/update": (Registry.update_version, ()),
+    "DELETE model-versions/delete": (Registry.delete_version, ()),
+    "POST model-versions/set-tag": (Registry.set_version_tag, _TAG),
+    "DELETE model-versions/delete-tag": (Registry.pass_on, _TAG),
+    "POST model-versions/emit-lineage": (Registry.emit_lineage, _READ),
 }
+"""What answers, and privileges on the model: whoever asks owns or manages it, or needs one of them.
+
+``None``: the answer has only what they may see, or is checked where it is made.
+"""
 
 
 def _named(given: Mapping[str, object]) -> tuple[str, str]:
@@ -242,9 +258,10 @@ def blueprint(catalog: Catalog) -> Blueprint:
     """The endpoints."""
     routes = Blueprint("model-registry", __name__)
     registry = Registry(catalog)
-    for endpoint, answer in _ENDPOINTS.items():
+    for endpoint, (answer, privileges) in _ENDPOINTS.items():
         method, _, path = endpoint.partition(" ")
-        routes.add_url_rule(f"{_MLFLOW}{path}", endpoint, _view(registry, answer), methods=[method])
+        view = _view(registry, answer, privileges)
+        routes.add_url_rule(f"{_MLFLOW}{path}", endpoint, view, methods=[method])
 
     @routes.get(f"{_MLFLOW}registered-models:is-databricks-sdk-models-artifact-repository-enabled")
     def by_files_api() -> Document:
@@ -254,6 +271,7 @@ def blueprint(catalog: Catalog) -> Blueprint:
     @routes.get(f"{_SDK}versions")
     def list_versions(name: str) -> Document:
         catalog.get("models", name)
+        registry.need(name, *_READ)
         paging = {key: request.args[key] for key in ("max_results", "page_token") if key in request.args}
         found = registry.search_versions({"filter": f"name='{name}'", "max_results": "100", **paging})
         versions = [_info(registry.version(name, one["version"])) for one in found["model_versions"]]
@@ -261,18 +279,24 @@ def blueprint(catalog: Catalog) -> Blueprint:
 
     @routes.get(f"{_SDK}versions/<int:version>")
     def get_version(name: str, version: int) -> Document:
+        registry.need(name, *_READ)
         return _info(registry.version(name, str(version)))
 
     @routes.get(f"{_SDK}aliases/<alias>")
     def get_by_alias(name: str, alias: str) -> Document:
+        registry.need(name, *_READ)
         return _info(registry.by_alias(name, alias))
 
     return routes
 
 
-def _view(registry: Registry, answer: Callable[[Registry], Document]) -> Callable[[], Document]:
+def _view(
+    registry: Registry, answer: Callable[[Registry], Document], privileges: tuple[str, ...] | None
+) -> Callable[[], Document]:
     def view() -> Document:
         try:
+            if privileges is not None:
+                registry.need(text(request.args if request.method == "GET" else body(), "name"), *privileges)
             return answer(registry)
         except ApiError as error:
             # MLflow's client retries an answer whose error code it doesn't know.

@@ -36,6 +36,7 @@ from infra.rehearsal import (
 from infra.rehearsal.access import Access
 from infra.rehearsal.experiment_access import ExperimentAccess
 from infra.rehearsal.files import Files
+from infra.rehearsal.privileges import Privileges
 from infra.rehearsal.runs import Runs
 from infra.rehearsal.sign_in import SignIn
 from infra.rehearsal.store import Store
@@ -58,7 +59,8 @@ def _application(state: Path, *, host: str, token: str, signing: SignIn) -> tupl
     shown = mlflow_server.guarded(mlflow, ExperimentAccess(access, call))
     workspace = Workspace(store=store, files=files, access=access, folder=state, host=host, token=token)
     runs = Runs(workspace)
-    catalogs = catalog.Catalog(store, files, state / "lakehouse" / "warehouse", call)
+    privileges = Privileges(store)
+    catalogs = catalog.Catalog(store, files, state / "lakehouse" / "warehouse", call, privileges)
     app = sign_in.application("infra.rehearsal")
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = gate.MOST_BYTES
     # A job's settings are shown as they were sent.
@@ -71,7 +73,7 @@ def _application(state: Path, *, host: str, token: str, signing: SignIn) -> tupl
         jobs.blueprint(workspace, runs.cancel_all),
         run_routes.blueprint(runs),
         file_routes.workspace(files, access),
-        file_routes.volumes(files),
+        file_routes.volumes(files, privileges),
         file_routes.git_folders(store, files, access),
         catalog.blueprint(catalogs),
         mlflow_server.blueprint(store, files, call, access),

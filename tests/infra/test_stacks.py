@@ -534,6 +534,20 @@ def full(tmp_path: Path, wheel: Path) -> Callable[..., tuple[Stack, Environment]
     return synthesize
 
 
+def test_whom_jobs_run_as_may_start_the_job_that_a_task_starts_and_no_other(
+    full: Callable[..., tuple[Stack, Environment]],
+) -> None:
+    stack, _ = full("", airflow='[pipelines.iris.monitoring]\non_drift = "retrain"\n\n')
+    levels = {
+        entry["job_id"].split(".")[1].partition("_")[0]: {
+            each.get("service_principal_name"): each["permission_level"] for each in entry["access_control"]
+        }.get(PRINCIPAL)
+        for entry in policies.resources(stack, "databricks_permissions").values()
+        if "job_id" in entry
+    }
+    assert {job: level for job, level in levels.items() if level} == {"training": "CAN_MANAGE_RUN"}
+
+
 def test_every_setting_reaches_the_stack(full: Callable[..., tuple[Stack, Environment]]) -> None:
     stack, loaded = full("")
     assert stack["provider"]["databricks"] == [{"host": "https://full.cloud.databricks.com", "profile": "FULL"}]

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.errors import PermissionDenied
-from databricks.sdk.service import compute, iam, jobs, ml
+from databricks.sdk.service import catalog, compute, iam, jobs, ml
 from databricks.sdk.service.workspace import ImportFormat
 
+from infra.constructs import catalog as constructs
 from infra.constructs import permissions
 from infra.rehearsal import server
 from tests.rehearsal import user
@@ -160,12 +161,155 @@ def test_each_may_do_what_they_should_and_no_more(deployed: Deployed, what: str)
     assert {NAMES[one] for one in done} == {NAMES[one] for one in allowed}
 
 
-def did(act: Callable[[WorkspaceClient, Deployed], Any], client: WorkspaceClient, deployed: Deployed) -> bool:
+def did(act: Callable[[WorkspaceClient, Any], Any], client: WorkspaceClient, deployed: object) -> bool:
     try:
         act(client, deployed)
     except PermissionDenied as error:
         return error.error_code != "PERMISSION_DENIED"
     return True
+
+
+@dataclass
+class Registered:
+    """What the deployer made in the catalog, with the grants that the stack gives."""
+
+    clients: Mapping[str, WorkspaceClient]
+    schema: str = "principals.deployed"
+    model: str = "principals.deployed.model"
+    version: str = ""
+
+    def another(self, name: str) -> str:
+        """A model that may go."""
+        made = self.clients[DEPLOYER].registered_models.create(
+            catalog_name="principals", schema_name="deployed", name=f"{name}-{uuid.uuid4()}"
+        )
+        return str(made.full_name)
+
+    def grant(self, by: WorkspaceClient, kind: str, name: str, principal: str, *privileges: str) -> None:
+        add = [catalog.PermissionsChange(add=[catalog.Privilege(one) for one in privileges], principal=principal)]
+        by.grants.update(kind, name, changes=add)
+
+
+@pytest.fixture(scope="module")
+def registered(client: WorkspaceClient, served: server.Served) -> Registered:
+    made = Registered({name: user.connect(served, name) for name in NAMES})
+    deployer = made.clients[DEPLOYER]
+    client.schemas.create("of-the-administrator", "principals")
+    with pytest.raises(PermissionDenied, match="does not have CREATE_SCHEMA on catalog 'principals'"):
+        deployer.schemas.create("deployed", "principals")
+    made.grant(client, "catalog", "principals", DEPLOYER, "USE_CATALOG", "CREATE_SCHEMA")
+    for name in (RUNNER, READER):
+        made.grant(client, "catalog", "principals", name, "USE_CATALOG")
+    deployer.schemas.create("deployed", "principals")
+    deployer.volumes.create("principals", "deployed", "files", catalog.VolumeType.MANAGED)
+    deployer.registered_models.create(catalog_name="principals", schema_name="deployed", name="model")
+    deployer.files.upload("/Volumes/principals/deployed/files/x", io.BytesIO(b"x"), overwrite=True)
+    made.version = new_version(deployer, made)
+    made.grant(deployer, "schema", made.schema, RUNNER, *constructs.MANAGE)
+    made.grant(deployer, "schema", made.schema, READER, *constructs.VIEW)
+    return made
+
+
+def new_version(client: WorkspaceClient, registered: Registered) -> str:
+    asked = {"name": registered.model, "source": "dbfs:/x"}
+    return str(ask(client, "unity-catalog/model-versions/create", **asked)["model_version"]["version"])
+
+
+def registry(client: WorkspaceClient, method: str, path: str, **sent: object) -> Any:
+    how = {"query": sent} if method == "GET" else {"body": sent}
+    return client.api_client.do(method, f"/api/2.0/mlflow/unity-catalog/{path}", **how)  # type: ignore[arg-type]
+
+
+FILE = "/Volumes/principals/deployed/files/x"
+PRIVILEGED: Mapping[str, tuple[Callable[[WorkspaceClient, Registered], Any], set[str]]] = {
+    "see the schema": (lambda c, r: c.schemas.get(r.schema), READS),
+    "describe the schema": (lambda c, r: c.schemas.update(r.schema, comment="x"), LOGS),
+    "make a schema": (lambda c, _: c.schemas.create(f"s{uuid.uuid4()}", "principals"), OWN),
+    "delete a schema": (lambda c, _: c.schemas.delete("principals.of-the-administrator", force=True), set()),
+    "make a model": (
+        lambda c, _: c.registered_models.create(
+            catalog_name="principals", schema_name="deployed", name=f"m{uuid.uuid4()}"
+        ),
+        LOGS,
+    ),
+    "see the model": (lambda c, r: c.registered_models.get(r.model), READS),
+    "see the model by MLflow": (lambda c, r: registry(c, "GET", "registered-models/get", name=r.model), READS),
+    "see a version": (lambda c, r: c.model_versions.get(r.model, int(r.version)), READS),
+    "see a version by MLflow": (
+        lambda c, r: registry(c, "GET", "model-versions/get", name=r.model, version=r.version),
+        READS,
+    ),
+    "list versions": (lambda c, r: [*c.model_versions.list(r.model)], READS),
+    "make a version": (new_version, LOGS),
+    "write a version's file": (
+        lambda c, r: c.files.upload(
+            f"/Models/principals/deployed/model/{r.version}/f", io.BytesIO(b""), overwrite=True
+        ),
+        LOGS,
+    ),
+    "set an alias": (
+        lambda c, r: registry(c, "POST", "registered-models/alias", name=r.model, alias="champion", version=r.version),
+        LOGS,
+    ),
+    "set an alias with another name in the address": (
+        lambda c, r: c.api_client.do(
+            "POST",
+            "/api/2.0/mlflow/unity-catalog/registered-models/alias",
+            query={"name": "principals.deployed.none"},
+            body={"name": r.model, "alias": "champion", "version": r.version},
+        ),
+        LOGS,
+    ),
+    "tag a version": (
+        lambda c, r: registry(c, "POST", "model-versions/set-tag", name=r.model, version=r.version, key="k", value="v"),
+        LOGS,
+    ),
+    "describe the model": (
+        lambda c, r: registry(c, "PATCH", "registered-models/update", name=r.model, description="d"),
+        LOGS,
+    ),
+    "delete a model": (lambda c, r: c.registered_models.delete(r.another("gone")), LOGS),
+    "read a file": (lambda c, _: c.files.download(FILE), READS),
+    "write a file": (lambda c, _: c.files.upload(FILE, io.BytesIO(b"y"), overwrite=True), LOGS),
+    "grant": (
+        lambda c, r: r.grant(c, "schema", r.schema, READER, "USE_SCHEMA"),
+        LOGS,
+    ),
+    "grant on the catalog": (lambda c, r: r.grant(c, "catalog", "principals", READER, "USE_CATALOG"), set()),
+}
+
+
+@pytest.mark.parametrize("what", PRIVILEGED)
+def test_each_has_the_privileges_that_they_should_and_no_more(registered: Registered, what: str) -> None:
+    act, allowed = PRIVILEGED[what]
+    done = {principal for principal in NAMES if did(act, registered.clients[principal], registered)}
+    assert {NAMES[one] for one in done} == {NAMES[one] for one in allowed}
+
+
+def test_lists_of_a_catalog_show_what_each_may_see(registered: Registered) -> None:
+    for principal, client in registered.clients.items():
+        sees = principal in READS
+        assert (registered.schema in [one.full_name for one in client.schemas.list("principals")]) == sees
+        models = client.registered_models.list(catalog_name="principals", schema_name="deployed")
+        assert (registered.model in [one.full_name for one in models]) == sees
+        found = registry(client, "GET", "registered-models/search").get("registered_models", [])
+        assert (registered.model in [one["name"] for one in found]) == sees
+
+
+def test_a_privilege_on_a_schema_is_nothing_without_those_above_it(
+    registered: Registered, client: WorkspaceClient
+) -> None:
+    """ALL_PRIVILEGES is not MANAGE, and neither is of use to who may not use the catalog."""
+    stranger = registered.clients[STRANGER]
+    registered.grant(client, "schema", registered.schema, STRANGER, "ALL_PRIVILEGES")
+    with pytest.raises(PermissionDenied):
+        stranger.registered_models.get(registered.model)
+    registered.grant(client, "catalog", "principals", STRANGER, "USE_CATALOG")
+    assert stranger.registered_models.get(registered.model).full_name == registered.model
+    with pytest.raises(PermissionDenied, match="MANAGE"):
+        registry(
+            stranger, "POST", "registered-models/alias", name=registered.model, alias="a", version=registered.version
+        )
 
 
 LISTS: Mapping[str, Callable[[WorkspaceClient], list[str]]] = {
