@@ -17,12 +17,15 @@ import pytest
 from infra import commands as infra_commands
 from infra import distribution, terraform
 from infra.environment import environment
+from infra.github import release
+from infra.review import lock
 from ml_pipeline import errors, preflight
 from ml_pipeline.cli import guard
 from ml_pipeline.data import jvm
 from ml_pipeline.errors import CheckFailedError, InputError, PipelineError
 from ml_pipeline.local import warm_up
 from tests import commands
+from tests.github.conftest import serve
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
@@ -360,6 +363,63 @@ def _(folder: Path, _: pytest.MonkeyPatch) -> str:
             str(folder),
         ]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120).stderr
+
+
+def locked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a stack that this machine began to deploy, with a Terraform that reports a lock."""
+    stack = folder / "stacks" / "dev"
+    (stack / ".terraform").mkdir(parents=True)
+    program = folder / "terraform"
+    information = "ID: 1-2-3\nWho: ann@laptop\nCreated: 2026-01-02 03:04:05.6 +0000 UTC"
+    program.write_text(f"#!/bin/sh\nprintf 'Lock Info:\n{information}\n' >&2\nexit 1\n")
+    program.chmod(0o700)
+    monkeypatch.setenv("CDKTF_OUTDIR", str(folder))
+    monkeypatch.setenv("TERRAFORM_BINARY_NAME", str(program))
+    lock.begin("dev")
+    return stack
+
+
+@causes("STACK: WHO holds the lock LOCK since TIME, and not this deployment; it stays.")
+def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    locked(folder, monkeypatch)
+    return raised(lambda: lock.release("dev"))
+
+
+@causes("STACK: Terraform still works on this machine; its lock stays")
+def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    stack = locked(folder, monkeypatch)
+    monkeypatch.setattr(lock, "_PATIENCE", 0.0)
+    with subprocess.Popen(["sleep", "60"], cwd=stack) as working:
+        message = raised(lambda: lock.release("dev"))
+        working.kill()
+    return message
+
+
+@causes("STACK: no deployment began on this machine, so it left no lock")
+def _(folder: Path, _: pytest.MonkeyPatch) -> str:
+    command = [sys.executable, "-m", "infra", "unlock", "dev"]
+    shell = {**os.environ, "CDKTF_OUTDIR": str(folder)}
+    return subprocess.run(command, cwd=ROOT, env=shell, capture_output=True, text=True, check=True).stdout
+
+
+@causes("TAG: no release has its wheel; accepted: a version that cd-prod.yml released")
+def _(folder: Path, _: pytest.MonkeyPatch) -> str:
+    with serve() as github:
+        return github.call("release", "download", "--into", str(folder)).stderr
+
+
+@causes(
+    "TAG: the wheel of the release is not the one that was released: the tag records 'TEXT'; accepted: a new version"
+)
+def _(folder: Path, _: pytest.MonkeyPatch) -> str:
+    version = release.version(ROOT / "pyproject.toml")
+    tag = f"v{version}"
+    with serve() as github:
+        github.refs[tag] = {"type": "commit", "sha": "abc"}
+        github.assets["replaced.whl"] = b"another wheel"
+        asset = {"name": "replaced.whl", "id": 0}
+        github.releases.append({"tag_name": tag, "draft": False, "assets": [asset]})
+        return github.call("release", "download", "--into", str(folder)).stderr
 
 
 def pattern(message: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -225,6 +226,13 @@ def _changed(items: list[dict[str, Any]], number: str, sent: dict[str, Any]) -> 
 @pytest.fixture
 def github() -> Iterator[GitHub]:
     """GitHub's API with an empty repository."""
+    with serve() as repository:
+        yield repository
+
+
+@contextlib.contextmanager
+def serve() -> Iterator[GitHub]:
+    """Serve GitHub's API with an empty repository."""
     repository = GitHub()
 
     class Handler(BaseHTTPRequestHandler):
