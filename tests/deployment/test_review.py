@@ -146,6 +146,7 @@ def test_each_principal_does_what_it_should_and_no_more(
     deployment: Deployment, project: Path, tmp_path: Path, github: dict[str, str]
 ) -> None:
     from databricks.sdk.errors import PermissionDenied
+    from databricks.sdk.service.catalog import PermissionsChange, Privilege
     from databricks.sdk.service.workspace import ImportFormat
 
     def run(principal: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -155,6 +156,10 @@ def test_each_principal_does_what_it_should_and_no_more(
     folder = f"/Users/{DEPLOYER}/deployed"
     edit(project, 'auth = "environment"', f'{sign_in}\nfolder = "{folder}"\nrun_as = "{RUNNER}"')
     edit(project, "[permissions.workspace]\n", f'[permissions.workspace]\nmanagers = ["{MANAGER}"]\n')
+    # What an administrator grants (docs/setup.md).
+    for principal, privileges in ((DEPLOYER, ("USE_CATALOG", "CREATE_SCHEMA")), (RUNNER, ("USE_CATALOG",))):
+        added = [PermissionsChange(add=[Privilege(one) for one in privileges], principal=principal)]
+        deployment.client().grants.update("catalog", "rehearsal", changes=added)
     reviewed = tmp_path / "reviewed"
     done = run(MANAGER, "plan", "rehearsal", "--output", str(reviewed))
     assert done.returncode == 0, done.stderr
