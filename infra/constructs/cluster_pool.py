@@ -53,7 +53,8 @@ class Machines(Construct):
             runtime_engine="STANDARD",
             # Unity Catalog and the ML runtime want a cluster of one user.
             data_security_mode="SINGLE_USER",
-            spark_conf=alone if single else None,
+            spark_conf={**(alone if single else {}), **self._compute.spark_conf} or None,
+            spark_env_vars=dict(self._compute.spark_env_vars) or None,
             custom_tags=tags or None,
             policy_id=self._compute.policy_id,
             instance_pool_id=pool,

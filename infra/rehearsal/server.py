@@ -33,6 +33,7 @@ from infra.rehearsal import (
     run_routes,
     sign_in,
 )
+from infra.rehearsal import secrets as secret_scopes
 from infra.rehearsal.access import Access
 from infra.rehearsal.experiment_access import ExperimentAccess
 from infra.rehearsal.files import Files
@@ -79,6 +80,7 @@ def _application(state: Path, *, host: str, token: str, signing: SignIn) -> tupl
         mlflow_server.blueprint(store, files, call, access),
         artifacts.blueprint(state, call, access, host=host, token=token),
         model_registry.blueprint(catalogs),
+        secret_scopes.blueprint(store, secret_scopes.Secrets(store)),
         pages.blueprint(runs),
         object_pages.blueprint(catalogs),
     ):

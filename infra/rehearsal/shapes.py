@@ -18,7 +18,10 @@ TEXTS: Shape = {"*": str}
 
 PRINCIPALS = ("user_name", "group_name", "service_principal_name")
 _MACHINES = ("node_type_id", "driver_node_type_id", "instance_pool_id", "driver_instance_pool_id")
-_CLUSTER: Shape = dict.fromkeys(("spark_version", *_MACHINES), str)
+_CLUSTER: Shape = {
+    **dict.fromkeys(("spark_version", *_MACHINES), str),
+    **dict.fromkeys(("spark_conf", "spark_env_vars"), TEXTS),
+}
 _TASK: Shape = {
     "task_key": str,
     "depends_on": [{"task_key": str}],

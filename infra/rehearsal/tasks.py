@@ -13,6 +13,7 @@ from infra.rehearsal.access import Access, denied
 from infra.rehearsal.api import ApiError, Document, now, token_of
 from infra.rehearsal.files import Files
 from infra.rehearsal.run_state import MESSAGES, ended, hinders, latest, reference_values, state, substitute
+from infra.rehearsal.secrets import Secrets
 from infra.rehearsal.store import Store
 from infra.rehearsal.task_process import InstallationError, Stop, deadline
 
@@ -120,8 +121,11 @@ class Tasks:
         if "run_job_task" in task:
             return self._run_job(run_id, record, stop)
         run = self._store.find("runs", run_id)
-        if why := self._without_machines(run, task):
-            self._note(run_id, key, state("INTERNAL_ERROR", "FAILED", why, code="UNAUTHORIZED_ERROR"))
+        try:
+            variables = self._cluster(run, task)
+        except ApiError as error:
+            reason = "UNAUTHORIZED_ERROR" if error.status == 403 else "CLUSTER_ERROR"
+            self._note(run_id, key, state("INTERNAL_ERROR", "FAILED", error.message, code=reason))
             return "INTERNAL_ERROR"
         try:
             python = task_process.interpreter(self._workspace.folder / "environments", self._wheels(run, task))
@@ -132,7 +136,7 @@ class Tasks:
             return "INTERNAL_ERROR"
         arguments = self._arguments(run, record)
         self._note(run_id, key, {**state("RUNNING"), "resolved": arguments})
-        own = self._own | {"DATABRICKS_TOKEN": token_of(self._workspace.token, run["run_as"])}
+        own = variables | self._own | {"DATABRICKS_TOKEN": token_of(self._workspace.token, run["run_as"])}
         log = self._workspace.log(record)
         code, stopped = task_process.run(task, arguments, python=python, log=log, own=own, stop=stop)
         result = stopped or ("SUCCESS" if code == 0 else "FAILED")
@@ -170,19 +174,24 @@ class Tasks:
             self._note(run_id, task["task_key"], state("TERMINATED", result, message))
         return result
 
-    def _without_machines(self, run: Document, task: Document) -> str:
-        """Why whoever the run is as can't have the task's cluster; nothing if they can."""
+    def _cluster(self, run: Document, task: Document) -> dict[str, str]:
+        """The environment variables of the task's cluster.
+
+        Raises:
+            ApiError: whoever the run is as can't have the cluster, or a secret that it names.
+        """
+        who = run["run_as"]
         clusters = {one["job_cluster_key"]: one.get("new_cluster") or {} for one in run["job_clusters"]}
         cluster = task.get("new_cluster") or clusters.get(task.get("job_cluster_key"), {})
         pools = (cluster.get("instance_pool_id"), cluster.get("driver_instance_pool_id"))
         wanted = [("instance-pools", pool) for pool in pools] + [("clusters", task.get("existing_cluster_id"))]
-        try:
-            for kind, object_id in wanted:
-                if object_id:
-                    self._workspace.access.need("CAN_ATTACH_TO", kind, object_id, who=run["run_as"])
-        except ApiError as error:
-            return error.message
-        return ""
+        for kind, object_id in wanted:
+            if object_id:
+                self._workspace.access.need("CAN_ATTACH_TO", kind, object_id, who=who)
+        secrets = Secrets(self._store)
+        # Spark's properties are those of this machine; the secrets that they name are checked all the same.
+        secrets.resolved(cluster.get("spark_conf") or {}, who=who)
+        return secrets.resolved(cluster.get("spark_env_vars") or {}, who=who)
 
     def _wheels(self, run: Document, task: Document) -> list[Path]:
         if "python_wheel_task" not in task:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ml_pipeline.errors import InputError, collecting
-from ml_pipeline.settings import files, messages, pipeline
+from ml_pipeline.settings import files, messages, pipeline, references
 from ml_pipeline.settings.layers import leaves, merged, origin, relative_paths
 from ml_pipeline.settings.quartz import as_cron, checked
 from ml_pipeline.settings.types import NonEmpty, Settings, exactly_one, matching
@@ -29,6 +29,15 @@ TagName = Annotated[
     str,
     matching("[A-Za-z0-9 _.:/=+@-]{1,127}", "up to 127 letters, digits, blanks and _.:/=+@-, such as 'cost centre'"),
 ]
+SparkName = Annotated[
+    str, matching(r"spark\.[A-Za-z0-9_.:/-]+", "the name of a Spark property, such as 'spark.sql.shuffle.partitions'")
+]
+VariableName = Annotated[
+    str, matching("[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable, such as 'HTTPS_PROXY'")
+]
+_TAKEN_SPARK = ("spark.master", "spark.databricks.cluster.profile")
+_TAKEN_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "PATH", "HOME", "PYTHONPATH", "SPARK_HOME")
+_TAKEN_BEGINNINGS = ("DATABRICKS_", "ML_PIPELINE_")
 Region = Annotated[str, matching("[a-z]{2}(-[a-z]+)+-[0-9]", "a region of AWS, such as 'eu-central-1'")]
 KeyPath = Annotated[
     str,
@@ -106,6 +115,10 @@ class Compute(Settings):
     """Number of machines beside the driver; 0 is a cluster of one machine."""
     policy_id: NonEmpty | None = None
     """Id of the cluster policy."""
+    spark_conf: dict[SparkName, NonEmpty] = {}
+    """Spark properties of the clusters; a secret is ``{{secrets/SCOPE/KEY}}``."""
+    spark_env_vars: dict[VariableName, NonEmpty] = {}
+    """Environment variables of the clusters; a secret is ``{{secrets/SCOPE/KEY}}``."""
     tags: dict[TagName, NonEmpty] = {}
     """Tags of the pool, or of the clusters if there is no pool, for the cloud's bill."""
 
@@ -116,6 +129,19 @@ class Compute(Settings):
             if name in _TAKEN_TAGS:
                 raise ValueError(f"names '{name}', which the deployment or Databricks sets; accepted: other names")
         return tags
+
+    @field_validator("spark_conf", "spark_env_vars")
+    @classmethod
+    def _open(cls, values: dict[str, str]) -> dict[str, str]:
+        for name, value in values.items():
+            if name in (*_TAKEN_SPARK, *_TAKEN_VARIABLES) or name.startswith(_TAKEN_BEGINNINGS):
+                raise ValueError(f"names '{name}', which the deployment or Databricks sets; accepted: other names")
+            if not references.keeps_its_secret(name, value):
+                # The value may be a secret: it is not repeated.
+                raise ValueError(
+                    f"'{name}': accepted: a reference to a secret, '{{{{secrets/SCOPE/KEY}}}}', and nothing else"
+                )
+        return values
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:

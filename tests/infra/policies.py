@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.environment.environment import Environment
+from ml_pipeline.settings.references import keeps_its_secret
 
 Stack = dict[str, Any]
 Check = Callable[[Stack, Environment], Iterator[str]]
@@ -246,6 +247,13 @@ def clusters_repeat_no_tag_of_their_pool(stack: Stack, _: Environment) -> Iterat
             tags = {*job.get("tags", {}), *cluster.get("custom_tags", {})}
             if tags & {*pools.get(cluster.get("instance_pool_id", ""), {}).get("custom_tags", {})}:
                 yield job["name"]
+
+
+@rule("What is in a cluster's settings is in the state and in every plan: a secret is named there, not written.")
+def secrets_are_named_and_not_told(stack: Stack, _: Environment) -> Iterator[str]:
+    for where, cluster in clusters(stack):
+        values = {**(cluster.get("spark_conf") or {}), **(cluster.get("spark_env_vars") or {})}
+        yield from (f"{where}: {name}" for name, value in values.items() if not keeps_its_secret(name, value))
 
 
 @rule("Unity Catalog does not find the groups of a workspace (docs.databricks.com, Principal).")

@@ -124,6 +124,8 @@ FULL_ENVIRONMENT: dict[str, Any] = {
     "compute": {
         "spark_version": "17.3.x-cpu-ml-scala2.13",
         "policy_id": "p",
+        "spark_conf": {"spark.sql.shuffle.partitions": "8"},
+        "spark_env_vars": {"API_TOKEN": "{{secrets/scope/key}}"},
         "tags": {"cost centre": "1"},
         "pool": {"node_type_id": "m"},
     },

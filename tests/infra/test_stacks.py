@@ -229,6 +229,10 @@ BREACHES: dict[str, list[tuple[str, Callable[[Stack], object]]]] = {
         ("dev", lambda stack: _job(stack)["tags"].update(environment="dev")),
         ("dev", lambda stack: _cluster(stack)["custom_tags"].update(environment="dev")),
     ],
+    "secrets_are_named_and_not_told": [
+        ("dev", lambda stack: _cluster(stack).update(spark_env_vars={"A_TOKEN": "geheim"})),
+        ("prod", lambda stack: _cluster(stack)["spark_conf"].update({"spark.x.password": "geheim"})),
+    ],
     "privileges_are_granted_to_principals_of_the_account": [
         ("dev", lambda stack: _first(stack, "databricks_grant").update(principal="users"))
     ],
@@ -623,6 +627,19 @@ def test_a_pool_says_whether_its_machines_may_be_taken_back(
     assert attributes.keys() == {key}
     assert [*attributes[key].values()] == [names[availability == "spot"]]
     assert {cluster["policy_id"] for _, cluster in policies.clusters(stack)} == {"ABC"}
+
+
+def test_what_spark_and_its_tasks_are_given_reaches_the_clusters(
+    full: Callable[..., tuple[Stack, Environment]],
+) -> None:
+    provider = "spark.hadoop.fs.s3a.aws.credentials.provider"
+    given = (
+        f'[compute.spark_conf]\n"{provider}" = "a.B"\n\n[compute.spark_env_vars]\nA_TOKEN = "{{{{secrets/a/b}}}}"\n\n'
+    )
+    stack, _ = full("", airflow=given)
+    for _, cluster in policies.clusters(stack):
+        assert cluster["spark_conf"] == {provider: "a.B"}
+        assert cluster["spark_env_vars"] == {"A_TOKEN": "{{secrets/a/b}}"}
 
 
 def test_another_store_and_a_role_reach_the_backend(tmp_path: Path, wheel: Path) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.errors import PermissionDenied
-from databricks.sdk.service import catalog, compute, iam, jobs, ml
+from databricks.sdk.errors.base import DatabricksError
+from databricks.sdk.service import catalog, compute, iam, jobs, ml, workspace
 from databricks.sdk.service.workspace import ImportFormat
 
 from infra.constructs import catalog as constructs
@@ -346,6 +347,87 @@ def test_a_job_runs_with_the_rights_of_whom_it_names(deployed: Deployed, served:
         assert f"DATABRICKS_TOKEN={served.token}.{principal}\n" in (user.output(deployer, done, "tells").logs or "")
         assert deployer.jobs.get(job).run_as_user_name == principal
         assert done.creator_user_name == DEPLOYER
+
+
+def test_a_task_reads_the_secrets_that_whom_it_runs_as_may_read(deployed: Deployed) -> None:
+    deployer, wheel = deployed.clients[DEPLOYER], deployed.wheel
+    deployer.secrets.create_scope("of-the-deployer")
+    deployer.secrets.put_secret("of-the-deployer", "Password", string_value="gehe!m\u00df")
+    names = {"A_SECRET": "{{secrets/of-the-deployer/password}}", "PLAIN": "x", "DATABRICKS_HOST": "elsewhere"}
+    cluster = compute.ClusterSpec(spark_version="17.3.x-scala2.13", node_type_id="i3.xlarge", spark_env_vars=names)
+    tells = deployed.job_of(
+        task("tells", "environment", wheel=wheel, job_cluster_key="c"),
+        job_clusters=[jobs.JobCluster("c", new_cluster=cluster)],
+        run_as=run_as(RUNNER),
+    )
+
+    def outcome() -> str:
+        done = user.finish(deployer, user.start(deployer, tells))
+        (only,) = done.tasks or []
+        assert only.status is not None
+        assert only.status.termination_details is not None
+        return f"{only.status.termination_details.code}: {only.status.termination_details.message}"
+
+    assert f"UNAUTHORIZED_ERROR: {RUNNER} does not have READ permission on scope of-the-deployer" in outcome()
+    deployer.secrets.put_acl("of-the-deployer", RUNNER, workspace.AclPermission.READ)
+    done = user.finish(deployer, user.start(deployer, tells))
+    told = user.output(deployer, done, "tells").logs or ""
+    assert "A_SECRET=gehe!m\u00df\n" in told
+    assert "PLAIN=x\n" in told
+    assert "DATABRICKS_HOST=elsewhere" not in told
+    deployer.secrets.delete_secret("of-the-deployer", "PASSWORD")
+    assert "CLUSTER_ERROR: Secret does not exist with scope: of-the-deployer and key: password" in outcome()
+
+
+SECRET: Mapping[str, tuple[Callable[[WorkspaceClient], Any], set[str]]] = {
+    "see the scope": (lambda c: next(one for one in c.secrets.list_scopes() if one.name == "of-all-sorts"), ALL),
+    "list the secrets": (lambda c: [*c.secrets.list_secrets("of-all-sorts")], READS),
+    "write a secret": (lambda c: c.secrets.put_secret("of-all-sorts", "k", bytes_value="eA=="), LOGS),
+    "read who may": (lambda c: [*c.secrets.list_acls("of-all-sorts")], OWN),
+    "allow oneself": (lambda c: c.secrets.put_acl("of-all-sorts", READER, workspace.AclPermission.READ), OWN),
+}
+
+
+@pytest.fixture(scope="module")
+def scope(deployed: Deployed) -> str:
+    deployer = deployed.clients[DEPLOYER]
+    deployer.secrets.create_scope("of-all-sorts")
+    for name, level in ((RUNNER, workspace.AclPermission.WRITE), (READER, workspace.AclPermission.READ)):
+        deployer.secrets.put_acl("of-all-sorts", name, level)
+    return "of-all-sorts"
+
+
+@pytest.mark.parametrize("what", SECRET)
+def test_each_may_do_with_secrets_what_they_should_and_no_more(deployed: Deployed, scope: str, what: str) -> None:
+    act, allowed = SECRET[what]
+    done = {name for name in NAMES if did(lambda client, _: act(client), deployed.clients[name], scope)}
+    assert {NAMES[one] for one in done} == {NAMES[one] for one in allowed}
+
+
+@pytest.mark.parametrize(
+    ("what", "code"),
+    [
+        (lambda c: c.secrets.create_scope("of-all-sorts"), "RESOURCE_ALREADY_EXISTS"),
+        (lambda c: c.secrets.create_scope("a b"), "INVALID_PARAMETER_VALUE"),
+        (lambda c: c.secrets.create_scope("x" * 129), "INVALID_PARAMETER_VALUE"),
+        (lambda c: c.secrets.put_secret("none", "k", string_value="x"), "RESOURCE_DOES_NOT_EXIST"),
+        (lambda c: c.secrets.put_secret("of-all-sorts", "a/b", string_value="x"), "INVALID_PARAMETER_VALUE"),
+        (lambda c: c.secrets.put_secret("of-all-sorts", "k"), "INVALID_PARAMETER_VALUE"),
+        (lambda c: c.secrets.put_secret("of-all-sorts", "k", bytes_value="*"), "INVALID_PARAMETER_VALUE"),
+        (lambda c: c.secrets.put_secret("of-all-sorts", "k", string_value="x" * 131073), "INVALID_PARAMETER_VALUE"),
+        (lambda c: c.secrets.delete_secret("of-all-sorts", "none"), "RESOURCE_DOES_NOT_EXIST"),
+        (lambda c: c.secrets.get_acl("of-all-sorts", "none"), "RESOURCE_DOES_NOT_EXIST"),
+        (lambda c: c.secrets.delete_acl("of-all-sorts", "none"), "RESOURCE_DOES_NOT_EXIST"),
+        (lambda c: c.secrets.delete_scope("none"), "RESOURCE_DOES_NOT_EXIST"),
+    ],
+)
+def test_what_is_wrong_about_a_secret(
+    client: WorkspaceClient, scope: str, what: Callable[[WorkspaceClient], Any], code: str
+) -> None:
+    with pytest.raises(DatabricksError) as caught:
+        what(client)
+    assert caught.value.error_code == code
+    assert scope in [one.name for one in client.secrets.list_scopes()]
 
 
 def pooled(pool: str) -> compute.ClusterSpec:

@@ -196,6 +196,27 @@ CHOSEN = [
     ("dev", "compute.num_workers", 100_001, "compute.num_workers: must be less than or equal to 100000"),
     ("dev", "compute.pool.max_capacity", 100_001, "compute.pool.max_capacity: must be less than or equal to 100000"),
     ("dev", "compute.pool.idle_instance_autotermination_minutes", 10_001, "must be less than or equal to 10000"),
+    *(
+        ("dev", f"compute.{table}", {name: value}, message)
+        for table, name, value, message in (
+            ("spark_conf", "shuffle", "8", "must be the name of a Spark property, such as"),
+            ("spark_conf", "spark.master", "local[2]", "names 'spark.master', which the deployment or Databricks sets"),
+            ("spark_env_vars", "a-b", "8", "must be the name of an environment variable, such as"),
+            ("spark_env_vars", "DATABRICKS_TOKEN", "{{secrets/a/b}}", "names 'DATABRICKS_TOKEN', which the deployment"),
+            ("spark_env_vars", "PATH", "/bin", "names 'PATH', which the deployment or Databricks sets"),
+            ("spark_env_vars", "API_TOKEN", "geheim", r"'API_TOKEN': accepted: a reference to a secret"),
+            ("spark_env_vars", "OPTIONS", "-p {{secrets/a/b}}", r"'OPTIONS': accepted: a reference to a secret"),
+            ("spark_env_vars", "OPTIONS", "{{ secrets/a/b }}", r"'OPTIONS': accepted: a reference to a secret"),
+            ("spark_env_vars", "OPTIONS", "{{secrets/a/b/c}}", r"'OPTIONS': accepted: a reference to a secret"),
+            (
+                "spark_conf",
+                "spark.hadoop.fs.azure.account.key.x.dfs.core.windows.net",
+                "geheim",
+                "accepted: a reference",
+            ),
+            ("spark_conf", "spark.hadoop.javax.jdo.option.ConnectionPassword", "geheim", "accepted: a reference"),
+        )
+    ),
     ("dev", "compute.tags", {"environment": "x"}, "compute.tags: names 'environment', which .* accepted: other names"),
     ("dev", "compute.tags", {"project": "x"}, "compute.tags: names 'project', which .* accepted: other names"),
     ("dev", "compute.tags", {"instance": "x"}, "compute.tags: names 'instance', which .* accepted: other names"),
@@ -241,6 +262,12 @@ CHOSEN = [
     ("dev", "pipeline", {}, r"dev.toml: \[pipeline\] is no longer part of an environment; move its keys"),
     ("dev", "workspce", {}, "workspce: unknown table, did you mean 'workspace'"),
 ]
+
+
+def test_what_may_be_a_secret_is_not_repeated(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        load(tmp_path, changed("dev", "compute.spark_env_vars", {"API_TOKEN": "geheim"}))
+    assert "geheim" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("name", "path", "value", "match"), CHOSEN)
