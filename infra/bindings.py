@@ -35,6 +35,8 @@ _without_init(_PROVIDER)
 # ruff: noqa: E402, F401 (the provider's package is prepared first; the names are for those who import this module)
 from cdktf import (
     App,
+    AzurermBackend,
+    GcsBackend,
     ITerraformDependable,
     LocalBackend,
     S3Backend,

@@ -7,9 +7,11 @@ from functools import partial
 from pathlib import Path
 
 from infra.bindings import (
+    AzurermBackend,
     Construct,
     DatabricksProvider,
     Directory,
+    GcsBackend,
     Job,
     LocalBackend,
     MlflowExperiment,
@@ -30,7 +32,7 @@ from infra.constructs.job import DeployedJob
 from infra.constructs.permissions import AccessControl
 from infra.constructs.wheel import Wheel
 from infra.environment.environment import Environment
-from ml_pipeline.settings.environment import S3State
+from ml_pipeline.settings.environment import AzurermState, LocalState, S3State
 
 SCHEDULED = "batch_inference"
 """The job that ``[schedule]`` is about."""
@@ -155,11 +157,16 @@ def _jobs(
 
 def _backend(stack: TerraformStack, environment: Environment) -> None:
     state, name = environment.state, environment.full_name
+    if isinstance(state, LocalState):
+        # Beside the folder of all stacks. Relative to the stack's own, so that it is the same on every machine.
+        LocalBackend(stack, path=f"../../../terraform.{name}.tfstate")
+        return
+    path = f"{state.key_prefix or environment.project}/{name}"
     if isinstance(state, S3State):
         S3Backend(
             stack,
             bucket=state.bucket,
-            key=f"{state.key_prefix or environment.project}/{name}.tfstate",
+            key=f"{path}.tfstate",
             region=state.region,
             encrypt=state.encrypt,
             kms_key_id=state.kms_key_id,
@@ -169,9 +176,29 @@ def _backend(stack: TerraformStack, environment: Environment) -> None:
         )
         # Terraform 1.10 brought the lock file, after the framework's last release.
         stack.add_override("terraform.backend.s3.use_lockfile", state.use_lockfile)
-        return
-    # Beside the folder of all stacks. Relative to the stack's own, so that it is the same on every machine.
-    LocalBackend(stack, path=f"../../../terraform.{name}.tfstate")
+    elif isinstance(state, AzurermState):
+        AzurermBackend(
+            stack,
+            resource_group_name=state.resource_group_name,
+            storage_account_name=state.storage_account_name,
+            container_name=state.container_name,
+            key=f"{path}.tfstate",
+            subscription_id=state.subscription_id,
+            tenant_id=state.tenant_id,
+            # Without it, Terraform looks up the account's access key.
+            use_azuread_auth=True,
+            # Takes effect only if there is a token of GitHub; the Azure CLI's sign-in works too.
+            use_oidc=True,
+        )
+    else:
+        GcsBackend(
+            stack,
+            bucket=state.bucket,
+            # Terraform appends "/default.tfstate".
+            prefix=path,
+            kms_encryption_key=state.kms_encryption_key,
+            impersonate_service_account=state.impersonate_service_account,
+        )
 
 
 def _provider(stack: TerraformStack, environment: Environment) -> None:

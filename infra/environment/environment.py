@@ -14,11 +14,10 @@ from ml_pipeline.settings import files
 from ml_pipeline.settings.environment import (
     Compute,
     Engine,
-    LocalState,
     Permissions,
-    S3State,
     Schedule,
     Scheduler,
+    State,
     check,
 )
 from ml_pipeline.settings.environment import load as load_tables
@@ -52,7 +51,7 @@ class Environment:
     schedule: Schedule | None
     catalog: Catalog
     permissions: Permissions
-    state: LocalState | S3State
+    state: State
     pipeline: PipelineSettings
     jobs: tuple[Job, ...]
 

@@ -70,7 +70,7 @@ def _check_state(stack: str) -> None:
         if each.full_name == stack and local:
             raise InputError(
                 f"{_FILES / each.name}.toml: state.backend: 'local' is lost with the workflow's machine; "
-                "accepted in a workflow: 's3'"
+                "accepted in a workflow: 's3', 'azurerm' or 'gcs'"
             )
 
 

@@ -16,7 +16,8 @@ from ml_pipeline.errors import CheckFailedError, InputError
 
 _LOOKING = ("untaint", "-no-color", "-lock-timeout=0s", "-allow-missing", "terraform_data.none")
 """Takes the lock and changes nothing: there is no such resource. If it fails, Terraform prints who holds the lock."""
-_LOCKED = re.compile(r"Lock Info:.*?ID: +(\S+).*?Who: +(\S+).*?Created: +(\S+ [\d:]+)\S* \+0000 UTC", re.DOTALL)
+_LOCKED = re.compile(r"Lock Info:.*?ID: +([^-\s]\S*).*?Who: +(\S+).*?Created: +(\S+ [\d:]+)\S* \+0000 UTC", re.DOTALL)
+"""The backend ``gcs`` prints a negative ID, and this user as owner, if there is no lock and it can't write one."""
 
 _PATIENCE, _PAUSE = 120.0, 0.2
 """Seconds. GitHub ends a cancelled job after five minutes, cleaning up included."""

@@ -70,9 +70,9 @@ def _explain_one(item: Any, name: str, models: _Models, tag: str) -> str:
     if kind == "extra_forbidden":
         return "unknown key" + suggest(name, tuple(_fields(models)))
     if kind == "union_tag_not_found":
-        return f"is missing; accepted: {' or '.join(map(repr, _tags(models, tag)))}"
+        return f"is missing; accepted: {_choice(_tags(models, tag))}"
     if kind == "union_tag_invalid":
-        return f"must be {' or '.join(map(repr, _tags(models, tag)))} (given: {given[tag]!r})"
+        return f"must be {_choice(_tags(models, tag))} (given: {given[tag]!r})"
     if kind == "missing":
         return "is missing"
     if "a valid dictionary" in item["msg"]:
@@ -107,6 +107,11 @@ def _place(model: type[BaseModel] | None, path: tuple[int | str, ...]) -> tuple[
 
 def _fields(models: _Models) -> dict[str, FieldInfo]:
     return {field.alias or name: field for model in models for name, field in model.model_fields.items()}
+
+
+def _choice(values: list[str]) -> str:
+    *others, last = map(repr, values)
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _tags(models: _Models, tag: str) -> list[str]:

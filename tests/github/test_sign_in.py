@@ -52,7 +52,7 @@ def test_a_deployment_by_a_workflow_keeps_its_state(
     monkeypatch.setenv("DATABRICKS_HOST", "http://127.0.0.1:1")
     changes = tmp_path / "changes.json"
     changes.write_text("nothing that was reviewed")
-    said = "environments/dev.toml: state.backend: 'local' is lost .*; accepted in a workflow: 's3'"
+    said = "environments/dev.toml: state.backend: 'local' is lost .*; accepted in a workflow: 's3', 'azurerm' or 'gcs'"
 
     with pytest.raises(InputError, match=said if lost else "is not a list of reviewed changes"):
         apply.apply_plan(stack, changes)

@@ -129,8 +129,22 @@ def tasks_run_jobs_of_their_own_stack(stack: Stack, _: Environment) -> Iterator[
 def state_of_shared_environments_is_remote_and_encrypted(stack: Stack, environment: Environment) -> Iterator[str]:
     if environment.name not in ("staging", "prod"):
         return
-    backend = stack["terraform"]["backend"].get("s3", {})
-    yield from (key for key in ("encrypt", "use_lockfile") if backend.get(key) is not True)
+    ((kind, backend),) = stack["terraform"]["backend"].items()
+    # Azure and Google encrypt and lock each state.
+    needed = {"s3": ("encrypt", "use_lockfile"), "azurerm": ("use_azuread_auth",), "gcs": ()}
+    yield from (key for key in needed.get(kind, ("remote",)) if backend.get(key) is not True)
+
+
+@rule("Whoever can read the code or a plan could use such a credential.")
+def backend_has_no_credentials(stack: Stack, environment: Environment) -> Iterator[str]:
+    del environment
+    ((_, backend),) = stack["terraform"]["backend"].items()
+    yield from (
+        key
+        for key in backend
+        if re.search("access_key|secret|token|password|credentials|encryption_key$", key)
+        and key != "kms_encryption_key"
+    )
 
 
 @rule("A plan that would destroy runs, tables or models of production must fail.")

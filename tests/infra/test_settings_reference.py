@@ -184,7 +184,7 @@ def mistakes() -> Iterator[tuple[type[BaseModel], str, Any]]:
         tables = set()
         for table, key, field in fields(model):
             path = table.replace("NAME", "a")
-            # Of the two kinds of state, the content has one.
+            # Of the kinds of state, the content has one.
             if isinstance(value_at(content, path), dict) and key not in ("pipelines", *LocalState.model_fields):
                 tables.add(path)
                 if "Any" not in str(field.annotation):
@@ -211,6 +211,8 @@ MISTAKES = [
     (Tables, "workspace.auth", "token"),
     (Tables, "workspace.notify", ["nobody"]),
     (Tables, "state", {"backend": "gcs"}),
+    (Tables, "state", {"backend": "gcs", "bucket": "goog-a"}),
+    (Tables, "state", {"backend": "azurerm", "storage_account_name": "mystate", "container_name": "tfstate"}),
     (Tables, "state.kms_key_id", "alias/key"),
     (Tables, "catalog", {}),
 ]

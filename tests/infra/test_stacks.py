@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+import subprocess
 import zipfile
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -188,6 +190,17 @@ BREACHES: dict[str, list[tuple[str, Callable[[Stack], object]]]] = {
     "state_of_shared_environments_is_remote_and_encrypted": [
         ("prod", lambda stack: stack["terraform"]["backend"]["s3"].update(encrypt=False)),
         ("staging", lambda stack: stack["terraform"].update(backend={"local": {}})),
+        ("staging", lambda stack: stack["terraform"].update(backend={"azurerm": {}})),
+    ],
+    "backend_has_no_credentials": [
+        ("prod", lambda stack: stack["terraform"]["backend"]["s3"].update(secret_key="s")),
+        *(
+            ("dev", lambda stack, backend=backend: stack["terraform"].update(backend=backend))
+            for backend in (
+                *({"azurerm": {key: "s"}} for key in ("access_key", "sas_token", "client_secret", "oidc_token")),
+                *({"gcs": {key: "s"}} for key in ("credentials", "access_token", "encryption_key")),
+            )
+        ),
     ],
     "what_holds_state_in_production_is_protected": [("prod", _unprotected(kind)) for kind in policies.STATEFUL],
     "instances_can_be_destroyed": [
@@ -659,6 +672,88 @@ def test_another_store_and_a_role_reach_the_backend(tmp_path: Path, wheel: Path)
         "use_lockfile": True,
         "use_path_style": True,
     }
+
+
+AZURE = """backend = "azurerm"
+resource_group_name = "terraform-state"
+storage_account_name = "mystate"
+container_name = "tfstate"
+"""
+GOOGLE = 'backend = "gcs"\nbucket = "my-state"\n'
+GUID = "12345678-90ab-cdef-1234-567890abcdef"
+KEY = "projects/p/locations/europe-west1/keyRings/r/cryptoKeys/k"
+ACCOUNT = "terraform@my-project.iam.gserviceaccount.com"
+IN_AZURE = {
+    "container_name": "tfstate",
+    "key": "ml-pipeline/full.tfstate",
+    "resource_group_name": "terraform-state",
+    "storage_account_name": "mystate",
+    "use_azuread_auth": True,
+    "use_oidc": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "instance", "expected"),
+    [
+        (AZURE, "", {"azurerm": IN_AZURE}),
+        (AZURE, "pr-1", {"azurerm": {**IN_AZURE, "key": "ml-pipeline/full-pr-1.tfstate"}}),
+        (
+            f'{AZURE}key_prefix = "team/a"\nsubscription_id = "{GUID}"\ntenant_id = "{GUID}"',
+            "",
+            {"azurerm": {**IN_AZURE, "key": "team/a/full.tfstate", "subscription_id": GUID, "tenant_id": GUID}},
+        ),
+        (GOOGLE, "", {"gcs": {"bucket": "my-state", "prefix": "ml-pipeline/full"}}),
+        (
+            f'{GOOGLE}key_prefix = "a"\nkms_encryption_key = "{KEY}"\nimpersonate_service_account = "{ACCOUNT}"',
+            "pr-1",
+            {
+                "gcs": {
+                    "bucket": "my-state",
+                    "impersonate_service_account": ACCOUNT,
+                    "kms_encryption_key": KEY,
+                    "prefix": "a/full-pr-1",
+                }
+            },
+        ),
+    ],
+)
+def test_state_in_azure_or_google_is_that_backend(
+    tmp_path: Path, wheel: Path, text: str, instance: str, expected: dict[str, Any]
+) -> None:
+    file = tmp_path / "full.toml"
+    file.write_text(FULL.replace('backend = "local"', text), encoding="utf-8")
+    loaded = environment.load(file, instance=instance)
+    stack = stack_of(loaded, wheel)
+    assert stack["terraform"]["backend"] == expected
+    shared = replace(loaded, name="staging")
+    assert [*policies.state_of_shared_environments_is_remote_and_encrypted(stack, shared)] == []
+    assert [*policies.backend_has_no_credentials(stack, shared)] == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("terraform") is None, reason="Terraform is missing")
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        (f'{AZURE}subscription_id = "{GUID}"\ntenant_id = "{GUID}"', "authorizer"),
+        (f'{GOOGLE}kms_encryption_key = "{KEY}"\nimpersonate_service_account = "{ACCOUNT}"', "credentials"),
+    ],
+)
+def test_terraform_takes_the_backend_and_lacks_only_a_sign_in(
+    tmp_path: Path, wheel: Path, text: str, missing: str
+) -> None:
+    file = tmp_path / "full.toml"
+    file.write_text(FULL.replace('backend = "local"', text), encoding="utf-8")
+    backend = stack_of(environment.load(file), wheel)["terraform"]["backend"]
+    (tmp_path / "main.tf.json").write_text(json.dumps({"terraform": {"backend": backend}}), encoding="utf-8")
+    # No CLI, no variables and no home: no credentials of this machine.
+    shell = {"PATH": str(tmp_path), "HOME": str(tmp_path), "CHECKPOINT_DISABLE": "1", "NO_GCE_CHECK": "true"}
+    command = [str(shutil.which("terraform")), "init", "-input=false", "-no-color"]
+    done = subprocess.run(command, cwd=tmp_path, env=shell, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert missing in done.stderr
+    assert "argument" not in done.stderr.lower()
 
 
 def test_an_instance_has_no_git_folder_and_never_runs_by_itself(

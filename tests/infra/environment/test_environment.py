@@ -186,8 +186,8 @@ CHOSEN = [
     ("dev", "workspace.token", "dapi123", "workspace.token: unknown key"),
     ("staging", "workspace.client_id", None, "workspace: auth 'github-oidc' needs the key 'client_id'"),
     ("staging", "state.bucket", "Not_A_Bucket", "state.*bucket: "),
-    ("staging", "state.backend", "gcs", r"state.backend: must be 'local' or 's3' \(given: 'gcs'\)"),
-    ("staging", "state.backend", None, r"toml: state.backend: is missing; accepted: 'local' or 's3'"),
+    ("staging", "state.backend", "oss", r"state.backend: must be 'local', 's3', 'azurerm' or 'gcs' \(given: 'oss'\)"),
+    ("staging", "state.backend", None, "toml: state.backend: is missing; accepted: 'local', 's3', 'azurerm' or 'gcs'"),
     ("staging", "state.access_key", "AKIA", "toml: state.access_key: unknown key; accepted: backend, bucket, region, "),
     ("dev", "state.bucket", "b", r"toml: state.bucket: unknown key, .*; accepted: backend$"),
     ("dev", "state", "local", r"toml: state: must be a table \(given: 'local'\)"),
@@ -308,6 +308,73 @@ def test_a_text_is_accepted_or_refused_with_an_example(
         message = str(caught.value)
         assert "such as" in message or "accepted" in message or "from 1 to 65535" in message, message
         assert "[a-z" not in message.lower()
+
+
+ID = "12345678-90ab-cdef-1234-567890abcdef"
+KEY = "projects/p/locations/europe-west1/keyRings/r/cryptoKeys/k"
+STATES = {
+    "azurerm": {"resource_group_name": "rg", "storage_account_name": "mystate", "container_name": "tfstate"},
+    "gcs": {"bucket": "my-state"},
+}
+
+
+@pytest.mark.parametrize(
+    ("backend", "key", "accepted", "rejected"),
+    [
+        ("azurerm", "resource_group_name", ["a", "My_(group).1", "a" * 90], ["", "a.", "a/b", "a b", "a" * 91]),
+        ("azurerm", "storage_account_name", ["abc", "a1" * 12], ["ab", "a" * 25, "My1", "my-state", "my.state"]),
+        ("azurerm", "container_name", ["abc", "1-a-b", "a" * 63], ["ab", "a" * 64, "-ab", "ab-", "a--b", "A1b", "a.b"]),
+        ("azurerm", "key_prefix", ["team/a"], ["/a", "a/"]),
+        ("azurerm", "subscription_id", [ID, ID.upper()], ["", "my-subscription", f"{ID}0"]),
+        ("azurerm", "tenant_id", [ID], ["example.onmicrosoft.com"]),
+        (
+            "gcs",
+            "bucket",
+            ["abc", "my_bucket.1-a", "a" * 63],
+            ["ab", "a" * 64, "goog-a", "my-google", "g00gle-a", "192.168.1.1", "a..b", "_ab", "ab-", "Abc", "gs://a"],
+        ),
+        ("gcs", "key_prefix", ["team/a"], ["/a", "a/"]),
+        ("gcs", "kms_encryption_key", [KEY, KEY.replace("/p/", "/a.com:p/")], ["k", f"{KEY}/cryptoKeyVersions/1"]),
+        (
+            "gcs",
+            "impersonate_service_account",
+            ["a-1@my-project.iam.gserviceaccount.com", "p@appspot.gserviceaccount.com"],
+            ["a", "ann@example.com", "a@b.gserviceaccount.com.example.com"],
+        ),
+    ],
+)
+def test_each_key_of_a_state_in_azure_or_google_has_its_rule(
+    tmp_path: Path, backend: str, key: str, accepted: list[str], rejected: list[str]
+) -> None:
+    state = {"backend": backend, **STATES[backend]}
+    for value in accepted:
+        loaded = load(tmp_path, changed("dev", "state", {**state, key: value}))
+        assert getattr(loaded.state, key) == value
+    wrong: list[Any] = [*rejected, 1, True, ["a"], "key${a}"]
+    for value in wrong:
+        with pytest.raises(InputError, match=rf"dev\.toml: state\.{key}: (must be .*|holds .*)$") as caught:
+            load(tmp_path, changed("dev", "state", {**state, key: value}))
+        assert "such as" in str(caught.value) or not isinstance(value, str)
+
+
+@pytest.mark.parametrize("backend", STATES)
+def test_a_state_in_azure_or_google_lacks_no_key(tmp_path: Path, backend: str) -> None:
+    for key in STATES[backend]:
+        state = {name: value for name, value in STATES[backend].items() if name != key}
+        with pytest.raises(InputError, match=rf"dev\.toml: state\.{key}: is missing"):
+            load(tmp_path, changed("dev", "state", {"backend": backend, **state}))
+
+
+@pytest.mark.parametrize(
+    ("backend", "key"),
+    [
+        *(("azurerm", key) for key in ("access_key", "sas_token", "client_id", "client_secret", "oidc_token", "key")),
+        *(("gcs", key) for key in ("credentials", "access_token", "encryption_key", "prefix")),
+    ],
+)
+def test_a_credential_is_not_a_key_of_a_state(tmp_path: Path, backend: str, key: str) -> None:
+    with pytest.raises(InputError, match=rf"dev\.toml: state\.{key}: unknown key"):
+        load(tmp_path, changed("dev", "state", {"backend": backend, **STATES[backend], key: "a"}))
 
 
 def test_both_buckets_are_checked_alike(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +21,10 @@ from typing import Any
 
 import psutil
 import pytest
+
+from infra import terraform
+from infra.review import lock
+from ml_pipeline.errors import InputError
 
 ROOT = Path(__file__).parents[3]
 STATE = "project/dev.tfstate"
@@ -170,3 +176,36 @@ def test_the_lock_that_a_killed_deployment_left_is_removed_and_no_other(bucket: 
         f"dev: removed the lock {held['ID']}, which this deployment left\n",
     ), done.stderr
     assert LOCK not in bucket.objects
+
+
+def locked(id_: str) -> str:
+    """As Terraform prints a lock: with an S3 or Azure state the ID is a UUID, with a Google one a generation."""
+    who, now = f"{getpass.getuser()}@{socket.gethostname()}", "2999-01-01 10:00:00.123456789 +0000 UTC"
+    return f"Error acquiring the state lock\n\nLock Info:\n  ID:        {id_}\n  Who:       {who}\n  Created:   {now}\n"
+
+
+@pytest.mark.parametrize(
+    ("id_", "unlocked"),
+    [("1732816800123456", True), ("12345678-90ab-cdef-1234-567890abcdef", True), ("-9223372036854775808", False)],
+)
+def test_a_google_lock_that_could_not_be_written_is_not_removed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, id_: str, unlocked: bool
+) -> None:
+    calls: list[tuple[str, ...]] = []
+
+    def run(folder: Path, *arguments: str) -> None:
+        del folder
+        calls.append(arguments)
+        if arguments[0] == "untaint":
+            raise InputError(locked(id_))
+
+    monkeypatch.setenv("CDKTF_OUTDIR", str(tmp_path))
+    monkeypatch.setattr(terraform, "run", run)
+    (tmp_path / "stacks" / "dev" / ".terraform").mkdir(parents=True)
+    lock.begin("dev")
+    if unlocked:
+        assert lock.release("dev") == f"dev: removed the lock {id_}, which this deployment left"
+    else:
+        with pytest.raises(InputError, match="Error acquiring the state lock"):
+            lock.release("dev")
+    assert calls[1:] == ([("force-unlock", "-force", id_)] if unlocked else [])
