@@ -32,7 +32,7 @@ from infra.constructs.job import DeployedJob
 from infra.constructs.permissions import AccessControl
 from infra.constructs.wheel import Wheel
 from infra.environment.environment import Environment
-from ml_pipeline.settings.environment import AzurermState, LocalState, S3State
+from ml_pipeline.settings.state import AzurermState, LocalState, S3State
 
 SCHEDULED = "batch_inference"
 """The job that ``[schedule]`` is about."""

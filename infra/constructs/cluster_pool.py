@@ -13,7 +13,7 @@ from infra.bindings import (
     InstancePoolGcpAttributes,
     JobJobClusterNewCluster,
 )
-from ml_pipeline.settings.environment import Compute
+from ml_pipeline.settings.compute import Compute
 
 
 class Machines(Construct):

@@ -11,19 +11,13 @@ from ml_pipeline import jobs
 from ml_pipeline.errors import InputError
 from ml_pipeline.graph import Job
 from ml_pipeline.settings import files
-from ml_pipeline.settings.environment import (
-    Compute,
-    Engine,
-    Permissions,
-    Schedule,
-    Scheduler,
-    State,
-    check,
-)
+from ml_pipeline.settings.compute import Compute
+from ml_pipeline.settings.environment import Engine, Permissions, Schedule, Scheduler, check
 from ml_pipeline.settings.environment import load as load_tables
 from ml_pipeline.settings.files import full_name, read
 from ml_pipeline.settings.pipeline import PipelineSettings
 from ml_pipeline.settings.pipeline import Schedule as Times
+from ml_pipeline.settings.state import State
 from ml_pipeline.settings.workspace import Catalog, Workspace
 
 

@@ -24,6 +24,10 @@ from pydantic_core import CoreSchema, core_schema
 Reason = Literal["feature", "ci", "retraining"]
 Share = Annotated[float, Field(gt=0, lt=1)]
 NonEmpty = Annotated[str, StringConstraints(min_length=1)]
+_MOST = 100_000
+"""What Databricks takes of machines, and more than anybody wants of the rest."""
+Positive = Annotated[int, Field(gt=0, le=_MOST)]
+Count = Annotated[int, Field(ge=0, le=_MOST)]
 
 
 @dataclass(frozen=True)
@@ -139,4 +143,26 @@ SourceType = Annotated[
     str,
     Field(json_schema_extra={"pattern": rf"^({'|'.join(get_args(ColumnType))}|decimal(\(\d+, ?\d+\))?)$"}),
     AfterValidator(_source_type),
+]
+Bucket = Annotated[
+    str,
+    matching(
+        r"(?!xn--|sthree-|amzn-s3-demo-)(?![0-9]+(\.[0-9]+){3}$)(?!.*(\.\.|-s3alias$|--ol-s3$|\.mrap$|--(x|table)-s3$))"
+        "[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
+        "a name that S3 takes: 3 to 63 lower-case letters, digits, hyphens and single dots, no IP address, no reserved "
+        "beginning or end, such as 'my-bucket'",
+    ),
+]
+Region = Annotated[str, matching("[a-z]{2}(-[a-z]+)+-[0-9]", "a region of AWS, such as 'eu-central-1'")]
+KeyPath = Annotated[
+    str,
+    matching("[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*", "a path without a slash at its ends, such as 'team/ml-pipeline'"),
+]
+KmsKey = Annotated[
+    str,
+    matching(
+        r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+",
+        # The resource's documentation asks for the key's ARN; that of an alias shows as a change in each plan.
+        "the ARN of a key, not of an alias, such as 'arn:aws:kms:eu-central-1:123456789012:key/1234abcd'",
+    ),
 ]

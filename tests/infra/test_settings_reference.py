@@ -19,9 +19,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from infra import settings_reference
-from ml_pipeline.settings.environment import LocalState, Tables
+from ml_pipeline.settings.environment import Tables
 from ml_pipeline.settings.pipeline import Pipeline
 from ml_pipeline.settings.project import Project
+from ml_pipeline.settings.state import LocalState
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = {
