@@ -118,7 +118,9 @@ class Access:
 
     def _experiment(self, experiment_id: str) -> str:
         answer, status = self._mlflow("GET", "experiments/get", {"experiment_id": experiment_id})
-        return str(answer["experiment"]["name"]) if status == 200 else ""
+        # MLflow takes 02 for 2, which would be another list.
+        same = status == 200 and answer["experiment"]["experiment_id"] == experiment_id
+        return str(answer["experiment"]["name"]) if same else ""
 
     def owner(self, job_id: object) -> str:
         """Whose rights a job has that names nobody else in ``run_as``."""
@@ -135,7 +137,7 @@ class Access:
         if kind == "experiments":
             own = [*own, *map(_of_experiment, self._above(self._experiment(key)))]
         elif kind in _TREE:
-            own = [*own, *self._above(self._files.path_of(key))]
+            own = [*own, *self._above(self._files.path_of(key), itself=True)]
         levels = KINDS[kind].levels
         return any(levels.index(entry["permission_level"]) >= levels.index(level) for entry in _of(who, own))
 

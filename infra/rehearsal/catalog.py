@@ -35,9 +35,9 @@ _OTHER = ("EXTERNAL_USE_SCHEMA", "REFRESH", "USE_SCHEMA")
 _SCHEMA = tuple(sorted({*_DATA, *_VOLUME, *_FUNCTION, *_CREATE, *_OTHER}))
 USED: Mapping[str, tuple[str, ...]] = {
     "catalogs": ("USE_CATALOG", "BROWSE"),
-    "schemas": ("USE_SCHEMA",),
-    "volumes": ("READ_VOLUME", "WRITE_VOLUME"),
-    "models": ("EXECUTE", "CREATE_MODEL_VERSION"),
+    "schemas": ("USE_SCHEMA", "MANAGE"),
+    "volumes": ("READ_VOLUME", "WRITE_VOLUME", "MANAGE"),
+    "models": ("EXECUTE", "CREATE_MODEL_VERSION", "MANAGE"),
 }
 """Privileges by which something is seen."""
 PRIVILEGES: Mapping[str, tuple[str, ...]] = {
@@ -70,7 +70,8 @@ class Catalog:
     @staticmethod
     def _stamped(document: Document, full_name: str, owner: str) -> Document:
         made = {"created_at": now(), "created_by": owner, "updated_at": now(), "updated_by": owner}
-        return {"owner": owner, "metastore_id": METASTORE, "full_name": full_name} | made | document
+        # What a request can't set comes last.
+        return document | {"owner": owner, "metastore_id": METASTORE, "full_name": full_name} | made
 
     def get(self, kind: str, full_name: str) -> Document:
         """A catalog, schema, volume or model."""
@@ -122,8 +123,11 @@ class Catalog:
             if name != old["name"]:
                 new["name"], new["full_name"] = name, f"{old['full_name'].rpartition('.')[0]}.{name}"
                 self._check_free(kind, new["full_name"])
+                if kind == "schemas":
+                    self.privileges.need_to_create(kind, new["full_name"])
                 if kind == "models":
                     self._rename_model(old["full_name"], new["full_name"])
+                self._move_grants(_SECURABLE[kind], old["full_name"], new["full_name"])
                 self.store.delete(kind, full_name.lower())
             self.store.put(kind, new["full_name"].lower(), new)
         return new
@@ -131,13 +135,17 @@ class Catalog:
     def _rename_model(self, old: str, new: str) -> None:
         ask(self.mlflow, "POST", "registered-models/rename", {"name": old, "new_name": new})
         self.files.rename_model(old, new)
-        renamed = {f"function/{old}": f"function/{new}"}
-        renamed |= {f"{old}/{number}": f"{new}/{number}" for number in self._versions(old)}
-        for kind in ("grants", "versions"):
-            for key, document in self.store.items(kind):
-                if key in renamed:
-                    self.store.delete(kind, key)
-                    self.store.put(kind, renamed[key], document)
+        for number in self._versions(old):
+            self._move("versions", f"{old}/{number}", f"{new}/{number}")
+
+    def _move_grants(self, securable: str, old: str, new: str) -> None:
+        self._move("grants", f"{securable}/{old}".lower(), f"{securable}/{new}".lower())
+
+    def _move(self, kind: str, old: str, new: str) -> None:
+        kept = self.store.get(kind, old)
+        if kept is not None:
+            self.store.delete(kind, old)
+            self.store.put(kind, new, kept)
 
     def _versions(self, model: str) -> list[str]:
         keys = (key.rpartition("/") for key, _ in self.store.items("versions"))
@@ -245,7 +253,8 @@ def blueprint(catalog: Catalog) -> Blueprint:
 
     @routes.get("/catalogs")
     def list_catalogs() -> Document:
-        return {"catalogs": catalog.store.all("catalogs")}
+        may, every = catalog.privileges.may, catalog.store.all("catalogs")
+        return {"catalogs": [one for one in every if may("catalogs", one["name"], *USED["catalogs"])]}
 
     @routes.get("/catalogs/<name>")
     def get_catalog(name: str) -> Document:
@@ -266,7 +275,7 @@ def blueprint(catalog: Catalog) -> Blueprint:
         shown = [
             one
             for one in found
-            if all(one[key].lower() == value for key, value in wanted.items())
+            if all(str(one.get(key, "")).lower() == value for key, value in wanted.items())
             and catalog.privileges.may(kind, one["full_name"], *USED[kind])
         ]
         return {"registered_models" if kind == "models" else kind: shown}
@@ -283,23 +292,35 @@ def blueprint(catalog: Catalog) -> Blueprint:
     return routes
 
 
+def _owned(kind: str, name: str) -> tuple[str, str]:
+    """What decides who grants: the thing itself, or the schema of a table, which nobody here owns."""
+    if kind == "table":
+        return "schemas", name.rpartition(".")[0]
+    return {"catalog": "catalogs", **{securable: plural for plural, securable in _SECURABLE.items()}}[kind], name
+
+
 def _add_grants(routes: Blueprint, catalog: Catalog) -> None:
+    def seen(kind: str, name: str) -> Document:
+        """All grants for who may grant; for others their own."""
+        held = catalog.grants(kind, name)
+        if catalog.privileges.may_grant(*_owned(kind, name)):
+            return held
+        return {principal: held[principal] for principal in catalog.privileges.mine() if principal in held}
+
     @routes.get("/permissions/<kind>/<name>")
     def get_grants(kind: str, name: str) -> Document:
-        return _assignments(catalog.grants(kind, name))
+        return _assignments(seen(kind, name))
 
     @routes.patch("/permissions/<kind>/<name>")
     def change_grants(kind: str, name: str) -> Document:
         given = shapes.shaped(body(), shapes.GRANTS)
         catalog.grants(kind, name)
-        if kind != "table":
-            plural = {"catalog": "catalogs"} | {securable: plural for plural, securable in _SECURABLE.items()}
-            catalog.privileges.need_to_grant(plural[kind], name)
+        catalog.privileges.need_to_grant(*_owned(kind, name))
         return _assignments(catalog.change_grants(kind, name, given.get("changes", [])))
 
     @routes.get("/effective-permissions/<kind>/<name>")
     def effective(kind: str, name: str) -> Document:
-        held = catalog.grants(kind, name)
+        held = seen(kind, name)
         shown = {principal: [{"privilege": one} for one in privileges] for principal, privileges in held.items()}
         return {"privilege_assignments": [], **_assignments(shown)}
 

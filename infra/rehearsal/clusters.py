@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, request
 
+from infra.rehearsal import shapes
 from infra.rehearsal.access import Access
 from infra.rehearsal.api import Document, body, caller, text, versioned
 from infra.rehearsal.store import Store
@@ -27,7 +28,7 @@ def pools(store: Store, access: Access) -> Blueprint:
 
     @routes.post("/create")
     def create_pool() -> Document:
-        settings = body()
+        settings = shapes.shaped(body(), shapes.POOL)
         name = text(settings, "instance_pool_name")
         text(settings, "node_type_id")
         pool_id = f"0101-000000-pool{store.number()}-pool-rehearsal"
@@ -42,7 +43,7 @@ def pools(store: Store, access: Access) -> Blueprint:
 
     @routes.post("/edit")
     def edit_pool() -> Document:
-        settings = body()
+        settings = shapes.shaped(body(), shapes.POOL)
         old = store.find("pools", text(settings, "instance_pool_id"))
         access.need("CAN_MANAGE", routes.name, old["instance_pool_id"])
         text(settings, "instance_pool_name")

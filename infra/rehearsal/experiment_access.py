@@ -17,8 +17,12 @@ from infra.rehearsal.api import CALLER, USER, Document, Mlflow, not_implemented
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
+_ANSWERED = re.compile(
+    "experiments/(?:get|get-by-name|set-experiment-tag)|runs/[a-z-]+|metrics/[a-z-]+|artifacts/list|logged-models(?:/.*)?"
+)
+"""What is about experiments that the request names; a trace, for one, has an experiment that it does not name."""
 _LOGGED_MODEL = re.compile("logged-models/([A-Za-z0-9-]+)(?:/.*)?")
-_MANAGED = ("experiments/delete", "experiments/restore", "experiments/update")
+_CAPITAL = re.compile("[A-Z]")
 
 
 class ExperimentAccess:
@@ -48,13 +52,11 @@ class ExperimentAccess:
         _, api, path = request.path.partition("/mlflow/")
         if not api or not request.path.startswith("/api/"):
             raise not_implemented("MLflow's pages for anyone but the user")
-        try:
-            given = json.loads(content or b"{}")
-        except ValueError:
-            given = {}
-        asked = MultiDict(request.args)
-        for key, value in given.items() if isinstance(given, dict) else ():
-            asked.setlist(key, value if isinstance(value, list) else [value])
+        # MLflow's server reads the query or the body, with names as JSON has them too: all it could read is checked.
+        asked: MultiDict[str, Any] = MultiDict()
+        for key, value in [*request.args.items(multi=True), *_read(content).items()]:
+            for one in value if isinstance(value, list) else [value]:
+                asked.add(_CAPITAL.sub(lambda found: f"_{found[0].lower()}", key), one)
         self._check(who, _level(request.method, path), path, asked)
 
     def _check(self, who: str, level: str, path: str, asked: MultiDict[str, Any]) -> None:
@@ -65,7 +67,7 @@ class ExperimentAccess:
         lookups += [("experiments/get-by-name", {"experiment_name": name}) for name in asked.getlist("experiment_name")]
         if model := _LOGGED_MODEL.fullmatch(path):
             lookups.append((f"logged-models/{model[1]}", {}))
-        if not found and not lookups:
+        if not _ANSWERED.fullmatch(path) or not (found or lookups):
             raise not_implemented(f"{path} for anyone but the user")
         for endpoint, named in lookups:
             answer, status = self._mlflow("GET", endpoint, named)
@@ -83,9 +85,17 @@ class ExperimentAccess:
         return content | ({"experiments": shown} if found else {}), status
 
 
+def _read(content: bytes) -> dict[str, Any]:
+    try:
+        given = json.loads(content or b"{}")
+        # Older clients send JSON in a JSON text.
+        given = json.loads(given) if isinstance(given, str) else given
+    except ValueError:
+        return {}
+    return given if isinstance(given, dict) else {}
+
+
 def _level(method: str, path: str) -> str:
-    if path in _MANAGED:
-        return "CAN_MANAGE"
     return "CAN_READ" if method == "GET" or path.endswith("/search") else "CAN_EDIT"
 
 

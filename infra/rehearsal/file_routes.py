@@ -34,8 +34,8 @@ def workspace(files: Files, access: Access) -> Blueprint:
                 content = base64.b64decode(given.get("content") or "", validate=True)
             except (binascii.Error, TypeError, ValueError):
                 raise invalid("content is not Base64") from None
-        access.need_to_write(text(given, "path"))
         form, overwrite = str(given.get("format") or "SOURCE"), flag(given.get("overwrite"))
+        access.need_to_write(files.destination(text(given, "path"), content, form))
         shown = files.write(
             text(given, "path"), content, form=form, language=given.get("language"), overwrite=overwrite
         )
@@ -88,6 +88,8 @@ def _one_at_a_time(routes: Blueprint, files: Files) -> None:
 
     @routes.before_request
     def begin() -> None:
+        # Whoever sends slowly keeps nobody waiting.
+        request.get_data()
         files.lock.acquire()
 
     @routes.teardown_request
@@ -205,7 +207,7 @@ def git_folders(store: Store, files: Files, access: Access) -> Blueprint:
         parent = str(PurePosixPath(path).parent)
         access.need_path("CAN_MANAGE", parent)
         with store.lock:
-            if files.is_folder(path):
+            if files.is_there(path):
                 raise exists(f"RESOURCE_ALREADY_EXISTS: {path} already exists. Please choose another name.")
             if not given.get("path"):
                 files.make_folder(parent)

@@ -14,6 +14,7 @@ _LONGEST_NAME = 255
 _LONGEST_PATH = 2048
 """Bytes; what the machine's file system takes, less where the state folder lies."""
 _FOLDERS = ("/Shared", f"/Users/{USER}", f"/Repos/{USER}")
+_SPECIAL = ("/", "/Shared", "/Users", "/Repos")
 _NOTEBOOK = b"# Databricks notebook source"
 _LANGUAGES = {".py": "PYTHON", ".sql": "SQL", ".scala": "SCALA", ".r": "R"}
 _PERMISSIONS = {"FILE": "files", "NOTEBOOK": "notebooks", "DIRECTORY": "directories", "REPO": "repos"}
@@ -62,6 +63,8 @@ class Files:
     def volume_file(self, path: str) -> Path:
         """The file that stands for a path of a volume, or of a model's version."""
         parts = PurePosixPath(clean(path)).parts[1:]
+        if any("." in part for part in parts[1:4]):
+            raise invalid(f"Invalid path {path}: a period in the name of a catalog, schema, volume or model")
         if parts[:1] == ("Models",) and len(parts) > 4:
             folder = self.model_folder(".".join(parts[1:4]), parts[4])
             if not folder.is_dir():
@@ -87,6 +90,7 @@ class Files:
 
         What a version of a model consists of is written before the version is ready, and never again.
         """
+        self.volume_file(path)
         parts = PurePosixPath(clean(path)).parts[1:]
         if parts[:1] == ("Models",) and len(parts) > 4:
             version = f"{'.'.join(parts[1:4]).lower()}/{parts[4]}"
@@ -146,21 +150,24 @@ class Files:
         below = shown["path"].rstrip("/")
         return [self.status(f"{below}/{file.name}") for file in sorted(self._file(shown["path"]).iterdir())]
 
+    @staticmethod
+    def destination(path: str, content: bytes, form: str) -> str:
+        """Where an import goes: that of a notebook in automatic format leaves out the suffix."""
+        path, notebook = clean(path), form == "AUTO" and content.startswith(_NOTEBOOK)
+        return path.removesuffix(PurePosixPath(path).suffix) if notebook else path
+
     def write(self, path: str, content: bytes, *, form: str, language: str | None, overwrite: bool) -> Document:
         """Import a file or a notebook."""
-        path = clean(path)
+        suffix, path = PurePosixPath(clean(path)).suffix.lower(), self.destination(path, content, form)
         if len(content) > MOST_BYTES:
             message = f"File size imported is ({len(content)} bytes), exceeded max size ({MOST_BYTES} bytes)"
             raise ApiError(400, "MAX_NOTEBOOK_SIZE_EXCEEDED", message)
-        suffix = PurePosixPath(path).suffix.lower()
         known = {} if form == "RAW" else {"language": language or _LANGUAGES.get(suffix)}
         notebook = form in ("SOURCE", "JUPYTER") or (form == "AUTO" and content.startswith(_NOTEBOOK))
         if form not in ("AUTO", "RAW", "SOURCE", "JUPYTER"):
             raise invalid(f"format {form} is not supported here; accepted: AUTO, RAW, SOURCE, JUPYTER")
         if form == "SOURCE" and known["language"] is None:
             raise invalid("The language of a notebook in source format must be given.")
-        if form == "AUTO" and notebook:
-            path = path.removesuffix(PurePosixPath(path).suffix)
         file = self._file(path)
         if not file.parent.is_dir():
             raise missing(f"The parent folder ({PurePosixPath(path).parent}) does not exist.")
@@ -171,7 +178,10 @@ class Files:
             part.write_bytes(content)
             part.replace(file)
             own = {"object_type": "NOTEBOOK", **known} if notebook else {"object_type": "FILE"}
-            kept = {key: self.status(path)[key] for key in ("object_id", "created_at", "path")}
+            before = self.status(path)
+            kept = {key: before[key] for key in ("object_id", "created_at", "path")}
+            if before["object_type"] != own["object_type"]:
+                self._forget_permissions(before["object_id"])
             self._store.put("objects", path, kept | own)
         return self.status(path)
 
@@ -195,8 +205,8 @@ class Files:
         """Remove an object."""
         shown = self.status(path)
         path, file = shown["path"], self._file(shown["path"])
-        if path == "/":
-            raise invalid("the workspace itself can't be deleted")
+        if path in _SPECIAL:
+            raise invalid(f"{path} is a folder of the workspace itself, which can't be deleted")
         if file.is_dir():
             if any(file.iterdir()) and not recursive:
                 raise ApiError(400, "DIRECTORY_NOT_EMPTY", f"Folder ({path}) is not empty")
@@ -206,10 +216,13 @@ class Files:
         for known in self._store.all("objects"):
             if known["path"] == path or known["path"].startswith(f"{path}/"):
                 self._store.delete("objects", known["path"])
-                for kind in _PERMISSIONS.values():
-                    self._store.delete("permissions", f"{kind}/{known['object_id']}")
+                self._forget_permissions(known["object_id"])
                 if known.get("object_type") == "REPO":
                     self._store.delete("repos", known["object_id"])
+
+    def _forget_permissions(self, object_id: object) -> None:
+        for kind in _PERMISSIONS.values():
+            self._store.delete("permissions", f"{kind}/{object_id}")
 
     def adopt(self, path: str, document: Document) -> None:
         """Make the folder of a Git folder."""

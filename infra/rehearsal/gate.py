@@ -101,7 +101,8 @@ class Gate:
         caller = self._caller(given.strip()) if scheme == "Bearer" else None
         if caller:
             request.environ[CALLER] = caller
-            return None
+            others = ApiError(403, "PERMISSION_DENIED", "the pages are those of the user")
+            return refusal(others) if caller != USER and _is_page() else None
         if _is_page():
             answer = self._signing.answer()
             if answer is None or answer.status_code != _UNAUTHENTICATED or _for_a_person():

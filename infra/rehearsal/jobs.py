@@ -13,6 +13,7 @@ from flask import Blueprint, request
 from infra.rehearsal import shapes
 from infra.rehearsal.access import named
 from infra.rehearsal.api import (
+    USER,
     ApiError,
     Document,
     body,
@@ -56,6 +57,7 @@ def checked(workspace: Workspace, given: Document) -> Document:
     for cluster in shared:
         where = f"job cluster '{cluster['job_cluster_key']}'"
         _check_cluster(workspace, cluster.get("new_cluster") or {}, where, settings.get("tags") or {})
+    _check_run_as(settings.get("run_as") or {})
     tasks = settings.get("tasks") or []
     _check_graph(tasks)
     for task in tasks:
@@ -100,6 +102,14 @@ def _check_task(workspace: Workspace, task: Document, shared: list[str], tags: D
     for library in task.get("libraries") or []:
         if "whl" in library and _wheel_is_missing(workspace, library["whl"]):
             raise invalid(f"{where}: library {library['whl']} does not exist in the workspace")
+
+
+def _check_run_as(run_as: Document) -> None:
+    if run_as.get("group_name"):
+        raise invalid("run_as names a user or a service principal, not a group")
+    # Databricks' SDK, the documentation of JobRunAs. The role of a service principal's user is not known here.
+    if run_as.get("user_name", caller()) != caller() and caller() != USER:
+        raise ApiError(403, "PERMISSION_DENIED", "Only a workspace admin can let a job run as another user.")
 
 
 def _check_known(workspace: Workspace, kind: str, key: object, where: str) -> None:
@@ -202,8 +212,11 @@ def blueprint(workspace: Workspace, cancel_all: Callable[[int], None]) -> Bluepr
     def keep(own: Document, given: Document) -> None:
         settings = checked(workspace, given)
         settings.setdefault("name", _UNTITLED)
-        runs_as = named(settings["run_as"])[1] if settings.get("run_as") else own["creator_user_name"]
-        store.put("jobs", own["job_id"], own | {"settings": settings, "run_as_user_name": runs_as})
+        store.put("jobs", own["job_id"], own | {"settings": settings})
+
+    def shown(job: Document) -> Document:
+        run_as = job["settings"].get("run_as")
+        return job | {"run_as_user_name": named(run_as)[1] if run_as else workspace.access.owner(job["job_id"])}
 
     @routes.post("/create")
     def create() -> Document:
@@ -213,7 +226,7 @@ def blueprint(workspace: Workspace, cancel_all: Callable[[int], None]) -> Bluepr
 
     @routes.get("/get")
     def get() -> Document:
-        return asked_job(workspace, request.args, "CAN_VIEW")
+        return shown(asked_job(workspace, request.args, "CAN_VIEW"))
 
     @routes.get("/list")
     def list_() -> Document:
@@ -222,10 +235,10 @@ def blueprint(workspace: Workspace, cancel_all: Callable[[int], None]) -> Bluepr
             raise invalid("limit must be between 1 and 100")
         found = [one for one in store.all("jobs") if not name or one["settings"]["name"].lower() == name.lower()]
         found = [one for one in found if workspace.access.may("CAN_VIEW", "jobs", one["job_id"])]
-        shown, more = page(found[::-1], limit=limit)
+        listed, more = page([*map(shown, found[::-1])], limit=limit)
         if not flag(request.args.get("expand_tasks")):
-            shown = [one | {"settings": without(one["settings"], ("tasks", "job_clusters"))} for one in shown]
-        return {"jobs": shown, **more} if shown else more
+            listed = [one | {"settings": without(one["settings"], ("tasks", "job_clusters"))} for one in listed]
+        return {"jobs": listed, **more} if listed else more
 
     @routes.post("/reset")
     def reset() -> Document:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, request
-from werkzeug.exceptions import MethodNotAllowed, NotFound
+from werkzeug.exceptions import HTTPException
 from werkzeug.test import Client
 from werkzeug.wrappers import Response
 
@@ -33,13 +33,12 @@ from infra.rehearsal.api import (
 )
 from infra.rehearsal.experiment_access import ExperimentAccess
 from infra.rehearsal.files import Files, clean
-from infra.rehearsal.store import Store
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _EXPERIMENTS = "/api/2.0/mlflow/experiments"
-_OURS = tuple(f"POST {_EXPERIMENTS}/{what}" for what in ("create", "delete", "search", "update"))
+_OURS = tuple(f"POST {_EXPERIMENTS}/{what}" for what in ("create", "delete", "restore", "search", "update"))
 """What is answered here, although MLflow's server has it too."""
 _PATHS = ("/api/2.0/mlflow/", "/api/3.0/mlflow/", "/ajax-api", "/static-files")
 _NOT_OF_THE_CATALOG = ("/api/2.0/mlflow/registered-models", "/api/2.0/mlflow/model-versions")
@@ -49,6 +48,7 @@ _KEPT_BY_PAGES = re.compile(
     r"(registered-models/.*|model-versions/.*|experiments/(create|update|delete|restore)|upload-artifact)"
 )
 _MOST_FOUND = 1000
+_TRASH = "/Trash/"
 
 
 def application(state: Path) -> WSGIApplication:
@@ -93,6 +93,9 @@ def guarded(mlflow: WSGIApplication, access: ExperimentAccess) -> WSGIApplicatio
 
     def answer(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         path = str(environ.get("SCRIPT_NAME", "")) + str(environ["PATH_INFO"])
+        if path.startswith("/mlflow/api"):
+            # The pages call what is below /ajax-api; clients have the same, guarded, below /api.
+            return gate.refused(environ, not_implemented(path))(environ, start)
         if environ["REQUEST_METHOD"] != "GET" and _KEPT_BY_PAGES.fullmatch(path):
             return gate.refused(environ, not_implemented(f"a change by MLflow's pages: {path}"))(environ, start)
         try:
@@ -116,7 +119,7 @@ def answers(environ: WSGIEnvironment) -> bool:
         return False
     try:
         server.app.url_map.bind_to_environ(environ).match()
-    except (NotFound, MethodNotAllowed):
+    except HTTPException:
         return False
     return True
 
@@ -132,7 +135,7 @@ def caller(mlflow: WSGIApplication) -> Mlflow:
     return call
 
 
-def blueprint(store: Store, files: Files, mlflow: Mlflow, access: Access) -> Blueprint:
+def blueprint(files: Files, mlflow: Mlflow, access: Access) -> Blueprint:
     """The endpoints of experiments."""
     routes = Blueprint("experiments", __name__)
     seen = ExperimentAccess(access, mlflow).seen
@@ -181,10 +184,23 @@ def blueprint(store: Store, files: Files, mlflow: Mlflow, access: Access) -> Blu
             access.need("CAN_MANAGE", "experiments", experiment_id)
         if status == 200 and found["experiment"]["lifecycle_stage"] == "active":
             # Databricks moves it to the trash, and its name is free again; MLflow would keep the name.
-            name = f"/Trash/{experiment_id}{found['experiment']['name']}"
+            name = f"{_TRASH}{experiment_id}{found['experiment']['name']}"
             mlflow("POST", "experiments/update", {"experiment_id": experiment_id, "new_name": name})
-            store.delete("permissions", f"experiments/{experiment_id}")
         return mlflow("POST", "experiments/delete", {"experiment_id": experiment_id})
+
+    @routes.post(f"{_EXPERIMENTS}/restore")
+    def restore() -> tuple[Document, int]:
+        experiment_id = text(body(), "experiment_id")
+        found, status = mlflow("GET", "experiments/get", {"experiment_id": experiment_id})
+        if status == 200:
+            access.need("CAN_MANAGE", "experiments", experiment_id)
+        name = str(found["experiment"]["name"]).removeprefix(f"{_TRASH}{experiment_id}") if status == 200 else ""
+        if name and mlflow("GET", "experiments/get-by-name", {"experiment_name": name})[1] == 200:
+            raise exists(f"Node named '{name}' already exists")
+        answer = mlflow("POST", "experiments/restore", {"experiment_id": experiment_id})
+        if name and answer[1] == 200:
+            mlflow("POST", "experiments/update", {"experiment_id": experiment_id, "new_name": name})
+        return answer
 
     @routes.post(f"{_EXPERIMENTS}/search")
     def search() -> tuple[Document, int]:

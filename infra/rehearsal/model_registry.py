@@ -273,6 +273,7 @@ def blueprint(catalog: Catalog) -> Blueprint:
         catalog.get("models", name)
         registry.need(name, *_READ)
         paging = {key: request.args[key] for key in ("max_results", "page_token") if key in request.args}
+        name = name.lower()
         found = registry.search_versions({"filter": f"name='{name}'", "max_results": "100", **paging})
         versions = [_info(registry.version(name, one["version"])) for one in found["model_versions"]]
         return {**found, "model_versions": versions}

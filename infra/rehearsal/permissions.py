@@ -49,6 +49,8 @@ def _check_owner(old: list[Document], new: list[Document]) -> None:
     before, after = ([named(one) for one in each if one["permission_level"] == "IS_OWNER"] for each in (old, new))
     if len(after) != 1:
         raise invalid("The job must have exactly one owner.")
+    if after[0][0] == "group_name":
+        raise invalid("A group can't own a job.")
     if before != after and caller() != USER:
         # docs.databricks.com, "Jobs access control".
         raise ApiError(403, "PERMISSION_DENIED", "Only a workspace admin can change the owner of a job.")
@@ -88,9 +90,9 @@ def blueprint(store: Store, access: Access) -> Blueprint:
 
     @routes.route("/<kind>/<object_id>", methods=["PUT", "PATCH"])
     def set_permissions(kind: str, object_id: str) -> Document:
+        given = shapes.shaped(body(), shapes.PERMISSIONS)
         with store.lock:
             old = entries(kind, object_id)
-            given = shapes.shaped(body(), shapes.PERMISSIONS)
             new = _checked(kind, given.get("access_control_list", []))
             if request.method == "PATCH":
                 taken = {named(entry) for entry in new}

@@ -67,7 +67,9 @@ class Runs:
         _check_parameters(parameters, declared)
         with self._store.lock:
             for run in self._store.all("runs"):
-                if token and run["idempotency_token"] == token:
+                # Of this job; of a run without one, of whoever starts it.
+                same = run["job_id"] == job_id if job_id else run["creator_user_name"] == creator
+                if token and run["idempotency_token"] == token and same:
                     return run
             run = self._new(job_id, settings, token, creator)
             values = reference_values(self.workspace.host, run)

@@ -56,11 +56,12 @@ def _application(state: Path, *, host: str, token: str, signing: SignIn) -> tupl
     call = mlflow_server.caller(mlflow)
     store = Store(state / "rehearsal.db")
     files = Files(store, state)
-    access = Access(store, files, call)
+    access, privileges = Access(store, files, call), Privileges(store)
     shown = mlflow_server.guarded(mlflow, ExperimentAccess(access, call))
-    workspace = Workspace(store=store, files=files, access=access, folder=state, host=host, token=token)
+    workspace = Workspace(
+        store=store, files=files, access=access, privileges=privileges, folder=state, host=host, token=token
+    )
     runs = Runs(workspace)
-    privileges = Privileges(store)
     catalogs = catalog.Catalog(store, files, state / "lakehouse" / "warehouse", call, privileges)
     app = sign_in.application("infra.rehearsal")
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = gate.MOST_BYTES
@@ -77,7 +78,7 @@ def _application(state: Path, *, host: str, token: str, signing: SignIn) -> tupl
         file_routes.volumes(files, privileges),
         file_routes.git_folders(store, files, access),
         catalog.blueprint(catalogs),
-        mlflow_server.blueprint(store, files, call, access),
+        mlflow_server.blueprint(files, call, access),
         artifacts.blueprint(state, call, access, host=host, token=token),
         model_registry.blueprint(catalogs),
         secret_scopes.blueprint(store, secret_scopes.Secrets(store)),

@@ -63,6 +63,7 @@ REPAIR: Shape = {
     "rerun_all_failed_tasks": bool,
     "rerun_dependent_tasks": bool,
 }
+POOL: Shape = {"instance_pool_name": str, "node_type_id": str, "custom_tags": TEXTS}
 PERMISSIONS: Shape = {"access_control_list": [dict.fromkeys((*PRINCIPALS, "permission_level"), str)]}
 SEARCH: Shape = {"max_results": int, "filter": str, "order_by": [str], "page_token": str}
 GRANTS: Shape = {"changes": [{"principal": str, "add": [str], "remove": [str]}]}

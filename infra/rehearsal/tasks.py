@@ -12,6 +12,7 @@ from infra.rehearsal import task_process
 from infra.rehearsal.access import Access, denied
 from infra.rehearsal.api import ApiError, Document, now, token_of
 from infra.rehearsal.files import Files
+from infra.rehearsal.privileges import Privileges
 from infra.rehearsal.run_state import MESSAGES, ended, hinders, latest, reference_values, state, substitute
 from infra.rehearsal.secrets import Secrets
 from infra.rehearsal.store import Store
@@ -28,6 +29,7 @@ class Workspace:
     store: Store
     files: Files
     access: Access
+    privileges: Privileges
     folder: Path
     """The state folder."""
     host: str
@@ -201,13 +203,16 @@ class Tasks:
             wheel = self._workspace.files.library(library["whl"]) if "whl" in library else None
             if wheel is None:
                 raise InstallationError(f"{library} is not a wheel in the workspace")
-            path = library["whl"]
-            if not path.startswith("/Volumes/") and not self._workspace.access.may_path(
-                "CAN_READ", path, who=run["run_as"]
-            ):
-                raise InstallationError(denied("CAN_READ", path, who=run["run_as"]).message)
+            if not self._reads(library["whl"], run["run_as"]):
+                raise InstallationError(denied("CAN_READ", library["whl"], who=run["run_as"]).message)
             wheels.append(wheel)
         return wheels
+
+    def _reads(self, path: str, who: str) -> bool:
+        if path.startswith("/Volumes/"):
+            volume = ".".join(path.split("/")[2:5])
+            return self._workspace.privileges.may("volumes", volume, "READ_VOLUME", who=who)
+        return self._workspace.access.may_path("CAN_READ", path, who=who)
 
     def _arguments(self, run: Document, task: Document) -> list[str]:
         wheel, overriding = task["python_wheel_task"], run["overriding_parameters"]
