@@ -28,7 +28,9 @@ from infra.rehearsal.api import USER, token_of
 from tests.rehearsal import user
 from tests.rehearsal.user import task
 
-DEPLOYER, RUNNER, READER, STRANGER = (f"00000000-0000-0000-0000-0000000000a{number}" for number in range(4))
+DEPLOYER, RUNNER, READER, STRANGER, INTRUDER, OUTSIDER = (
+    f"00000000-0000-0000-0000-0000000000a{number}" for number in range(6)
+)
 NAMES = {DEPLOYER: "deployer", RUNNER: "runner", READER: "reader", STRANGER: "stranger"}
 FOLDER = f"/Users/{DEPLOYER}/deployed"
 
@@ -304,18 +306,18 @@ def test_lists_of_a_catalog_show_what_each_may_see(registered: Registered) -> No
 
 
 def test_a_privilege_on_a_schema_is_nothing_without_those_above_it(
-    registered: Registered, client: WorkspaceClient
+    registered: Registered, client: WorkspaceClient, served: server.Served
 ) -> None:
     """ALL_PRIVILEGES is not MANAGE, and neither is of use to who may not use the catalog."""
-    stranger = registered.clients[STRANGER]
-    registered.grant(client, "schema", registered.schema, STRANGER, "ALL_PRIVILEGES")
+    outsider = user.connect(served, OUTSIDER)
+    registered.grant(client, "schema", registered.schema, OUTSIDER, "ALL_PRIVILEGES")
     with pytest.raises(PermissionDenied):
-        stranger.registered_models.get(registered.model)
-    registered.grant(client, "catalog", "principals", STRANGER, "USE_CATALOG")
-    assert stranger.registered_models.get(registered.model).full_name == registered.model
+        outsider.registered_models.get(registered.model)
+    registered.grant(client, "catalog", "principals", OUTSIDER, "USE_CATALOG")
+    assert outsider.registered_models.get(registered.model).full_name == registered.model
     with pytest.raises(PermissionDenied, match="MANAGE"):
         registry(
-            stranger, "POST", "registered-models/alias", name=registered.model, alias="a", version=registered.version
+            outsider, "POST", "registered-models/alias", name=registered.model, alias="a", version=registered.version
         )
 
 
@@ -494,7 +496,7 @@ class Intruder:
     experiment: str
     run: str
 
-    def asks(self, method: str, path: str, sent: object = None, *, principal: str = STRANGER) -> tuple[int, str]:
+    def asks(self, method: str, path: str, sent: object = None, *, principal: str = INTRUDER) -> tuple[int, str]:
         connection = http.client.HTTPConnection(urlsplit(self.served.host).netloc, timeout=10)
         token = {"Authorization": f"Bearer {token_of(self.served.token, principal)}"}
         content = sent if isinstance(sent, bytes) else json.dumps(sent).encode() if sent is not None else None
@@ -504,10 +506,10 @@ class Intruder:
 
 
 @pytest.fixture(scope="module")
-def intruder(served: server.Served, deployed: Deployed, registered: Registered, client: WorkspaceClient) -> Intruder:
-    own = deployed.clients[STRANGER]
-    own.workspace.mkdirs(f"/Users/{STRANGER}")
-    experiment = str(own.experiments.create_experiment(f"/Users/{STRANGER}/own").experiment_id)
+def intruder(served: server.Served, registered: Registered, client: WorkspaceClient) -> Intruder:
+    own = user.connect(served, INTRUDER)
+    own.workspace.mkdirs(f"/Users/{INTRUDER}")
+    experiment = str(own.experiments.create_experiment(f"/Users/{INTRUDER}/own").experiment_id)
     run = own.experiments.create_run(experiment_id=experiment).run
     assert run is not None
     assert run.info is not None
@@ -515,7 +517,7 @@ def intruder(served: server.Served, deployed: Deployed, registered: Registered, 
         ("catalog", "principals", ("USE_CATALOG", "CREATE_SCHEMA")),
         ("schema", "principals.of-the-administrator", ("USE_SCHEMA", "CREATE_MODEL", "CREATE_VOLUME")),
     ):
-        registered.grant(client, kind, name, STRANGER, *privileges)
+        registered.grant(client, kind, name, INTRUDER, *privileges)
     return Intruder(served, experiment, str(run.info.run_id))
 
 
@@ -618,18 +620,18 @@ def test_what_a_request_can_t_set_is_not_kept(intruder: Intruder, registered: Re
     """A full name in the request made the deletion of an own schema that of another's."""
     told = {"catalog_name": "principals", "name": "mine", "full_name": registered.schema, "owner": DEPLOYER}
     status, said = intruder.asks("POST", f"{_UC}/schemas", told)
-    assert (status, json.loads(said)["full_name"], json.loads(said)["owner"]) == (200, "principals.mine", STRANGER)
+    assert (status, json.loads(said)["full_name"], json.loads(said)["owner"]) == (200, "principals.mine", INTRUDER)
     assert intruder.asks("DELETE", f"{_UC}/schemas/principals.mine?force=true")[0] == 200
     assert registered.clients[DEPLOYER].schemas.get(registered.schema).full_name == registered.schema
 
 
 def test_managing_is_not_reading(intruder: Intruder, registered: Registered, client: WorkspaceClient) -> None:
-    registered.grant(client, "schema", "principals.of-the-administrator", STRANGER, "MANAGE")
+    registered.grant(client, "schema", "principals.of-the-administrator", INTRUDER, "MANAGE")
     client.volumes.create("principals", "of-the-administrator", "files", catalog.VolumeType.MANAGED)
     client.files.upload("/Volumes/principals/of-the-administrator/files/x", io.BytesIO(b"x"))
     file = "/api/2.0/fs/files/Volumes/principals/of-the-administrator/files/x"
     assert intruder.asks("GET", file)[0] == 403
-    changes = {"changes": [{"principal": STRANGER, "add": ["READ_VOLUME"]}]}
+    changes = {"changes": [{"principal": INTRUDER, "add": ["READ_VOLUME"]}]}
     assert intruder.asks("PATCH", f"{_UC}/permissions/schema/principals.of-the-administrator", changes)[0] == 200
     assert intruder.asks("GET", file) == (200, "x")
 
@@ -684,7 +686,7 @@ def test_who_may_change_a_notebook_is_asked_of_the_notebook(deployed: Deployed) 
 
 def test_whoever_sends_slowly_keeps_nobody_waiting(intruder: Intruder, deployed: Deployed) -> None:
     with socket.create_connection(("127.0.0.1", int(intruder.served.host.rpartition(":")[2]))) as held:
-        token = token_of(intruder.served.token, STRANGER)
+        token = token_of(intruder.served.token, INTRUDER)
         lines = ["POST /api/2.0/workspace/import HTTP/1.1", "Host: 127.0.0.1", f"Authorization: Bearer {token}"]
         held.sendall("\r\n".join([*lines, "Content-Length: 100", "", ""]).encode())
         time.sleep(0.5)
@@ -718,9 +720,9 @@ def test_a_git_folder_takes_no_file_s_place(intruder: Intruder, client: Workspac
     assert client.workspace.download("/Users/rehearsal@localhost/file").read() == b"x = 1"
 
 
-def test_a_token_names_a_run_of_its_job(deployed: Deployed) -> None:
-    deployer = deployed.clients[DEPLOYER]
-    mine = user.create(deployed.clients[STRANGER], task("one", "say", wheel=user.WHEEL_PATH))
+def test_a_token_names_a_run_of_its_job(deployed: Deployed, served: server.Served) -> None:
+    deployer, own = deployed.clients[DEPLOYER], user.connect(served, INTRUDER)
+    mine = user.create(own, task("one", "say", wheel=user.WHEEL_PATH))
     theirs = user.start(deployer, deployed.job, idempotency_token="the same")
-    assert user.start(deployed.clients[STRANGER], mine, idempotency_token="the same") != theirs
+    assert user.start(own, mine, idempotency_token="the same") != theirs
     assert user.start(deployer, deployed.job, idempotency_token="the same") == theirs
