@@ -15,6 +15,9 @@ sys.path.append(str(ROOT))
 
 from infra.rehearsal import server  # noqa: E402
 from tests.rehearsal import user  # noqa: E402
+from tests.rehearsal.principals import deployed, registered  # noqa: E402
+
+__all__ = ["deployed", "registered"]
 
 
 @pytest.fixture(scope="session")
