@@ -43,6 +43,8 @@ KINDS = {
 _STORED = {"jobs": "jobs", "instance-pools": "pools", "clusters": "clusters", "repos": "repos"}
 _TREE = ("repos", "directories", "notebooks", "files")
 _HOME = re.compile("/(?:Users|Repos)/([^/]+)")
+TRASH = "/Trash/"
+"""Before the id and the name of an experiment that was deleted."""
 _ALL = "users"
 """The group that everybody is in."""
 _ADMINS = "admins"
@@ -135,7 +137,7 @@ class Access:
         key = str(object_id)
         own = self.entries(kind, key)
         if kind == "experiments":
-            own = [*own, *map(_of_experiment, self._above(self._experiment(key)))]
+            own = [*own, *map(_of_experiment, self._above(self._experiment(key).removeprefix(f"{TRASH}{key}")))]
         elif kind in _TREE:
             own = [*own, *self._above(self._files.path_of(key), itself=True)]
         levels = KINDS[kind].levels

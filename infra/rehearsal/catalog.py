@@ -183,6 +183,7 @@ class Catalog:
         for kind, name in held:
             if kind == "tables":
                 shutil.rmtree(self.tables.joinpath(*name.split(".")))
+                self.store.delete("grants", f"table/{name.lower()}")
             else:
                 self.delete(kind, name)
 

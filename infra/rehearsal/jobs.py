@@ -30,6 +30,7 @@ from infra.rehearsal.api import (
 )
 from infra.rehearsal.tasks import Workspace
 from ml_pipeline.settings import quartz
+from ml_pipeline.settings.workspace import APPLICATION_ID
 
 RUN_IF = ("ALL_SUCCESS", "ALL_DONE", "NONE_FAILED", "AT_LEAST_ONE_SUCCESS", "ALL_FAILED", "AT_LEAST_ONE_FAILED")
 _UNTITLED = "Untitled"
@@ -105,8 +106,11 @@ def _check_task(workspace: Workspace, task: Document, shared: list[str], tags: D
 
 
 def _check_run_as(run_as: Document) -> None:
-    if run_as.get("group_name"):
-        raise invalid("run_as names a user or a service principal, not a group")
+    if not run_as:
+        return
+    _, name = named(run_as)
+    if "group_name" in run_as or ("service_principal_name" in run_as and not re.fullmatch(APPLICATION_ID, name)):
+        raise invalid(f"run_as: {name:.128} is not a user's name or the application id of a service principal")
     # Databricks' SDK, the documentation of JobRunAs. The role of a service principal's user is not known here.
     if run_as.get("user_name", caller()) != caller() and caller() != USER:
         raise ApiError(403, "PERMISSION_DENIED", "Only a workspace admin can let a job run as another user.")
@@ -244,7 +248,8 @@ def blueprint(workspace: Workspace, cancel_all: Callable[[int], None]) -> Bluepr
     def reset() -> Document:
         given = shapes.shaped(body(), shapes.CHANGE)
         settings = required(given, "new_settings")
-        keep(asked_job(workspace, given, "CAN_MANAGE"), settings)
+        with store.lock:
+            keep(asked_job(workspace, given, "CAN_MANAGE"), settings)
         return {}
 
     @routes.post("/update")

@@ -18,11 +18,12 @@ from werkzeug.test import Client
 from werkzeug.wrappers import Response
 
 from infra.rehearsal import artifacts, gate, shapes
-from infra.rehearsal.access import Access
+from infra.rehearsal.access import TRASH, Access
 from infra.rehearsal.api import (
     ApiError,
     Document,
     Mlflow,
+    ask,
     body,
     exists,
     invalid,
@@ -48,7 +49,6 @@ _KEPT_BY_PAGES = re.compile(
     r"(registered-models/.*|model-versions/.*|experiments/(create|update|delete|restore)|upload-artifact)"
 )
 _MOST_FOUND = 1000
-_TRASH = "/Trash/"
 
 
 def application(state: Path) -> WSGIApplication:
@@ -159,47 +159,48 @@ def blueprint(files: Files, mlflow: Mlflow, access: Access) -> Blueprint:
         return seen(mlflow("POST", "experiments/search", given | {"max_results": most}))
 
     @routes.post(f"{_EXPERIMENTS}/create")
-    def create() -> tuple[Document, int]:
+    def create() -> Document:
         given = body()
         name = path_of(text(given, "name"))
-        if "artifact_location" in given:
-            raise not_implemented("an experiment with an artifact_location of its own")
-        answer, status = mlflow("POST", "experiments/create", given | {"name": name})
-        if status == 200:
-            access.created("experiments", answer["experiment_id"])
-        return answer, status
+        for key in given.keys() - {"name", "tags"}:
+            raise not_implemented(f"the field {key:.100} of an experiment")
+        answer = ask(mlflow, "POST", "experiments/create", given | {"name": name})
+        access.created("experiments", answer["experiment_id"])
+        return answer
 
     @routes.post(f"{_EXPERIMENTS}/update")
-    def update() -> tuple[Document, int]:
+    def update() -> Document:
         given = body()
-        access.need("CAN_MANAGE", "experiments", text(given, "experiment_id"))
-        changed = {"new_name": path_of(text(given, "new_name"))} if "new_name" in given else {}
-        return mlflow("POST", "experiments/update", given | changed)
+        experiment_id = text(given, "experiment_id")
+        access.need("CAN_MANAGE", "experiments", experiment_id)
+        new = {"experiment_id": experiment_id, "new_name": path_of(text(given, "new_name"))}
+        return ask(mlflow, "POST", "experiments/update", new)
+
+    def managed(experiment_id: str) -> Document:
+        found: Document = ask(mlflow, "GET", "experiments/get", {"experiment_id": experiment_id})["experiment"]
+        access.need("CAN_MANAGE", "experiments", experiment_id)
+        return found
 
     @routes.post(f"{_EXPERIMENTS}/delete")
-    def delete() -> tuple[Document, int]:
-        experiment_id = text(body(), "experiment_id")
-        found, status = mlflow("GET", "experiments/get", {"experiment_id": experiment_id})
-        if status == 200:
-            access.need("CAN_MANAGE", "experiments", experiment_id)
-        if status == 200 and found["experiment"]["lifecycle_stage"] == "active":
+    def delete() -> Document:
+        found = managed(text(body(), "experiment_id"))
+        key = {"experiment_id": found["experiment_id"]}
+        if found["lifecycle_stage"] == "active":
             # Databricks moves it to the trash, and its name is free again; MLflow would keep the name.
-            name = f"{_TRASH}{experiment_id}{found['experiment']['name']}"
-            mlflow("POST", "experiments/update", {"experiment_id": experiment_id, "new_name": name})
-        return mlflow("POST", "experiments/delete", {"experiment_id": experiment_id})
+            name = f"{TRASH}{found['experiment_id']}{found['name']}"
+            ask(mlflow, "POST", "experiments/update", key | {"new_name": name})
+        return ask(mlflow, "POST", "experiments/delete", key)
 
     @routes.post(f"{_EXPERIMENTS}/restore")
-    def restore() -> tuple[Document, int]:
-        experiment_id = text(body(), "experiment_id")
-        found, status = mlflow("GET", "experiments/get", {"experiment_id": experiment_id})
-        if status == 200:
-            access.need("CAN_MANAGE", "experiments", experiment_id)
-        name = str(found["experiment"]["name"]).removeprefix(f"{_TRASH}{experiment_id}") if status == 200 else ""
-        if name and mlflow("GET", "experiments/get-by-name", {"experiment_name": name})[1] == 200:
+    def restore() -> Document:
+        found = managed(text(body(), "experiment_id"))
+        key, trash = {"experiment_id": found["experiment_id"]}, f"{TRASH}{found['experiment_id']}"
+        name = path_of(str(found["name"]).removeprefix(trash))
+        if found["name"] != name and mlflow("GET", "experiments/get-by-name", {"experiment_name": name})[1] == 200:
             raise exists(f"Node named '{name}' already exists")
-        answer = mlflow("POST", "experiments/restore", {"experiment_id": experiment_id})
-        if name and answer[1] == 200:
-            mlflow("POST", "experiments/update", {"experiment_id": experiment_id, "new_name": name})
+        answer = ask(mlflow, "POST", "experiments/restore", key)
+        if found["name"] != name:
+            ask(mlflow, "POST", "experiments/update", key | {"new_name": name})
         return answer
 
     @routes.post(f"{_EXPERIMENTS}/search")

@@ -6,7 +6,6 @@ docs.databricks.com, "Secrets" and "Secret ACLs"; Databricks' SDK, the documenta
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Mapping
 
@@ -83,7 +82,7 @@ def _value(given: Document) -> bytes:
     try:
         if "bytes_value" in given:
             return base64.b64decode(text(given, "bytes_value"), validate=True)
-    except binascii.Error:
+    except ValueError:
         raise invalid("bytes_value is not Base64") from None
     return text(given, "string_value").encode()
 

@@ -136,6 +136,26 @@ ESCAPES: Mapping[str, tuple[str, str, object]] = {
         "/api/2.2/jobs/create",
         {"name": "x", "tasks": [], "run_as": {"group_name": "admins"}},
     ),
+    **{
+        f"a job as {why}": ("POST", "/api/2.2/jobs/create", {"name": "x", "tasks": [], "run_as": run_as})
+        for why, run_as in {
+            "the administrator by another field": {"service_principal_name": "rehearsal@localhost"},
+            "the administrators": {"service_principal_name": "admins"},
+            "nobody": {"service_principal_name": ""},
+            "two": {"service_principal_name": READER, "user_name": INTRUDER},
+            "a note": {"note": "x"},
+        }.items()
+    },
+    "an experiment in another's folder, by the other name of the field": (
+        "POST",
+        f"{_RUNS}/experiments/update",
+        {"experiment_id": "{own}", "newName": f"{FOLDER}/moved"},
+    ),
+    "an experiment with files elsewhere, by the other name of the field": (
+        "POST",
+        f"{_RUNS}/experiments/create",
+        {"name": f"/Users/{INTRUDER}/elsewhere", "artifactLocation": "dbfs:/databricks/mlflow-tracking/{experiment}"},
+    ),
     "the shared folder": ("POST", "/api/2.0/workspace/delete", {"path": "/Shared", "recursive": True}),
     "a grant on a table": ("PATCH", f"{_UC}/permissions/table/principals.deployed.t", {"changes": []}),
 }
@@ -207,6 +227,8 @@ def test_an_experiment_comes_back_from_the_trash_with_its_name_and_list(deployed
     deployer.experiments.restore_experiment(experiment)
     assert deployer.experiments.get_by_name(name).experiment.experiment_id == experiment  # type: ignore[union-attr]
     assert deployer.experiments.create_run(experiment_id=experiment).run
+    with pytest.raises(DatabricksError, match="No Experiment"):
+        deployer.experiments.restore_experiment(experiment)
     deployer.experiments.delete_experiment(experiment)
     deployer.experiments.create_experiment(name)
     with pytest.raises(DatabricksError, match="already exists"):
@@ -243,6 +265,12 @@ def test_whoever_sends_slowly_keeps_nobody_waiting(intruder: Intruder, deployed:
 MALFORMED: Mapping[str, tuple[str, str, object]] = {
     "a schema of a schema": ("GET", f"{_UC}/schemas?catalog_name=main&schema_name=x", None),
     "two slashes": ("GET", f"{_RUNS.rpartition('/')[0]}/mlflow//experiments/get?experiment_id=1", None),
+    "the tags of an experiment": (
+        "POST",
+        f"{_RUNS}/experiments/create",
+        {"name": "/Users/rehearsal@localhost/tagged", "tags": 5},
+    ),
+    "a secret": ("POST", "/api/2.0/secrets/put", {"scope": "of-one-letter", "key": "k", "bytes_value": "\u00e9"}),
     "a pool's tags": (
         "POST",
         "/api/2.0/instance-pools/create",
@@ -254,6 +282,7 @@ MALFORMED: Mapping[str, tuple[str, str, object]] = {
 @pytest.mark.parametrize("what", MALFORMED)
 def test_no_request_makes_the_workspace_fail(intruder: Intruder, what: str) -> None:
     method, path, sent = MALFORMED[what]
+    intruder.asks("POST", "/api/2.0/secrets/scopes/create", {"scope": "of-one-letter"}, principal=USER)
     status, said = intruder.asks(method, path, sent, principal=USER)
     assert status < 500 or (status == 501 and "does not implement" in said), said
 
@@ -273,3 +302,11 @@ def test_a_token_names_a_run_of_its_job(deployed: Deployed, served: server.Serve
     theirs = user.start(deployer, deployed.job, idempotency_token="the same")
     assert user.start(own, mine, idempotency_token="the same") != theirs
     assert user.start(deployer, deployed.job, idempotency_token="the same") == theirs
+
+
+def test_whoever_manages_a_folder_restores_what_another_made_in_it(deployed: Deployed, client: WorkspaceClient) -> None:
+    deployer = deployed.clients[DEPLOYER]
+    experiment = str(client.experiments.create_experiment(f"{FOLDER}/of the administrator").experiment_id)
+    deployer.experiments.delete_experiment(experiment)
+    deployer.experiments.restore_experiment(experiment)
+    assert deployer.experiments.get_experiment(experiment).experiment.name == f"{FOLDER}/of the administrator"  # type: ignore[union-attr]
