@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.config import Config
+from databricks.sdk.service.iam import AccessControlRequest, PermissionLevel
 from databricks.sdk.service.jobs import JobSettings, Run, RunType
 from databricks.sdk.service.workspace import ImportFormat
 
@@ -557,10 +558,12 @@ def proxy(served: Served) -> Iterator[Proxy]:
 
 
 def launch_as_a_workflow(
-    project: Project, proxy: Proxy, failures: list[tuple[str, int]]
+    project: Project, proxy: Proxy, job_id: int, failures: list[tuple[str, int]]
 ) -> subprocess.CompletedProcess[str]:
-    sign_in = 'auth = "github-oidc"\nclient_id = "00000000-0000-0000-0000-000000000001"'
-    project.change('auth = "environment"', sign_in)
+    client_id = "00000000-0000-0000-0000-000000000001"
+    runs = AccessControlRequest(service_principal_name=client_id, permission_level=PermissionLevel.CAN_MANAGE_RUN)
+    project.client.permissions.update("jobs", str(job_id), access_control_list=[runs])
+    project.change('auth = "environment"', f'auth = "github-oidc"\nclient_id = "{client_id}"')
     project.change(project.host, proxy.host)
     proxy.failures = failures
     github = {"ACTIONS_ID_TOKEN_REQUEST_URL": f"{proxy.host}{GITHUB}?", "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "job"}
@@ -568,8 +571,9 @@ def launch_as_a_workflow(
 
 
 def test_a_run_is_followed_though_for_a_while_no_token_is_issued(project: Project, proxy: Proxy) -> None:
-    project.deploy()
-    done = launch_as_a_workflow(project, proxy, [(TOKEN, 503), (TOKEN, 429), (TOKEN, 0), (GITHUB, 503)])
+    done = launch_as_a_workflow(
+        project, proxy, project.deploy(), [(TOKEN, 503), (TOKEN, 429), (TOKEN, 0), (GITHUB, 503)]
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(f"WAITING  {proxy.host}: can't sign in: ") == 4, done.stdout
     assert proxy.failures == []
@@ -580,7 +584,7 @@ def test_a_run_that_can_no_longer_be_followed_is_named(
 ) -> None:
     monkeypatch.setitem(Connection.ask.__kwdefaults__ or {}, "patience", 2.0)
     job_id = project.deploy()
-    done = launch_as_a_workflow(project, proxy, 20 * [(TOKEN, 503)])
+    done = launch_as_a_workflow(project, proxy, job_id, 20 * [(TOKEN, 503)])
     (run,) = project.runs(job_id)
     assert done.returncode == 1
     assert f"run {run.run_id} goes on, but can't be followed: {proxy.host}: can't sign in: " in error_line(done)
