@@ -15,7 +15,7 @@ from flask import Blueprint, request
 from infra.rehearsal import shapes
 from infra.rehearsal.api import USER, ApiError, Document, Mlflow, ask, body, caller, flag, invalid, now, text
 from infra.rehearsal.files import Files
-from infra.rehearsal.privileges import Privileges
+from infra.rehearsal.privileges import SECURABLE, Privileges
 from infra.rehearsal.store import Store
 
 METASTORE = "00000000-0000-0000-0000-000000000001"
@@ -26,7 +26,9 @@ _CHANGED = ("comment", "owner", "properties", "enable_predictive_optimization")
 """What an update may change beside the name."""
 _OF_THE_WORKSPACE = ("users", "admins")
 """Groups of each workspace, which Unity Catalog does not know (docs.databricks.com, "Principal")."""
-_SECURABLE = {"schemas": "schema", "volumes": "volume", "models": "function"}
+_KINDS = {securable: kind for kind, securable in SECURABLE.items()}
+_MADE = ("schemas", "volumes", "models")
+"""What a request makes; a catalog is there once it is named."""
 _DATA = ("ALL_PRIVILEGES", "APPLY_TAG", "MANAGE", "MODIFY", "SELECT")
 _VOLUME = ("ALL_PRIVILEGES", "APPLY_TAG", "MANAGE", "READ_VOLUME", "WRITE_VOLUME")
 _FUNCTION = ("ALL_PRIVILEGES", "APPLY_TAG", "CREATE_MODEL_VERSION", "EXECUTE", "MANAGE")
@@ -127,7 +129,7 @@ class Catalog:
                     self.privileges.need_to_create(kind, new["full_name"])
                 if kind == "models":
                     self._rename_model(old["full_name"], new["full_name"])
-                self._move_grants(_SECURABLE[kind], old["full_name"], new["full_name"])
+                self._move_grants(SECURABLE[kind], old["full_name"], new["full_name"])
                 self.store.delete(kind, full_name.lower())
             self.store.put(kind, new["full_name"].lower(), new)
         return new
@@ -164,7 +166,7 @@ class Catalog:
         else:
             self.files.drop_volume(name.lower())
         self.store.delete(kind, name.lower())
-        self.store.delete("grants", f"{_SECURABLE[kind]}/{name.lower()}")
+        self.store.delete("grants", f"{SECURABLE[kind]}/{name.lower()}")
         return {}
 
     def held(self, schema: str) -> list[tuple[str, str]]:
@@ -189,11 +191,10 @@ class Catalog:
 
     def grants(self, kind: str, full_name: str) -> Document:
         """Who has which privileges on something."""
-        kinds = {securable: plural for plural, securable in _SECURABLE.items()}
         if kind == "catalog":
             self.name_catalog(_name({"catalog": full_name}, "catalog"))
-        elif kind in kinds:
-            self.get(kinds[kind], full_name)
+        elif kind in _KINDS:
+            self.get(_KINDS[kind], full_name)
         elif kind == "table":
             if not self.tables.joinpath(*full_name.split(".")).is_dir():
                 raise _absent("Table", full_name)
@@ -267,7 +268,7 @@ def blueprint(catalog: Catalog) -> Blueprint:
     def list_tables() -> Document:
         return {"tables": []}
 
-    kinds = f"/<any({', '.join(_SECURABLE)}):kind>"
+    kinds = f"/<any({', '.join(_MADE)}):kind>"
 
     @routes.get(kinds)
     def list_(kind: str) -> Document:
@@ -297,7 +298,7 @@ def _owned(kind: str, name: str) -> tuple[str, str]:
     """What decides who grants: the thing itself, or the schema of a table, which nobody here owns."""
     if kind == "table":
         return "schemas", name.rpartition(".")[0]
-    return {"catalog": "catalogs", **{securable: plural for plural, securable in _SECURABLE.items()}}[kind], name
+    return _KINDS[kind], name
 
 
 def _add_grants(routes: Blueprint, catalog: Catalog) -> None:

@@ -74,8 +74,7 @@ class ExperimentAccess:
             # What is not there is nobody's: MLflow rejects it.
             found += [_experiment(answer)] if status == 200 else []
         for experiment_id in found:
-            if self._mlflow("GET", "experiments/get", {"experiment_id": str(experiment_id)})[1] == 200:
-                self._access.need(level, "experiments", experiment_id, who=who)
+            self._access.need(level, "experiments", experiment_id, who=who)
 
     def seen(self, answer: tuple[Document, int]) -> tuple[Document, int]:
         """A list of experiments without those that who asks may not see."""

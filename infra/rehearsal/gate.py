@@ -101,7 +101,7 @@ class Gate:
         caller = self._caller(given.strip()) if scheme == "Bearer" else None
         if caller:
             request.environ[CALLER] = caller
-            others = ApiError(403, "PERMISSION_DENIED", "the pages are those of the user")
+            others = ApiError(403, "PERMISSION_DENIED", "only the user can open the pages")
             return refusal(others) if caller != USER and _is_page() else None
         if _is_page():
             answer = self._signing.answer()

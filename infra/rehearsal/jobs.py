@@ -239,7 +239,8 @@ def blueprint(workspace: Workspace, cancel_all: Callable[[int], None]) -> Bluepr
             raise invalid("limit must be between 1 and 100")
         found = [one for one in store.all("jobs") if not name or one["settings"]["name"].lower() == name.lower()]
         found = [one for one in found if workspace.access.may("CAN_VIEW", "jobs", one["job_id"])]
-        listed, more = page([*map(shown, found[::-1])], limit=limit)
+        kept, more = page(found[::-1], limit=limit)
+        listed = [*map(shown, kept)]
         if not flag(request.args.get("expand_tasks")):
             listed = [one | {"settings": without(one["settings"], ("tasks", "job_clusters"))} for one in listed]
         return {"jobs": listed, **more} if listed else more

@@ -15,7 +15,8 @@ _ALL = "account users"
 """The group that everybody is in."""
 _NOT_OF_ALL_PRIVILEGES = ("MANAGE", "EXTERNAL_USE_SCHEMA")
 """What ALL_PRIVILEGES does not include."""
-_SECURABLE = {"catalogs": "catalog", "schemas": "schema", "volumes": "volume", "models": "function"}
+SECURABLE = {"catalogs": "catalog", "schemas": "schema", "volumes": "volume", "models": "function"}
+"""What grants are on, by its name in addresses. Unity Catalog counts a registered model among the functions."""
 _PARENTS = (("schemas", 2), ("catalogs", 1))
 
 
@@ -46,7 +47,7 @@ class Privileges:
 
     def _holds(self, privilege: str, kind: str, full_name: str, who: str | None) -> bool:
         for level, name in self._chain(kind, full_name):
-            held = self._store.get("grants", f"{_SECURABLE[level]}/{name}") or {}
+            held = self._store.get("grants", f"{SECURABLE[level]}/{name}") or {}
             granted = {one for principal in self.mine(who) for one in held.get(principal, ())}
             if privilege in granted or ("ALL_PRIVILEGES" in granted and privilege not in _NOT_OF_ALL_PRIVILEGES):
                 return True
@@ -73,7 +74,7 @@ class Privileges:
     def need(self, kind: str, full_name: str, *privileges: str, who: str | None = None) -> None:
         """Reject who asks, or somebody, unless they may; without a privilege, only who owns or manages it may."""
         if not self.may(kind, full_name, *privileges, who=who):
-            what, lacks = _SECURABLE[kind].replace("function", "model"), (privileges or ("MANAGE",))[0]
+            what, lacks = SECURABLE[kind].replace("function", "model"), (privileges or ("MANAGE",))[0]
             raise ApiError(403, "PERMISSION_DENIED", f"User does not have {lacks} on {what} '{full_name}'.")
 
     def need_to_create(self, kind: str, full_name: str) -> None:
@@ -81,7 +82,9 @@ class Privileges:
         above = next(level for level, levels in _PARENTS if full_name.count(".") >= levels)
         self.need(above, full_name.rpartition(".")[0], f"CREATE_{kind.removesuffix('s').upper()}")
         if caller() != USER and not self._reaches(kind, full_name, None):
-            raise ApiError(403, "PERMISSION_DENIED", f"User lacks USE_CATALOG or USE_SCHEMA above '{full_name}'.")
+            raise ApiError(
+                403, "PERMISSION_DENIED", f"User does not have USE_CATALOG or USE_SCHEMA above '{full_name}'."
+            )
 
     def may_grant(self, kind: str, full_name: str) -> bool:
         """Whether who asks manages something, or owns it or what it is in."""

@@ -164,7 +164,7 @@ def _add_ending(routes: Blueprint, store: Store, runs: Runs) -> None:
         queued = flag(given.get("all_queued_runs"))
         every = queued and "job_id" not in given
         job_id = None if every else asked_job(runs.workspace, given, "CAN_MANAGE_RUN")["job_id"]
-        runs.cancel_all(job_id, queued=queued, who=lambda run: _may(runs, "CAN_MANAGE_RUN", run))
+        runs.cancel_all(job_id, queued=queued, may=lambda run: _may(runs, "CAN_MANAGE_RUN", run))
         return {}
 
     @routes.post("/runs/delete")
@@ -197,8 +197,10 @@ def _asked_for(store: Store) -> list[Document]:
 
 def _may(runs: Runs, level: str, run: Document) -> bool:
     """Whether who asks has a level for a run's job; a run without a job is its creator's."""
-    if caller() in (USER, run["creator_user_name"] if run["run_type"] == "SUBMIT_RUN" else USER):
+    if caller() == USER:
         return True
+    if run["run_type"] == "SUBMIT_RUN":
+        return bool(run["creator_user_name"] == caller())
     known = runs.workspace.store.get("jobs", run["job_id"]) is not None
     return known and runs.workspace.access.may(level, "jobs", run["job_id"])
 

@@ -173,10 +173,10 @@ class Runs:
                 self._stops[run_id].event.set()
 
     def cancel_all(
-        self, job_id: int | None, *, queued: bool = False, who: Callable[[Document], bool] = lambda _run: True
+        self, job_id: int | None, *, queued: bool = False, may: Callable[[Document], bool] = lambda _run: True
     ) -> None:
         """Let every run of a job end, or every one that is queued, if whoever asks may."""
-        for run in filter(who, self._active(job_id)):
+        for run in filter(may, self._active(job_id)):
             if not queued or run["state"]["life_cycle_state"] == "QUEUED":
                 self.cancel(run["run_id"])
 

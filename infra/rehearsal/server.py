@@ -31,9 +31,9 @@ from infra.rehearsal import (
     pages,
     permissions,
     run_routes,
+    secret_scopes,
     sign_in,
 )
-from infra.rehearsal import secrets as secret_scopes
 from infra.rehearsal.access import Access
 from infra.rehearsal.experiment_access import ExperimentAccess
 from infra.rehearsal.files import Files

@@ -14,7 +14,7 @@ from infra.rehearsal.api import ApiError, Document, now, token_of
 from infra.rehearsal.files import Files
 from infra.rehearsal.privileges import Privileges
 from infra.rehearsal.run_state import MESSAGES, ended, hinders, latest, reference_values, state, substitute
-from infra.rehearsal.secrets import Secrets
+from infra.rehearsal.secret_scopes import Secrets
 from infra.rehearsal.store import Store
 from infra.rehearsal.task_process import InstallationError, Stop, deadline
 
@@ -154,9 +154,11 @@ class Tasks:
             why = f"Job {called['job_id']} does not exist."
             self._note(run_id, task["task_key"], state("TERMINATED", "FAILED", why))
             return "FAILED"
-        if not self._workspace.access.may("CAN_MANAGE_RUN", "jobs", job["job_id"], who=run["run_as"]):
-            why = denied("CAN_MANAGE_RUN", f"job {job['job_id']}", who=run["run_as"]).message
-            self._note(run_id, task["task_key"], state("TERMINATED", "FAILED", why, code="UNAUTHORIZED_ERROR"))
+        try:
+            self._workspace.access.need("CAN_MANAGE_RUN", "jobs", job["job_id"], who=run["run_as"])
+        except ApiError as error:
+            denial = state("TERMINATED", "FAILED", error.message, code="UNAUTHORIZED_ERROR")
+            self._note(run_id, task["task_key"], denial)
             return "FAILED"
         values = reference_values(self._workspace.host, run, task)
         given = {name: substitute(str(value), values) for name, value in (called.get("job_parameters") or {}).items()}
