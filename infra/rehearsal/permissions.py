@@ -27,7 +27,8 @@ def identity() -> Blueprint:
     @routes.get("/ServicePrincipals")
     def service_principals() -> Document:
         # Whoever is asked for exists, since a deployment names principals that it doesn't make.
-        match = _EQUALS.fullmatch(request.args.get("filter", ""))
+        # The SDK asks for pages until one is empty.
+        match = request.args.get("startIndex", "1") == "1" and _EQUALS.fullmatch(request.args.get("filter", ""))
         found = [{"id": "2", "applicationId": match[1], "displayName": match[1], "active": True}] if match else []
         return {"Resources": found, "totalResults": len(found), "startIndex": 1, "itemsPerPage": len(found)}
 
