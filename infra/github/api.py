@@ -28,10 +28,23 @@ _FOLD = "\n\n</details>"
 _CUT = "\n\n_The rest does not fit here; the run of the workflow holds all of it._\n"
 
 
+class RejectedError(PipelineError):
+    """GitHub rejects a call.
+
+    Args:
+        message: The call, and GitHub's reason.
+        status: Status of the answer.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class Repository:
     """One repository, as the token may see and change it.
 
-    Each call raises `PipelineError` if GitHub rejects it, or can't be reached.
+    Each call raises `RejectedError` if GitHub rejects it, and `PipelineError` if GitHub can't be reached.
 
     Args:
         name: ``OWNER/NAME``.
@@ -80,6 +93,16 @@ class Repository:
             if len(items) < _PAGE:
                 return
 
+    def listed(self, path: str, key: str) -> Iterator[Any]:
+        """Every item of a list that its answer counts; GitHub may give fewer a page than it is asked for."""
+        count = 0
+        for page in itertools.count(1):
+            answer = self._call("GET", self._address(path, {"per_page": str(_PAGE), "page": str(page)}))
+            yield from answer[key]
+            count += len(answer[key])
+            if count >= answer["total_count"] or not answer[key]:
+                return
+
     def send(self, method: Method, path: str, **content: Any) -> Any:
         """Make or change something of the repository."""
         return self._call(method, self._address(path, {}), json.dumps(content).encode())
@@ -95,7 +118,8 @@ class Repository:
         return content
 
     def _address(self, path: str, query: dict[str, str]) -> str:
-        return f"{self._api}/repos/{self.name}/{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
+        place = f"{self._api}/repos/{self.name}" + (f"/{path}" if path else "")
+        return place + (f"?{urllib.parse.urlencode(query)}" if query else "")
 
     def _call(
         self,
@@ -122,7 +146,7 @@ class Repository:
         except urllib.error.HTTPError as error:
             if error.code == 404 and missing_is_none:
                 return None
-            raise PipelineError(f"{what}: {error.code}: {_message(error)}") from None
+            raise RejectedError(f"{what}: {error.code}: {_message(error)}", error.code) from None
         except OSError as error:
             raise PipelineError(f"{what}: GitHub can't be reached: {getattr(error, 'reason', error)}") from None
         if accepted != _JSON:

@@ -47,15 +47,19 @@ def workspace(file: Path) -> Workspace:
 
 
 class Connection:
-    """Calls the workspace of an environment, whose file it takes.
+    """Calls the workspace of an environment.
+
+    Args:
+        file: The environment's file.
+        settings: Who signs in, if not whom the file names.
 
     Raises:
         InputError: the file, or what it refers to, has no usable credentials.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, settings: Workspace | None = None) -> None:
         self._file = file
-        self._settings = workspace(file)
+        self._settings = settings or workspace(file)
         self.host = self._settings.host or ""
         self._answered = False
         self._client = self.ask(self._connect)
