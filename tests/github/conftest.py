@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from tests.github.settings import Settings
+
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT))
 NAME = "team/project"
@@ -54,6 +56,8 @@ class GitHub:
     releases: list[dict[str, Any]] = field(default_factory=list)
     assets: dict[str, bytes] = field(default_factory=dict)
     changes: list[str] = field(default_factory=list)
+    settings: Settings | None = None
+    """Its settings, where a test is about them: then they answer every call."""
     refuses: int = 0
     """Status with which every request is refused, if it is."""
 
@@ -239,7 +243,7 @@ def serve() -> Iterator[GitHub]:
         def do_GET(self) -> None:
             self._answer()
 
-        do_POST = do_PATCH = do_GET  # noqa: N815 (the names that http.server calls)
+        do_POST = do_PATCH = do_PUT = do_DELETE = do_GET  # noqa: N815 (the names that http.server calls)
 
         def _answer(self) -> None:
             content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -251,12 +255,19 @@ def serve() -> Iterator[GitHub]:
                 answer = b"" if token else repository.answer("GET", path.removeprefix("/store/"), {}, {})
                 self._send(400 if token else 200, answer)
                 return
-            found = re.fullmatch(rf"/repos/{NAME}/(.*)", path)
+            found = re.fullmatch(rf"/repos/{NAME}(?:/(.*))?", path)
             known = self.headers.get("Authorization") == f"Bearer {TOKEN}"
+            if known and repository.settings and path.startswith("/users/"):
+                self._say(*repository.settings.person(path))
+                return
             if repository.refuses or not known or found is None:
                 self._say(repository.refuses or 401, {"message": "it is refused"})
                 return
-            answer = repository.answer(str(self.command), found[1], dict(urllib.parse.parse_qsl(query)), sent)
+            method, place, asked = str(self.command), found[1] or "", dict(urllib.parse.parse_qsl(query))
+            if repository.settings:
+                self._say(*repository.settings.answer(method, place, asked, sent))
+                return
+            answer = repository.answer(method, place, asked, sent)
             if isinstance(answer, bytes):
                 # GitHub redirects to its store, which is another host and rejects a token that it does not know.
                 self.send_response(302)
@@ -267,7 +278,7 @@ def serve() -> Iterator[GitHub]:
             self._say(404 if answer is None else 200, {"message": "Not Found"} if answer is None else answer)
 
         def _say(self, status: int, answer: Any) -> None:
-            self._send(status, json.dumps(answer).encode())
+            self._send(status, b"" if answer is None else json.dumps(answer).encode())
 
         def _send(self, status: int, content: bytes) -> None:
             self.send_response(status)
