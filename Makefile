@@ -61,7 +61,7 @@ SYNC = $(UV) pip sync --quiet --require-hashes --build-constraint
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-deploy run report ui synth diff plan drift deploy destroy rehearse docs screenshots check lint-workflows format test test-all test-latest test-fork test-airflow benchmark-run benchmark-synth mutation pre-commit lock wheel clean benchmark benchmark-decisions benchmark-history soak
+.PHONY: help setup setup-deploy run report ui synth diff plan drift deploy destroy rehearse doctor docs screenshots check lint-workflows format test test-all test-latest test-fork test-airflow benchmark-run benchmark-synth mutation pre-commit lock wheel clean benchmark benchmark-decisions benchmark-history soak
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { name[++n] = $$1; text[n] = $$2; if (length($$1) > w) w = length($$1) } \
@@ -105,6 +105,9 @@ destroy: setup $(NODE_MODULES) ## Destroy a deployment (ENV=dev INSTANCE=name)
 
 rehearse: setup $(NODE_MODULES) ## Deploy to a rehearsal workspace, run all jobs, destroy
 	@.venv/bin/python -m infra rehearse
+
+doctor: setup ## Check GitHub and workspaces for the git flow (OUT=file)
+	@.venv/bin/python -m infra doctor $(if $(ENV),--environment $(ENV)) $(if $(OUT),--output $(OUT))
 
 docs: setup $(NODE_MODULES) $(SYNCED_DOCS) ## Build the documents into site/
 	@.venv/bin/python -m infra settings

@@ -62,6 +62,10 @@ def parser() -> argparse.ArgumentParser:
     _command(
         commands, "settings", _settings, "Write the reference of the settings and the JSON Schemas of their files."
     )
+    doctor = _command(commands, "doctor", _doctor, "Check the repository and the workspaces; print what closes a gap.")
+    doctor.add_argument("--repository", default="", metavar="OWNER/NAME", help="default: GITHUB_REPOSITORY, or origin")
+    doctor.add_argument("--environment", default="", metavar="NAME", help="check this workspace alone")
+    doctor.add_argument("--output", type=Path, metavar="FILE", help="write the commands of all gaps as a script")
     _declare_wheel(commands)
     _declare_github(commands)
     return root
@@ -188,6 +192,12 @@ def _settings(_given: Given) -> None:
     from infra import settings_reference
 
     settings_reference.write()
+
+
+def _doctor(given: Given) -> str:
+    from infra.doctor import report
+
+    return report.run(name=given.repository, only=given.environment, output=given.output)
 
 
 def _wheel(given: Given) -> None:
