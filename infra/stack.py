@@ -203,12 +203,14 @@ def _backend(stack: TerraformStack, environment: Environment) -> None:
 
 def _provider(stack: TerraformStack, environment: Environment) -> None:
     workspace = environment.workspace
+    oidc = workspace.auth == "github-oidc"
     DatabricksProvider(
         stack,
         "databricks",
         host=workspace.host,
-        auth_type="github-oidc" if workspace.auth == "github-oidc" else None,
-        client_id=workspace.client_id,
+        auth_type="github-oidc" if oidc else None,
+        # The provider rejects a token beside a client id ("more than one authorization method configured").
+        client_id=workspace.client_id if oidc else None,
         profile=workspace.profile,
     )
 

@@ -93,7 +93,7 @@ class Workspace(Settings):
     auth: Literal["github-oidc", "profile", "environment"]
     """Sign-in: the GitHub workflow by OpenID Connect, a profile of ``~/.databrickscfg``, or the SDK's variables."""
     client_id: ApplicationId | None = None
-    """Service principal that deploys, from the GitHub workflow, with ``auth = "github-oidc"``. It owns the jobs."""
+    """Service principal that deploys. It owns the jobs. Required with ``auth = "github-oidc"``."""
     profile: NonEmpty | None = None
     """Name of the profile, with ``auth = "profile"``."""
     production: bool = False
@@ -126,9 +126,8 @@ class Workspace(Settings):
                 f"folder '{self.folder}': every user of the workspace may write there, and production runs its wheel; "
                 "accepted: another folder, such as '/Users/APPLICATION_ID', that of the service principal that deploys"
             )
-        for key, auth in (("client_id", "github-oidc"), ("profile", "profile")):
-            if getattr(self, key) is not None and self.auth != auth:
-                raise ValueError(f"{key} is for auth '{auth}'; accepted: that one, or no {key}")
+        if self.profile is not None and self.auth != "profile":
+            raise ValueError("profile is for auth 'profile'; accepted: that one, or no profile")
         return self
 
 

@@ -618,6 +618,22 @@ def test_every_setting_reaches_the_stack(full: Callable[..., tuple[Stack, Enviro
     assert [r.name for r in RULES if r.name != "only_production_runs_by_itself" and list(r.check(stack, loaded))] == []
 
 
+def test_lists_name_who_deploys_by_another_sign_in_than_github_s(tmp_path: Path, wheel: Path) -> None:
+    deployer, file = "99999999-90ab-cdef-1234-567890abcdef", tmp_path / "full.toml"
+    file.write_text(FULL.replace("[workspace]\n", f'[workspace]\nclient_id = "{deployer}"\n'), encoding="utf-8")
+    stack = stack_of(environment.load(file), wheel)
+    assert stack["provider"]["databricks"] == [{"host": "https://full.cloud.databricks.com", "profile": "FULL"}]
+    lists = policies.resources(stack, "databricks_permissions").values()
+    assert [
+        "IS_OWNER" if "job_id" in each else "CAN_MANAGE" for each in lists
+    ] == [
+        entry["permission_level"]
+        for each in lists
+        for entry in each["access_control"]
+        if entry.get("service_principal_name") == deployer
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("availability", ["on_demand", "spot"])
 @pytest.mark.parametrize(
     ("host", "expected"),

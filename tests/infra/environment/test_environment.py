@@ -182,7 +182,7 @@ CHOSEN = [
     ("dev", "workspace.host", "http://example.com", "workspace.host: "),
     ("dev", "workspace.host", "https://user:pass@example.com", "workspace.host: "),
     ("dev", "workspace.auth", "profile", "workspace: auth 'profile' needs the key 'profile'"),
-    ("dev", "workspace.client_id", "0" * 8 + "-0000-0000-0000-" + "0" * 12, "client_id is for auth 'github-oidc'"),
+    ("dev", "workspace.profile", "DEFAULT", "workspace: profile is for auth 'profile'"),
     ("dev", "workspace.token", "dapi123", "workspace.token: unknown key"),
     ("staging", "workspace.client_id", None, "workspace: auth 'github-oidc' needs the key 'client_id'"),
     ("staging", "state.bucket", "Not_A_Bucket", "state.*bucket: "),
