@@ -89,6 +89,9 @@ class Catalog:
         named = {key: _name(document, key) for key in levels}
         if kind == "volumes" and document.get("volume_type") != "MANAGED":
             raise invalid("volume_type: only MANAGED volumes can be rehearsed")
+        if kind == "volumes" and document.get("storage_location"):
+            # databricks/cli, libs/testserver/volumes.go.
+            raise invalid("CreateVolume storage_location can not be provided.")
         full_name = ".".join(named.values())
         _check_texts(document)
         self.name_catalog(named["catalog_name"])
@@ -210,12 +213,15 @@ class Catalog:
                 principal = text(change, "principal")
                 if principal in _OF_THE_WORKSPACE:
                     raise ApiError(404, "PRINCIPAL_DOES_NOT_EXIST", f"Could not find principal with name {principal}")
-                added = change.get("add") or []
+                added, removed = change.get("add") or [], change.get("remove") or []
+                if not {*added}.isdisjoint(removed):
+                    # databricks/cli, libs/testserver/grants.go.
+                    raise invalid(f"Duplicate privileges to add and delete for principal {principal}.")
                 for privilege in added:
                     if privilege not in PRIVILEGES[kind]:
                         where = f"[{full_name}:{kind.upper()}]"
                         raise invalid(f"Privilege {privilege} is not applicable to this entity {where}")
-                held[principal] = sorted({*held.get(principal, []), *added} - {*(change.get("remove") or [])})
+                held[principal] = sorted({*held.get(principal, []), *added} - {*removed})
             held = {principal: privileges for principal, privileges in held.items() if privileges}
             self.store.put("grants", f"{kind}/{full_name.lower()}", held)
         return held

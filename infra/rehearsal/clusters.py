@@ -17,8 +17,15 @@ SPARK_VERSIONS = {
     "16.4.x-cpu-ml-scala2.12": "16.4 LTS ML (includes Apache Spark 3.5.2, Scala 2.12)",
 }
 _DISKS = {"local_disks": 1, "local_disk_size_gb": 75, "local_nvme_disks": 0, "local_nvme_disk_size_gb": 0}
-_OWN = ("instance_pool_id", "state", "stats", "status", "default_tags")
-"""What an instance pool has beside the settings that were sent."""
+_EDITED = (
+    "instance_pool_name",
+    "node_type_id",
+    "min_idle_instances",
+    "max_capacity",
+    "idle_instance_autotermination_minutes",
+    "custom_tags",
+)
+"""What an edit changes of an instance pool (databricks-sdk, ``EditInstancePool``)."""
 
 
 def pools(store: Store, access: Access) -> Blueprint:
@@ -47,7 +54,8 @@ def pools(store: Store, access: Access) -> Blueprint:
         old = store.find("pools", text(settings, "instance_pool_id"))
         access.need("CAN_MANAGE", routes.name, old["instance_pool_id"])
         text(settings, "instance_pool_name")
-        store.put("pools", old["instance_pool_id"], settings | {key: old[key] for key in _OWN})
+        kept = {key: value for key, value in old.items() if key not in _EDITED}
+        store.put("pools", old["instance_pool_id"], kept | {key: settings[key] for key in _EDITED if key in settings})
         return {}
 
     return routes

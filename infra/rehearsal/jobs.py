@@ -250,7 +250,10 @@ def blueprint(workspace: Workspace, cancel_all: Callable[[int], None]) -> Bluepr
         given = shapes.shaped(body(), shapes.CHANGE)
         settings = required(given, "new_settings")
         with store.lock:
-            keep(asked_job(workspace, given, "CAN_MANAGE"), settings)
+            old = asked_job(workspace, given, "CAN_MANAGE")
+            # The principal stays if the new settings name none (databricks/cli, acceptance/bundle/run_as/job_default).
+            kept = {key: old["settings"][key] for key in ("run_as",) if key in old["settings"]}
+            keep(old, kept | settings)
         return {}
 
     @routes.post("/update")

@@ -32,6 +32,7 @@ from infra.rehearsal.api import (
     number,
     text,
 )
+from infra.rehearsal.api import caller as creator
 from infra.rehearsal.experiment_access import ExperimentAccess
 from infra.rehearsal.files import Files, clean
 
@@ -164,7 +165,10 @@ def blueprint(files: Files, mlflow: Mlflow, access: Access) -> Blueprint:
         name = path_of(text(given, "name"))
         for key in given.keys() - {"name", "tags"}:
             raise not_implemented(f"the field {key:.100} of an experiment")
-        answer = ask(mlflow, "POST", "experiments/create", given | {"name": name})
+        # databricks/cli, libs/testserver/experiments.go: Databricks adds the owner.
+        tags, owner = given.get("tags", []), {"key": "mlflow.ownerEmail", "value": creator()}
+        tags = [*tags, owner] if isinstance(tags, list) else tags
+        answer = ask(mlflow, "POST", "experiments/create", given | {"name": name, "tags": tags})
         access.created("experiments", answer["experiment_id"])
         return answer
 

@@ -11,7 +11,7 @@ import pytest
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.errors import PermissionDenied
 from databricks.sdk.errors.base import DatabricksError
-from databricks.sdk.service import catalog, iam, jobs, workspace
+from databricks.sdk.service import catalog, compute, iam, jobs, ml, workspace
 
 from infra.rehearsal import server
 from infra.rehearsal.clusters import NODE_TYPES
@@ -79,14 +79,26 @@ def test_a_job_is_changed_and_deleted(client: WorkspaceClient) -> None:
         client.jobs.get(job_id)
 
 
+def test_a_reset_that_names_no_principal_keeps_the_former_one(client: WorkspaceClient) -> None:
+    principal = "12345678-90ab-cdef-1234-567890abcdef"
+    run_as = jobs.JobRunAs(service_principal_name=principal)
+    job_id = user.create(client, task("a", "say"), name="kept", run_as=run_as)
+    client.jobs.reset(job_id, jobs.JobSettings(name="reset", tasks=[task("z", "say")]))
+    assert client.jobs.get(job_id).run_as_user_name == principal
+    client.jobs.delete(job_id)
+
+
 def test_pools(client: WorkspaceClient) -> None:
-    pool_id = client.instance_pools.create("a pool", "i3.xlarge", max_capacity=3).instance_pool_id or ""
+    attributes = compute.InstancePoolAwsAttributes(availability=compute.InstancePoolAwsAttributesAvailability.ON_DEMAND)
+    made = client.instance_pools.create("a pool", "i3.xlarge", max_capacity=3, aws_attributes=attributes)
+    pool_id = made.instance_pool_id or ""
     client.instance_pools.edit(pool_id, "renamed", "i3.xlarge", max_capacity=4)
     found = client.instance_pools.get(pool_id)
     listed = [pool.instance_pool_id for pool in client.instance_pools.list()]
     client.instance_pools.delete(pool_id)
 
     assert (found.instance_pool_name, found.max_capacity, found.state and found.state.value) == ("renamed", 4, "ACTIVE")
+    assert found.aws_attributes == attributes
     assert pool_id in listed
     assert pool_id not in [pool.instance_pool_id for pool in client.instance_pools.list()]
 
@@ -289,6 +301,14 @@ def test_an_experiments_name_is_free_once_it_is_deleted(client: WorkspaceClient)
     client.experiments.delete_experiment(str(first))
 
     assert client.experiments.create_experiment("/Shared/again").experiment_id != first
+
+
+def test_an_experiment_names_its_owner(client: WorkspaceClient) -> None:
+    made = client.experiments.create_experiment("/Shared/owned", tags=[ml.ExperimentTag("a", "b")]).experiment_id
+    experiment = client.experiments.get_experiment(str(made)).experiment
+    assert experiment is not None
+    tags = {tag.key: tag.value for tag in experiment.tags or []}
+    assert tags == {"a": "b", "mlflow.ownerEmail": client.current_user.me().user_name}
 
 
 def test_experiments_are_found_without_a_limit(client: WorkspaceClient) -> None:

@@ -95,6 +95,8 @@ def test_a_pool_and_a_node_type(client: WorkspaceClient) -> None:
     assert caught.value.error_code == INVALID
 
 
+SELECT = [catalog.Privilege.SELECT]
+ADDED_AND_REMOVED = catalog.PermissionsChange(principal="team", add=SELECT, remove=SELECT)
 OTHERS: Mapping[str, tuple[Callable[[WorkspaceClient], Any], str, str]] = {
     "job": (lambda client: client.jobs.get(987654), INVALID, "Job 987654 does not exist"),
     "run": (lambda client: client.jobs.get_run(987654), INVALID, "Run 987654 does not exist"),
@@ -122,6 +124,16 @@ OTHERS: Mapping[str, tuple[Callable[[WorkspaceClient], Any], str, str]] = {
         lambda client: client.volumes.create("a", "none", "v", catalog.VolumeType.MANAGED),
         "SCHEMA_DOES_NOT_EXIST",
         "a.none",
+    ),
+    "volume's place": (
+        lambda client: client.volumes.create("a", "b", "v", catalog.VolumeType.MANAGED, storage_location="s3://a/b"),
+        INVALID,
+        "storage_location can not be provided",
+    ),
+    "added and removed": (
+        lambda client: client.grants.update("catalog", "a", changes=[ADDED_AND_REMOVED]),
+        INVALID,
+        "Duplicate privileges to add and delete for principal team",
     ),
     "no volume": (lambda client: client.files.download("/Volumes/a/b/c/d"), "NOT_FOUND", "a.b.c"),
 }
