@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from infra import caller, distribution
 from infra.environment import environment
+from infra.environment.environment import Environment
 from ml_pipeline.errors import InputError, PipelineError
 
 if TYPE_CHECKING:
@@ -24,16 +25,19 @@ _DEPLOYS, _COMPARES = ("deploy", "apply"), ("diff", "plan")
 """Verbs of cdktf, each with its other name."""
 
 
-def run() -> None:
+def run(change: Callable[[Environment], Environment] | None = None) -> None:
     """Write every stack, with what the cdktf command that called this process imports and forgets.
+
+    Args:
+        change: Makes of an environment what is deployed.
 
     Raises:
         InputError: a mistake in an environment file, or there is no wheel.
     """
     with _checking() as finish:
-        transfers = _transfers(synthesize(before_writing=finish))
+        transfers = _transfers(synthesize(before_writing=finish, change=change))
     if transfers:
-        synthesize(transfers)
+        synthesize(transfers, change=change)
 
 
 @contextlib.contextmanager
@@ -62,13 +66,17 @@ def _checking() -> Iterator[Callable[[], None]]:
 
 
 def synthesize(
-    transfers: Mapping[str, recovery.Transfer] | None = None, *, before_writing: Callable[[], None] | None = None
+    transfers: Mapping[str, recovery.Transfer] | None = None,
+    *,
+    before_writing: Callable[[], None] | None = None,
+    change: Callable[[Environment], Environment] | None = None,
 ) -> list[str]:
     """Write every stack.
 
     Args:
         transfers: By stack, what Terraform imports and forgets.
         before_writing: Called when all stacks are made, and none is written yet.
+        change: Makes of an environment what is deployed.
 
     Returns:
         The names of the stacks.
@@ -80,6 +88,7 @@ def synthesize(
     # Another manager than the service principal that deploys may make a plan.
     client_id = os.environ.get("DATABRICKS_CLIENT_ID", "")
     environments = [each.signed_in_as(client_id) for each in environments]
+    environments = [change(each) if change else each for each in environments]
     built = distribution.sealed(_WHEELS).resolve()
     # Seconds to import, which a mistake in a file need not wait for.
     from infra.bindings import App

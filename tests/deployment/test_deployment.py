@@ -38,7 +38,7 @@ def left(client: Any) -> list[str]:
     jobs = [job.settings.name for job in client.jobs.list()]
     pools = [pool.instance_pool_name for pool in client.instance_pools.list()]
     schemas = [schema.full_name for schema in client.schemas.list("rehearsal")]
-    files = [entry.path for entry in client.workspace.list("/Shared", recursive=True)]
+    files = [entry.path for entry in client.workspace.list("/", recursive=True)]
     return [*jobs, *pools, *schemas, *files]
 
 

@@ -57,6 +57,7 @@ def test_a_pipe_gets_no_moving_line_and_each_step_with_its_time(
     _, _, summary = output.rpartition("\nrehearsal\n")
     steps = re.findall(r"^(SUCCESS|FAILED) +(.*?) +\d+\.\d s(?: |$)", summary, flags=re.MULTILINE)
     assert [(state, name) for state, name in steps] == [
+        ("SUCCESS", "grant"),
         ("SUCCESS", "deploy"),
         ("FAILED", first),
         ("SUCCESS", "destroy"),

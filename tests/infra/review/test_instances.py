@@ -11,6 +11,7 @@ from typing import Any
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.service.jobs import Task
 
+from infra.environment import environment
 from infra.rehearsal import server
 from tests import commands
 
@@ -39,13 +40,14 @@ def test_an_instance_of_which_nothing_is_left_costs_no_job(tmp_path: Path) -> No
 
         every = [f"pr-{number}" for number in range(1, 6)]
         assert found(*every) == found() == []
-        client.workspace.mkdirs("/Shared/ml-pipeline-rehearsal-pr-1")
+        folder = environment.load(ROOT / "environments" / "rehearsal.toml").folder
+        client.workspace.mkdirs(f"{folder}-pr-1")
         client.instance_pools.create(instance_pool_name="ml-pipeline-rehearsal-pr-2", node_type_id="rehearsal")
         client.jobs.create(name="ml-pipeline-rehearsal-pr-3-training", tasks=[Task(task_key="one")])
         client.schemas.create(name="ml_pipeline_iris_pr_4", catalog_name="rehearsal")
         # Neither an instance whose name begins alike nor the environment itself.
         client.jobs.create(name="ml-pipeline-rehearsal-pr-50-training", tasks=[Task(task_key="one")])
-        client.workspace.mkdirs("/Shared/ml-pipeline-rehearsal")
+        client.workspace.mkdirs(folder)
         assert found(*every) == every[:4]
 
         done = call("nowhere", "--among", "[]")
