@@ -173,6 +173,10 @@ def _backend(stack: TerraformStack, environment: Environment) -> None:
             assume_role=S3BackendAssumeRoleConfig(role_arn=state.role_arn) if state.role_arn else None,
             endpoints=S3BackendEndpointConfig(s3=state.endpoint) if state.endpoint else None,
             use_path_style=state.use_path_style or None,
+            # Terraform would ask Amazon's STS about the credentials of the other store (its documentation of the S3
+            # backend: "useful for AWS API implementations that do not have STS available").
+            skip_credentials_validation=bool(state.endpoint) or None,
+            skip_requesting_account_id=bool(state.endpoint) or None,
         )
         # Terraform 1.10 brought the lock file, after the framework's last release.
         stack.add_override("terraform.backend.s3.use_lockfile", state.use_lockfile)

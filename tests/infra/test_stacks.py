@@ -685,6 +685,8 @@ def test_another_store_and_a_role_reach_the_backend(tmp_path: Path, wheel: Path)
         "endpoints": {"s3": "https://s3.example.com:9000"},
         "key": "ml-pipeline/full.tfstate",
         "region": "eu-central-1",
+        "skip_credentials_validation": True,
+        "skip_requesting_account_id": True,
         "use_lockfile": True,
         "use_path_style": True,
     }
