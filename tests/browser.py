@@ -7,8 +7,8 @@
         with browser.browser() as started:
             yield started
 
-``look(browser, url, [Look(width=375, dark=True)], pictures=path)`` opens a page (a ``file:`` or ``http:`` address, with
-``headers`` if it needs a token), writes a screenshot for each look, and returns what is wrong, one line each:
+``look(context, url, [Look(width=375, dark=True)], pictures=path)`` opens a page (a ``file:`` or ``http:`` address) in a
+context of the browser, writes a screenshot for each look if it has a path, and returns what is wrong, one line each:
 
 - the page scrolls sideways, or an element is wider than the window;
 - a text is clipped by its box, a short word is broken, or two texts of a drawing lie on top of each other;
@@ -28,12 +28,12 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 MODULES = ROOT / "node_modules"
@@ -83,26 +83,19 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
-def look(
-    opened: Browser,
-    url: str,
-    looks: Sequence[Look],
-    *,
-    pictures: Path | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> list[str]:
+def look(context: BrowserContext, url: str, looks: Sequence[Look], *, pictures: Path | None = None) -> list[str]:
     """Open a page, look at it in each way, and return what is wrong with it; pictures are ``PICTURES-LOOK.png``."""
-    context = opened.new_context(extra_http_headers=dict(headers or {}))
     errors: list[str] = []
     found: list[str] = []
     themes: set[bool] = set()
 
     def note(message: ConsoleMessage) -> None:
-        if message.type == "error":
+        # The browser says so of a page that is missing, too.
+        if message.type == "error" and "status of 4" not in message.text:
             errors.append(f"console: {message.text}")
 
+    shown = context.new_page()
     try:
-        shown = context.new_page()
         shown.on("console", note)
         shown.on("pageerror", lambda error: errors.append(f"script: {error}"))
         shown.goto(url)
@@ -116,7 +109,16 @@ def look(
             found += [f"{how}: {fault}" for fault in faults(shown, rules)]
         return errors + found
     finally:
-        context.close()
+        shown.close()
+
+
+def pictures(name: str) -> Path | None:
+    """Where pictures of a page go: to the folder SHOTS. Taking them costs more than the checks: without it, none."""
+    if not os.environ.get("SHOTS"):
+        return None
+    folder = Path(os.environ["SHOTS"])
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / name
 
 
 def set_look(shown: Page, how: Look) -> None:

@@ -53,7 +53,7 @@ def test_a_fault_is_found(opened: Browser, tmp_path: Path, content: str, fault: 
         f'<!doctype html><html lang="en"><title>page</title><main>{content}</main></html>', encoding="utf-8"
     )
 
-    found = browser.look(opened, file.as_uri(), [Look(width=375)], pictures=tmp_path / "page")
+    found = browser.look(opened.new_context(), file.as_uri(), [Look(width=375)], pictures=tmp_path / "page")
 
     assert (tmp_path / "page-375-light.png").read_bytes().startswith(b"\x89PNG")
     assert any(line.startswith((fault, f"375-light: {fault}")) for line in found) if fault else found == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,60 +38,41 @@ def opened() -> Iterator[Browser]:
         yield started
 
 
-@pytest.fixture(scope="module")
-def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = Path(os.environ.get("SHOTS") or tmp_path_factory.mktemp("shots"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 @dataclass(frozen=True)
 class Signed:
     """A browser that opened the printed link, and the workspace that it is signed in to."""
 
     context: BrowserContext
     host: str
-    shots: Path
 
     def faults(self, name: str, path: str) -> list[str]:
-        found: list[str] = []
-        shown = self.context.new_page()
-        try:
-            for look in LOOKS:
-                shown.emulate_media(color_scheme="dark" if look.dark else "light")
-                shown.set_viewport_size({"width": look.width, "height": 900})
-                shown.goto(f"{self.host}{path}")
-                shown.screenshot(path=self.shots / f"{name}-{look}.png", full_page=True)
-                found += [f"{name}-{look}: {fault}" for fault in browser.faults(shown)]
-        finally:
-            shown.close()
-        return found
+        return browser.look(self.context, f"{self.host}{path}", LOOKS, pictures=browser.pictures(name))
 
 
-def signed_in(opened: Browser, running: server.Served, shots: Path) -> Signed:
+def signed_in(opened: Browser, running: server.Served) -> Signed:
     # The pages allow no script but their own, and the checks are one.
     context = opened.new_context(bypass_csp=True)
     shown = context.new_page()
     shown.goto(running.link)
     assert shown.url == f"{running.host}/"
     shown.close()
-    return Signed(context, running.host, shots)
+    return Signed(context, running.host)
 
 
 @pytest.fixture(scope="module")
-def empty(opened: Browser, shots: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signed]:
+def empty(opened: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signed]:
     with server.serve(tmp_path_factory.mktemp("empty")) as running:
-        yield signed_in(opened, running, shots)
+        yield signed_in(opened, running)
 
 
 @pytest.fixture(scope="module")
-def full(opened: Browser, shots: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signed]:
+def full(opened: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signed]:
     state = tmp_path_factory.mktemp("full")
     with server.serve(state) as running:
         client = user.connect(running)
         user.upload(client, user.make_wheel(tmp_path_factory.mktemp("wheel")))
         deploy(client, state)
-        yield signed_in(opened, running, shots)
+        yield signed_in(opened, running)
 
 
 def deploy(client: WorkspaceClient, state: Path) -> None:
@@ -172,8 +152,8 @@ def test_the_pages_of_runs_and_jobs_are_readable(full: Signed, name: str) -> Non
         assert full.faults("job", run.partition("/runs/")[0]) == []
 
 
-def test_the_page_for_a_browser_that_is_not_signed_in_is_readable(opened: Browser, full: Signed, shots: Path) -> None:
-    stranger = Signed(opened.new_context(bypass_csp=True), full.host, shots)
+def test_the_page_for_a_browser_that_is_not_signed_in_is_readable(opened: Browser, full: Signed) -> None:
+    stranger = Signed(opened.new_context(bypass_csp=True), full.host)
 
     assert stranger.faults("sign-in", "/jobs/1") == []
 
