@@ -69,7 +69,8 @@ def open_ui(port: int, state: Path) -> int:
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", str(port)]
     # Looking at runs needs none of the job workers that recent releases start beside the server, and leave behind.
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    return _serve([*command, "--host", "127.0.0.1"], environment)
+    # Each of the four processes that serve otherwise imports MLflow for itself; one person needs one.
+    return _serve([*command, "--host", "127.0.0.1", "--workers", "1"], environment)
 
 
 def _serve(command: Sequence[str], environment: Mapping[str, str]) -> int:
