@@ -136,15 +136,12 @@ test: check $(NODE_MODULES) ## Check, then run the fast tests
 test-all: check $(NODE_MODULES) ## Check, then run all tests, with coverage
 	.venv/bin/pytest $(PARALLEL) --budget all --cov --cov-report=term-missing --cov-report=xml
 
-# Minutes of killed processes, which show the pipeline's own doing.
-once := --deselect tests/ml_pipeline/steps/test_exactly_once.py::test_killed_and_started_twice_from_the_command_line
-
 # These tests call none of the newer libraries.
 own := --ignore tests/ml_pipeline/settings --ignore tests/ml_pipeline/cli --ignore tests/ml_pipeline/workspace
 
 test-latest: $(INSTALLED_LATEST) $(ARCHIVED_LATEST) ## Test the wheel with the newest libraries
-	.venv-latest/bin/pytest $(PARALLEL) tests/ml_pipeline tests/test_foundation.py \
-	    tests/rehearsal/test_model_registry.py $(once) $(own)
+	.venv-latest/bin/pytest $(PARALLEL) -m "not slow" tests/ml_pipeline tests/test_foundation.py \
+	    tests/rehearsal/test_model_registry.py $(own)
 
 test-fork: setup $(SYNCED_FORK) ## Test the stacks with the framework's community fork
 	.venv/bin/pytest tests/fork
