@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from pyspark.sql import functions as F
 from ml_pipeline.data import batches, sources, tables
 from ml_pipeline.errors import PipelineError
 from ml_pipeline.settings.pipeline import Source
-from tests import commands
+from tests import commands, soak
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -155,12 +154,13 @@ def test_clocks_that_disagree_change_nothing(state: State, spark: SparkSession) 
 
 
 @pytest.mark.usefixtures("spark")
-def test_killed_and_started_twice_from_the_command_line(tmp_path: Path, pipeline_file: Callable[..., Path]) -> None:
-    file = pipeline_file(schema="local.iris")
-    made = commands.call("run", str(file), "--state", "state", cwd=tmp_path)
+def test_killed_and_started_twice_from_the_command_line(
+    tmp_path: Path, pipeline_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ML_PIPELINE_STATE", str(tmp_path / "state"))
+    made = commands.call("run", str(pipeline_file(schema="local.iris")), "--state", "state", cwd=tmp_path)
     assert made.returncode == 0, made.stderr
-    soak = [sys.executable, str(Path(__file__).parents[2] / "soak.py"), "--state", str(tmp_path / "state")]
-    soak += ["--kills", "1", "--pairs", "1", "--rows", "20000"]
-    done = subprocess.run(soak, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("each row once") == 2
+    bench = soak.Bench.make(tmp_path, state=tmp_path / "state", rows=20_000)
+    # A whole run takes some ten seconds.
+    assert soak.killed(bench, DAY, after=random.uniform(2, 10)) is None
+    assert soak.together(bench, "2026-01-03") is None
