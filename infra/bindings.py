@@ -5,6 +5,7 @@ Replacing the framework, by its community fork or by another, is a change to thi
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import sys
@@ -110,7 +111,7 @@ class AwsProvider(TerraformProvider):
 
 
 class S3Object(TerraformResource):
-    """A text as an object of a bucket; a change of it shows in the plan line by line."""
+    """A text as an object of a bucket; the plan shows a change of it line by line, and that somebody wrote over it."""
 
     def __init__(
         self,
@@ -130,7 +131,11 @@ class S3Object(TerraformResource):
         )
         # Terraform would take these two for the start of an expression.
         literal = content.replace("${", "$${").replace("%{", "%%{")
+        # The provider reads an object's metadata anew, and not its content: who writes another one in its place leaves
+        # none, and the plan shows it. The ETag isn't a hash of the content if the bucket encrypts with a key.
+        # https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html
+        metadata = {"sha256": hashlib.sha256(content.encode()).hexdigest()}
         encrypted = {"server_side_encryption": "aws:kms", "kms_key_id": kms_key_id} if kms_key_id else {}
-        said = {"bucket": bucket, "key": key, "content": literal, "content_type": content_type, **encrypted}
-        for name, value in said.items():
+        said = {"bucket": bucket, "key": key, "content": literal, "content_type": content_type, "metadata": metadata}
+        for name, value in {**said, **encrypted}.items():
             self.add_override(name, value)

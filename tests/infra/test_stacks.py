@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import shutil
 import subprocess
@@ -485,6 +486,7 @@ def test_the_delivered_dag_is_the_file_and_encrypted_by_the_key(
     (dag,) = [each for each in objects if each["key"] == "team/dags/ml-pipeline-full-batch_inference.py"]
     written = dag["content"].replace("$${", "${").replace("%%{", "%{")
     assert written == (ROOT / "infra" / "dags" / "batch_inference.py").read_text(encoding="utf-8")
+    assert dag["metadata"] == {"sha256": hashlib.sha256(written.encode()).hexdigest()}
     (settings,) = policies.settings_of_dags(stack)
     assert (settings["cron"], settings["time_zone"]) == ("30 5 * * 1,2,3,4,5", "Europe/Berlin")
     assert (settings["paused"], loaded.scheduled_by("airflow")) == (False, True)
