@@ -9,6 +9,10 @@ The status functions follow GitHub's documentation (Evaluate expressions in work
 
 Jobs run one after the other, each after the jobs that it needs. If a step cancels the run, all later jobs are in a
 cancelled run. A matrix runs its steps once.
+
+A workflow or a job with ``concurrency`` waits until no other one runs in its group, and the newest that waits takes the
+place of another that does (Control the concurrency of workflows and jobs). A job whose group its own workflow holds, or
+the job that called the workflow, would wait for itself: GitHub cancels it.
 """
 
 from __future__ import annotations
@@ -123,7 +127,11 @@ class Event:
     @property
     def github(self) -> Tree:
         pull_request = self.name == "pull_request"
-        ref = "refs/pull/7/merge" if pull_request else f"refs/heads/{self.branch}"
+        refs = {
+            "pull_request": "refs/pull/7/merge",
+            "merge_group": f"refs/heads/gh-readonly-queue/{self.branch}/pr-7-abc",
+        }
+        ref = refs.get(self.name, f"refs/heads/{self.branch}")
         return {
             "event_name": self.name,
             "event": self.payload,
@@ -169,6 +177,9 @@ class Run:
         """Of each workflow that starts, the jobs that run, each as ``JOB`` or ``JOB@ENVIRONMENT``."""
         self.steps: dict[str, list[str]] = {}
         """Of each ``WORKFLOW/JOB``, the steps that run although or because they have an ``if``."""
+        self.groups: dict[str, str] = {}
+        """Of each ``WORKFLOW`` or ``WORKFLOW/JOB`` that waits, the groups; a ``!`` cancels what runs in the group."""
+        self._held: list[str] = []
         known = {name for file in workflows for job in workflows[file]["jobs"] for name in self._names(file, job)}
         if unknown := {event.fails, event.cancels, *event.outputs} - {"", *known}:
             message = f"{sorted(unknown)}: not a step"
@@ -183,6 +194,8 @@ class Run:
         return {f"{file}/{job}/{step[key]}" for step in steps for key in ("id", "name")}
 
     def _workflow(self, file: str, inputs: Tree) -> str:
+        held = len(self._held)
+        self._wait(file, self.workflows[file], [{"github": self.event.github, "inputs": inputs}])
         jobs = self.workflows[file]["jobs"]
         graph = {name: job["needs"] for name, job in jobs.items()}
         done: dict[str, Tree] = {}
@@ -198,11 +211,17 @@ class Run:
             results = [done[need]["result"] for need in _ancestors(graph, name)]
             functions = self._status(succeeded=set(results) <= {"success"}, failed="failure" in results)
             if self.github.evaluate(job["if"], contexts, functions):
-                labels[name] = self._labels(name, job, contexts)
+                each = self._combinations(name, job, contexts)
+                environments = [self._value(job["environment"], one) for one in each]
+                labels[name] = [f"{name}@{environment}" if environment else name for environment in environments]
+                waits = len(self._held)
+                self._wait(f"{file}/{name}", job, each)
                 done[name] = self._job(file, name, job, contexts)
+                del self._held[waits:]
             else:
                 done[name] = {"result": "skipped", "outputs": {}}
-        self.jobs[file] = " ".join(label for name in jobs for label in labels.get(name, []))
+        del self._held[held:]
+        self.jobs[file] = " ".join(label for name in jobs for label in dict.fromkeys(labels.get(name, [])))
         results = [job["result"] for job in done.values()]
         return next((result for result in ("failure", "cancelled") if result in results), "success")
 
@@ -215,14 +234,23 @@ class Run:
             "hashFiles": "a hash" if self.event.files else "",
         }
 
-    def _labels(self, name: str, job: Tree, contexts: Tree) -> list[str]:
+    def _combinations(self, name: str, job: Tree, contexts: Tree) -> list[Tree]:
+        """The contexts of each job of the matrix."""
         matrix = {key: self._value(values, contexts) for key, values in job["matrix"].items()}
         if not all(matrix.values()):
             message = f"{name}: the matrix is empty"
             raise ValueError(message)
-        combinations = [dict(zip(matrix, values, strict=True)) for values in itertools.product(*matrix.values())]
-        environments = [self._value(job["environment"], {**contexts, "matrix": each}) for each in combinations]
-        return list(dict.fromkeys(f"{name}@{environment}" if environment else name for environment in environments))
+        each = itertools.product(*matrix.values())
+        return [{**contexts, "matrix": dict(zip(matrix, values, strict=True))} for values in each]
+
+    def _wait(self, name: str, waits: Tree, contexts: list[Tree]) -> None:
+        if concurrency := waits["concurrency"]:
+            groups = {self._value(concurrency["group"], each): None for each in contexts}
+            if not groups.keys().isdisjoint(self._held):
+                message = f"{name}: waits for itself"
+                raise ValueError(message)
+            self._held += groups
+            self.groups[name] = " ".join(groups) + ("!" if concurrency["cancel-in-progress"] else "")
 
     def _job(self, file: str, name: str, job: Tree, contexts: Tree) -> Tree:
         if job["uses"]:

@@ -33,6 +33,7 @@ function plainJob(job) {
     needs: (job.needs ?? []).map((need) => need.value),
     uses: job.ref?.value ?? "",
     environment: plain(job.environment),
+    concurrency: plain(job.concurrency),
     matrix: plain(job.strategy)?.matrix ?? {},
     outputs: plain(job.outputs) ?? {},
     steps: (job.steps ?? []).map(plainStep),
@@ -55,9 +56,10 @@ async function parse({ files }) {
     if (value && isAction) convertActionTemplate(context, value);
     if (value && !isAction) {
       const options = { fetchReusableWorkflowDepth: 1 };
-      const { events, jobs = [] } = await convertWorkflowTemplate(context, value, provider, options);
+      const { events, concurrency, jobs = [] } = await convertWorkflowTemplate(context, value, provider, options);
       workflows[name] = {
         events,
+        concurrency: plain(concurrency),
         jobs: Object.fromEntries(jobs.filter((job) => job.if).map((job) => [job.id.value, plainJob(job)])),
       };
     }

@@ -334,6 +334,40 @@ def test_a_job_runs_these_steps(github: Parser, parsed: Parsed, name: str) -> No
     assert Run(github, parsed.workflows, happens).steps[job] == expected
 
 
+CLOSED = {"pr-closed": "closed-7", "pr-closed/destroy": "pr-7"}
+# The groups in which an event waits: what changes one deployment is in one group, and each pull request has its own.
+GROUPS: dict[str, tuple[Event, dict[str, str]]] = {
+    "a pull request": (pull_request(), {"ci/ci": "ci-7!", "checks/verdict": "pr-7"}),
+    "a merge queue": (
+        event("merge_group", "development", payload={"action": "checks_requested"}),
+        {"ci/ci": "ci-refs/heads/gh-readonly-queue/development/pr-7-abc!"},
+    ),
+    "merged": (
+        pull_request("closed", merged=True),
+        {**CLOSED, "pr-closed/keep": "pr-7", "pr-closed/deploy": "deploy-dev"},
+    ),
+    "closed": (pull_request("closed"), CLOSED),
+    "sweep": (schedule(MORNING), {"sweep": "sweep", "sweep/destroy": "pr-8"}),
+    "a release": (
+        push("release/1.2.0"),
+        {"cd-staging": "cd-staging-refs/heads/release/1.2.0", "cd-staging/deploy": "deploy-staging"},
+    ),
+    "main": (push("main"), {"cd-prod": "cd-prod", "share-champion": "share-champion", "docs": "docs"}),
+    "a rollback": (
+        start("rollback", "main", inputs={"environment": "prod"}),
+        {"rollback": "rollback-prod", "share-champion": "share-champion"},
+    ),
+    "drift": (schedule(NIGHT), {"drift": "drift"}),
+    "development": (push("development"), {"quality": "quality-refs/heads/development"}),
+}
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_an_event_waits_in_these_groups(github: Parser, parsed: Parsed, name: str) -> None:
+    happens, expected = GROUPS[name]
+    assert Run(github, parsed.workflows, happens).groups == expected
+
+
 def texts(parsed: Parsed) -> list[str]:
     """Conditions that are a text with an expression in it, which are true whatever the expression is."""
     jobs = [job for workflow in parsed.workflows.values() for job in workflow["jobs"].values()]
@@ -342,10 +376,16 @@ def texts(parsed: Parsed) -> list[str]:
 
 
 def differs(github: Parser, parsed: Parsed) -> bool:
-    """Whether an event runs other jobs or steps than the tables have, or an expression has no value."""
+    """Whether an event runs other jobs or steps than the tables have, waits elsewhere, or has a faulty expression."""
+
+    def run(happens: Event) -> Run:
+        return Run(github, parsed.workflows, happens)
+
     try:
-        return any(Run(github, parsed.workflows, happens).jobs != jobs for happens, jobs in EVENTS.values()) or any(
-            Run(github, parsed.workflows, happens).steps.get(job) != steps for happens, job, steps in STEPS.values()
+        return (
+            any(run(happens).jobs != jobs for happens, jobs in EVENTS.values())
+            or any(run(happens).steps.get(job) != steps for happens, job, steps in STEPS.values())
+            or any(run(happens).groups != groups for happens, groups in GROUPS.values())
         )
     except ValueError:
         return True
@@ -483,6 +523,15 @@ FAULTS: dict[str, tuple[list[tuple[str, str, str]], str]] = {
     "a rejected model in production": (
         [("cd-prod", "needs.deploy.result == 'success'", "needs.deploy.outputs.deployed == 'true'")],
         "tables",
+    ),
+    "pull requests that wait for each other": (
+        [("checks", "group: pr-${{ github.event.pull_request.number }}", "group: pr")],
+        "tables",
+    ),
+    "a job that waits for itself": ([("pr-closed", "group: closed-", "group: pr-")], "tables"),
+    "a deployment that the next one cancels": (
+        [("cd-prod", "cancel-in-progress: false", "cancel-in-progress: true")],
+        "tables rules",
     ),
     "a deployment without the champion": (
         [("cd-staging", " && needs.champion.result == 'success'", "")],
