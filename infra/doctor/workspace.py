@@ -208,14 +208,14 @@ class _Workspace(Connection):
         named: dict[str, set[str]] = {}
         for scope, key in (match.groups() for value in values if (match := SECRET.fullmatch(value))):
             named.setdefault(scope, set()).add(key)
+        made = {one.name for one in self.ask(lambda: list(self._client.secrets.list_scopes()))} if named else set()
         for scope, keys in sorted(named.items()):
-            yield from self._scope(scope, keys, reader)
+            yield from self._scope(scope, keys, reader, made=scope in made)
 
-    def _scope(self, scope: str, keys: Iterable[str], reader: str) -> Iterator[tuple[str, str]]:
-        made = {one.name for one in self.ask(lambda: list(self._client.secrets.list_scopes()))}
+    def _scope(self, scope: str, keys: Iterable[str], reader: str, *, made: bool) -> Iterator[tuple[str, str]]:
         held: set[str] = set()
         readers: set[str | None] = set()
-        if scope in made:
+        if made:
             held = {(one.key or "").lower() for one in self.ask(lambda: list(self._client.secrets.list_secrets(scope)))}
             readers = {one.principal for one in self.ask(lambda: list(self._client.secrets.list_acls(scope)))}
         else:
