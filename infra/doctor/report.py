@@ -64,7 +64,7 @@ def run(*, name: str = "", only: str = "", output: Path | None = None) -> str:
         for gap in gaps:
             shown.print(f"\n[bold]{escape(gap.subject)}[/]\n{escape(gap.remedy)}", soft_wrap=True)
     step = f"review and run {output}" if output else "review and run the commands above"
-    raise CheckFailedError(f"the git flow lacks something ({counts}); {step}, then check again")
+    raise CheckFailedError(f"not ready for the git flow ({counts}); {step}, then check again")
 
 
 def _of_repository(

@@ -97,7 +97,7 @@ def test_the_printed_commands_set_up_a_workspace(
         f"scope doctor is missing; secret doctor/token is missing; {RUNNER} may not read scope doctor",
     ):
         assert text in out
-    assert error.startswith("error: the git flow lacks something (4 ok, 3 gap, 0 not checked); review and run")
+    assert error.startswith("error: not ready for the git flow (4 ok, 3 gap, 0 not checked); review and run")
     assert len(lines) == 7
 
     for line in lines:
